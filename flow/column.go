@@ -1,0 +1,126 @@
+package flow
+
+import (
+	"fmt"
+
+	"github.com/ClickHouse/ch-go/proto"
+)
+
+// Addr is an IP address in network byte order; IPv4 is IPv4-mapped (::ffff:a.b.c.d). The zero Addr (::) means none.
+type Addr = proto.IPv6
+
+// value is what one cell of a column can be.
+type value interface {
+	~int8 | ~uint8 | ~uint16 | ~uint32 | ~int64 | ~uint64 | ~bool | Addr
+}
+
+// Column is one column of a batch. Its length is the capacity of the batch; the rows in use are [0, Batch.Len()),
+// and those beyond are zero.
+type Column[T value] []T
+
+// Lists is a column of lists of ids: the list of row i is IDs[Offsets[i-1]:Offsets[i]], from 0 for row 0.
+// It is filled for all rows of a batch at once and in order, after the last record was decoded.
+type Lists struct {
+	Offsets []uint64
+	IDs     []uint64
+}
+
+// column is what a batch asks of each of its columns.
+type column interface {
+	resize(capacity int)
+	clear(from, to int)
+	encode(buf *proto.Buffer, rows int)
+	at(i int) any
+}
+
+func (c *Column[T]) resize(capacity int) {
+	next := make([]T, capacity)
+	copy(next, *c)
+	*c = next
+}
+
+func (c *Column[T]) clear(from, to int) { clear((*c)[from:to]) }
+
+func (c *Column[T]) at(i int) any { return (*c)[i] }
+
+func (c *Column[T]) encode(buf *proto.Buffer, rows int) {
+	switch s := any([]T((*c)[:rows])).(type) {
+	case []uint8:
+		proto.ColUInt8(s).EncodeColumn(buf)
+	case []uint16:
+		proto.ColUInt16(s).EncodeColumn(buf)
+	case []uint32:
+		proto.ColUInt32(s).EncodeColumn(buf)
+	case []int64:
+		proto.ColInt64(s).EncodeColumn(buf)
+	case []uint64:
+		proto.ColUInt64(s).EncodeColumn(buf)
+	case []bool:
+		proto.ColBool(s).EncodeColumn(buf)
+	case []Addr:
+		proto.ColIPv6(s).EncodeColumn(buf)
+	default:
+		encodeNamed(buf, s)
+	}
+}
+
+// encodeNamed writes the columns whose cells are one-byte enumerations.
+func encodeNamed(buf *proto.Buffer, column any) {
+	switch s := column.(type) {
+	case []Verdict:
+		appendEnum(buf, s)
+	case []Stage:
+		appendEnum(buf, s)
+	case []Direction:
+		appendEnum(buf, s)
+	case []Observed:
+		appendEnum(buf, s)
+	case []BytesLayer:
+		appendEnum(buf, s)
+	default:
+		panic(fmt.Sprintf("BUG: flow column of type %T has no encoding", s))
+	}
+}
+
+func appendEnum[T ~int8](buf *proto.Buffer, s []T) {
+	for _, v := range s {
+		buf.Buf = append(buf.Buf, byte(v))
+	}
+}
+
+func (l *Lists) resize(capacity int) {
+	next := make([]uint64, capacity)
+	copy(next, l.Offsets)
+	l.Offsets = next
+}
+
+func (l *Lists) clear(from, to int) {
+	clear(l.Offsets[from:to])
+	if from == 0 {
+		l.IDs = l.IDs[:0]
+	} else {
+		l.IDs = l.IDs[:l.Offsets[from-1]]
+	}
+}
+
+func (l *Lists) encode(buf *proto.Buffer, rows int) {
+	proto.ColUInt64(l.Offsets[:rows]).EncodeColumn(buf)
+	proto.ColUInt64(l.IDs).EncodeColumn(buf)
+}
+
+func (l *Lists) at(i int) any { return l.Row(i) }
+
+// Row returns the list of row i. It is valid until the batch changes.
+func (l *Lists) Row(i int) []uint64 {
+	from := uint64(0)
+	if i > 0 {
+		from = l.Offsets[i-1]
+	}
+	return l.IDs[from:l.Offsets[i]]
+}
+
+// Set makes ids the list of row i. Rows are set in order: i is 0, or the row after the one set last.
+func (l *Lists) Set(i int, ids []uint64) {
+	l.IDs = append(l.IDs, ids...)
+	l.Offsets[i] = uint64(len(l.IDs))
+}
