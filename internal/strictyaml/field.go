@@ -1,0 +1,188 @@
+package strictyaml
+
+import (
+	"encoding"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/weirhq/weir/internal/bytesize"
+)
+
+// field is a key of a section.
+type field struct {
+	name      string
+	doc       string
+	omitEmpty bool
+	index     []int // for reflect.Value.FieldByIndex
+}
+
+// fieldsOf returns the keys of struct type t in the order of declaration. Embedded structs tagged ",inline" give
+// theirs to the section that holds them.
+func fieldsOf(t reflect.Type) []field {
+	var fields []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		switch {
+		case options == "inline":
+			for _, inner := range fieldsOf(f.Type) {
+				inner.index = append(slices.Clone(f.Index), inner.index...)
+				fields = append(fields, inner)
+			}
+		case !f.IsExported() || name == "-":
+		case name == "":
+			panic(fmt.Sprintf(`BUG: field %s of %s has no tag yaml:"name"`, f.Name, t))
+		default:
+			fields = append(fields, field{name, f.Tag.Get("doc"), options == "omitempty", f.Index})
+		}
+	}
+	return fields
+}
+
+func names(fields []field) []string {
+	list := make([]string, len(fields))
+	for i, f := range fields {
+		list[i] = f.name
+	}
+	return list
+}
+
+type mapKey struct {
+	text  string
+	value reflect.Value
+}
+
+// sortedKeys returns the keys of map v in the order of their text.
+func sortedKeys(v reflect.Value) []mapKey {
+	keys := make([]mapKey, 0, v.Len())
+	for _, k := range v.MapKeys() {
+		keys = append(keys, mapKey{textOf(k), k})
+	}
+	slices.SortFunc(keys, func(a, b mapKey) int { return strings.Compare(a.text, b.text) })
+	return keys
+}
+
+// textOf returns v, of a type with MarshalText or of a basic kind, as text.
+func textOf(v reflect.Value) string {
+	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+		text, err := m.MarshalText()
+		if err != nil {
+			panic(fmt.Sprintf("BUG: marshal %T: %v", v.Interface(), err))
+		}
+		return string(text)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// known describes the types with UnmarshalText that many sections use.
+var known = map[reflect.Type]string{
+	durationType:                      `duration with unit, e.g. "5s", "1h30m", "30d"`,
+	reflect.TypeFor[bytesize.Size]():  `size with unit, e.g. "64MiB"`,
+	reflect.TypeFor[netip.Addr]():     `IP address, e.g. "192.0.2.1" or "2001:db8::1"`,
+	reflect.TypeFor[netip.AddrPort](): `address and port, e.g. "192.0.2.1:2055" or "[2001:db8::1]:2055"`,
+	reflect.TypeFor[netip.Prefix]():   `prefix, e.g. "192.0.2.0/24" or "2001:db8::/32"`,
+}
+
+// expected describes what a value of type t looks like, for a message.
+func expected(t reflect.Type) string {
+	if allowed := allowedOf(t); len(allowed) > 0 {
+		return strings.Join(allowed, " or ")
+	}
+	if s := known[t]; s != "" {
+		return s
+	}
+	switch {
+	case t.Kind() == reflect.Pointer:
+		return expected(t.Elem())
+	case isScalar(t) && reflect.PointerTo(t).Implements(unmarshalerType), t.Kind() == reflect.String:
+		return "text"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.Float32, t.Kind() == reflect.Float64:
+		return "number"
+	case t.Kind() == reflect.Slice:
+		return "a list, each " + expected(t.Elem())
+	case t.Kind() == reflect.Map:
+		return "a section with names of your own"
+	case t.Kind() == reflect.Struct:
+		return "a section with " + strings.Join(names(fieldsOf(t)), ", ")
+	}
+	low, high := bounds(t)
+	if t.Bits() == 64 {
+		return "integer" + map[bool]string{true: ", 0 or more"}[low == "0"]
+	}
+	return "integer from " + low + " to " + high
+}
+
+// bounds returns the least and the greatest value of integer type t.
+func bounds(t reflect.Type) (low, high string) {
+	bits := t.Bits()
+	if t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64 {
+		return strconv.FormatInt(-1<<(bits-1), 10), strconv.FormatInt(1<<(bits-1)-1, 10)
+	}
+	return "0", strconv.FormatUint(1<<bits-1, 10)
+}
+
+// allowedOf returns the values of enumeration type t, or nil.
+func allowedOf(t reflect.Type) []string {
+	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Interface {
+		return nil
+	}
+	if e, ok := reflect.New(t).Interface().(interface{ Allowed() []string }); ok {
+		return e.Allowed()
+	}
+	return nil
+}
+
+// suggestion returns what to say about word, which is none of options: the nearest one, or all of them.
+func suggestion(word string, options []string) string {
+	best, least := "", 1+len(word)/3
+	for _, o := range options {
+		if d := distance(fold(word), fold(o)); d < least || d == least && best == "" {
+			best, least = o, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	if len(options) == 0 {
+		return ""
+	}
+	return "; known here: " + strings.Join(options, ", ")
+}
+
+// fold makes spellings of one key equal: case, dashes and underscores do not matter.
+func fold(s string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s))
+}
+
+// distance returns the number of letters to insert, delete, replace or swap with the next to get from a to b.
+func distance(a, b string) int {
+	const longest = 64 // no key of ours is longer; bounds the work on a hostile one
+	if len(a) > longest || len(b) > longest {
+		return longest
+	}
+	var rows [3][longest + 1]int
+	for j := range len(b) + 1 {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row, up, up2 := &rows[i%3], &rows[(i+2)%3], &rows[(i+1)%3]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			row[j] = min(up[j]+1, row[j-1]+1, up[j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], up2[j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)%3][len(b)]
+}
