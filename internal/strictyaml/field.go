@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/weirhq/weir/internal/bytesize"
+	"github.com/weirhq/weir/internal/nearest"
 )
 
 // field is a key of a section.
@@ -140,49 +141,11 @@ func allowedOf(t reflect.Type) []string {
 
 // suggestion returns what to say about word, which is none of options: the nearest one, or all of them.
 func suggestion(word string, options []string) string {
-	best, least := "", 1+len(word)/3
-	for _, o := range options {
-		if d := distance(fold(word), fold(o)); d < least || d == least && best == "" {
-			best, least = o, d
-		}
-	}
-	if best != "" {
+	if best := nearest.Word(word, options); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
 	}
 	if len(options) == 0 {
 		return ""
 	}
 	return "; known here: " + strings.Join(options, ", ")
-}
-
-// fold makes spellings of one key equal: case, dashes and underscores do not matter.
-func fold(s string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s))
-}
-
-// distance returns the number of letters to insert, delete, replace or swap with the next to get from a to b.
-func distance(a, b string) int {
-	const longest = 64 // no key of ours is longer; bounds the work on a hostile one
-	if len(a) > longest || len(b) > longest {
-		return longest
-	}
-	var rows [3][longest + 1]int
-	for j := range len(b) + 1 {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row, up, up2 := &rows[i%3], &rows[(i+2)%3], &rows[(i+1)%3]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			change := 1
-			if a[i-1] == b[j-1] {
-				change = 0
-			}
-			row[j] = min(up[j]+1, row[j-1]+1, up[j-1]+change)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], up2[j-2]+1)
-			}
-		}
-	}
-	return rows[len(a)%3][len(b)]
 }

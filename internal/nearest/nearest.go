@@ -1,0 +1,53 @@
+// Package nearest finds what somebody who mistyped a word may have meant.
+package nearest
+
+import "strings"
+
+// maxWord bounds the work on a hostile word: longer ones are near to nothing.
+const maxWord = 64
+
+// Word returns the option that is nearest to word, if one is near enough to be a likely mistyping of it, else "".
+// Case, dashes and underscores do not matter.
+func Word(word string, options []string) string {
+	if len(word) > maxWord {
+		return ""
+	}
+	best, least := "", 2+len(word)/3
+	for _, o := range options {
+		if d := distance(fold(word), fold(o)); d < least {
+			best, least = o, d
+		}
+	}
+	return best
+}
+
+func fold(s string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s))
+}
+
+// distance returns the number of bytes to insert, delete, replace or swap with the next to get from a to b (optimal
+// string alignment).
+func distance(a, b string) int {
+	if len(b) > maxWord { // a is not longer: Word saw to it
+		return len(b)
+	}
+	var rows [3][maxWord + 1]int
+	for j := range len(b) + 1 {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row, up, up2 := &rows[i%3], &rows[(i+2)%3], &rows[(i+1)%3]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			row[j] = min(up[j]+1, row[j-1]+1, up[j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], up2[j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)%3][len(b)]
+}
