@@ -1,0 +1,59 @@
+# Each target is one line of scripts/; make help lists them. Only Go, Node and make need to be there beforehand.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: ## Build Weir and bring it up with a simulated estate (data in ./data/demo)
+	@scripts/deps.sh run
+	@scripts/build.sh
+	@exec bin/weir up --demo
+
+.PHONY: build
+build: ## Build bin/weir
+	@scripts/build.sh
+
+.PHONY: test
+test: ## Run what CI runs: dependencies, build, tests, race detector, lint
+	@scripts/test.sh
+
+.PHONY: unit
+unit: ## Run the tests that need nothing but Go; those that lack a service are skipped
+	@. scripts/lib.sh && go test ./...
+
+.PHONY: race
+race: ## Run the race detector where goroutines share memory
+	@scripts/race.sh
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME (30s unless set)
+	@scripts/fuzz.sh
+
+.PHONY: bench
+bench: ## Run the benchmarks; print figures and ratios to peers
+	@scripts/bench.sh
+
+.PHONY: lint
+lint: ## Run the linters and check the format
+	@scripts/lint.sh
+
+.PHONY: fmt
+fmt: ## Format the Go files
+	@scripts/fmt.sh
+
+.PHONY: generate
+generate: ## Write generated files and reference pages anew
+	@scripts/generate.sh
+
+.PHONY: deps
+deps: ## Install what make run and make test need
+	@scripts/deps.sh test
+
+.PHONY: clean
+clean: ## Remove what was built; keep data and downloads
+	@rm -rf bin .cache

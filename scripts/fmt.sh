@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Formats the Go files as .golangci.yml says (gofumpt and goimports).
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+"$(scripts/tools.sh golangci-lint)" fmt ./...

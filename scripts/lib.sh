@@ -1,0 +1,25 @@
+# What the scripts beside this file share. Sourced, never run; bash only.
+#
+# After sourcing it: the working directory is the repository's root, $root names it, $cache is where downloads and built
+# tools are kept (outside the checkout, so that clones share them; WEIR_CACHE overrides it), and the Go environment is
+# the one that every target uses.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/weir}
+export WEIR_CACHE=$cache
+
+# One set of flags for the binary, the tests and the tools means one compilation of everything they share:
+# -trimpath makes builds reproducible, no cgo is what ships, and the version is stamped by scripts/build.sh, not by Go.
+export GOFLAGS="-trimpath -buildvcs=false${GOFLAGS:+ $GOFLAGS}"
+export CGO_ENABLED=0
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# hash FILE…: twelve hex digits that change when one of the files does.
+hash() { cat "$@" | sha256sum | cut -c1-12; }
+
+# duration SECONDS: 75 → 1m15s
+duration() { printf '%dm%02ds' $(($1 / 60)) $(($1 % 60)); }
