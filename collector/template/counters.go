@@ -1,0 +1,73 @@
+package template
+
+import "sync/atomic"
+
+// Counters count what one observation domain sent, since it was first heard of. All are safe for concurrent use.
+//
+// They balance: every data record of a known template is one of Flows, NoFlow or OptionRecords; every data set
+// without a template was counted in Held or in Dropped; and Held = Replayed + held now + Dropped by age.
+type Counters struct {
+	Datagrams     atomic.Uint64 // datagrams, or messages where a datagram has several
+	Bytes         atomic.Uint64 // octets of those
+	Flows         atomic.Uint64 // rows made
+	NoFlow        atomic.Uint64 // data records that are no flow: no address, MAC or counter in the template
+	OptionRecords atomic.Uint64
+	Templates     atomic.Uint64 // template records, refreshes included
+	Changes       atomic.Uint64 // template records that were new or different
+	Withdrawals   atomic.Uint64
+	Held          atomic.Uint64 // data sets that were held because their template was unknown
+	Replayed      atomic.Uint64 // held data sets whose template came
+	Assumed       atomic.Uint64 // rows whose sampling rate the exporter did not say
+	Reverse       atomic.Uint64 // rows of biflows, whose reverse direction is not stored
+	Dropped       [reasons]atomic.Uint64
+}
+
+// Counts are Counters read at one moment.
+type Counts struct {
+	Datagrams     uint64            `json:"datagrams"`
+	Bytes         uint64            `json:"bytes"`
+	Flows         uint64            `json:"flows"`
+	NoFlow        uint64            `json:"no_flow"`
+	OptionRecords uint64            `json:"option_records"`
+	Templates     uint64            `json:"templates"`
+	Changes       uint64            `json:"template_changes"`
+	Withdrawals   uint64            `json:"withdrawals"`
+	Held          uint64            `json:"held_sets"`
+	Replayed      uint64            `json:"replayed_sets"`
+	Assumed       uint64            `json:"sampling_assumed"`
+	Reverse       uint64            `json:"reverse_not_stored"`
+	Dropped       map[string]uint64 `json:"dropped,omitempty"` // by Reason; datagrams, sets or template records
+}
+
+// Read returns the counters as they are now.
+func (c *Counters) Read() Counts {
+	r := Counts{
+		Datagrams:     c.Datagrams.Load(),
+		Bytes:         c.Bytes.Load(),
+		Flows:         c.Flows.Load(),
+		NoFlow:        c.NoFlow.Load(),
+		OptionRecords: c.OptionRecords.Load(),
+		Templates:     c.Templates.Load(),
+		Changes:       c.Changes.Load(),
+		Withdrawals:   c.Withdrawals.Load(),
+		Held:          c.Held.Load(),
+		Replayed:      c.Replayed.Load(),
+		Assumed:       c.Assumed.Load(),
+		Reverse:       c.Reverse.Load(),
+	}
+	r.Dropped = readDrops(&c.Dropped)
+	return r
+}
+
+func readDrops(drops *[reasons]atomic.Uint64) map[string]uint64 {
+	var m map[string]uint64
+	for i := range drops {
+		if n := drops[i].Load(); n > 0 {
+			if m == nil {
+				m = map[string]uint64{}
+			}
+			m[Reason(i).String()] = n
+		}
+	}
+	return m
+}
