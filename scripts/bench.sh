@@ -22,8 +22,8 @@ printf 'commit %s, %s, %s cores, %s\n\n' "$(git describe --always --dirty 2>/dev
 go test -vet=off -p 1 -run '^$' -bench "${BENCH:-.}" -benchmem -benchtime "${BENCHTIME:-1s}" -count "${COUNT:-1}" \
   -timeout 30m "${with_benchmarks[@]}" | grep -v '^ok\|^PASS\|no test files' | tee "$out"
 
-if grep -q '/impl=' "$out"; then
-  printf '\nRatios, weir = 1 (each column beside the first is a peer, or a slower way kept for comparison):\n\n'
-  grep '/impl=\|^[a-z]*: ' "$out" | "$(scripts/tools.sh benchstat)" -col '/impl@(weir *)' - 2>/dev/null || true
+if grep -q '/impl=weir' "$out"; then
+  printf '\nHow many times the time of weir each peer, or slower way kept for comparison, takes:\n\n'
+  awk -f scripts/ratios.awk "$out"
 fi
-printf '\nfigures in %s; compare two runs with: %s OLD NEW\n' "$out" 'benchstat ($(scripts/tools.sh benchstat))'
+printf '\nfigures in %s; scripts/tools.sh benchstat prints the path of the tool that compares two such files\n' "$out"

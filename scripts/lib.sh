@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts beside this file share. Sourced, never run; bash only.
 #
 # After sourcing it: the working directory is the repository's root, $root names it, $cache is where downloads and built
@@ -5,7 +6,7 @@
 # the one that every target uses.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root"
+cd "$root" || exit
 cache=${WEIR_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/weir}
 export WEIR_CACHE=$cache
 

@@ -38,8 +38,8 @@ summary() {
   exit 0
 }
 
-# The linter takes a minute or more to build the first time. It does so beside the parts that wait for the network,
-# and at the lowest priority, so that tests with deadlines do not notice.
+# The linter takes minutes of one core to build the first time. It does so from the start, beside the parts that wait
+# for the network, and at the lowest priority, so that tests with deadlines do not notice.
 linter_log=$cache/log/golangci-lint.log
 build_linter() {
   mkdir -p "$cache/log"
@@ -72,9 +72,9 @@ vulnerabilities() {
   done < <(git ls-files -co --exclude-standard -- '*package-lock.json')
 }
 
-part "dependencies" scripts/deps.sh test || summary
 build_linter
 trap stop_linter EXIT
+part "dependencies" scripts/deps.sh test || summary
 part "build" scripts/build.sh || summary
 part "generated files" scripts/generate.sh --check || true
 # go vet is among the linters below; running it in go test too would analyse every dependency twice.
