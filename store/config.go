@@ -1,0 +1,177 @@
+package store
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Config says where ClickHouse is. It is the section store of the configuration file.
+type Config struct {
+	Addr         string        `yaml:"addr"`          // host:port of the HTTP interface, or its URL (http://… or https://…)
+	Database     string        `yaml:"database"`      // database that holds Weir's tables; it must exist
+	User         string        `yaml:"user"`          // user that may create tables and insert
+	PasswordFile string        `yaml:"password_file"` // file with the password of user; empty = no password
+	Password     string        `yaml:"-"`             // the password itself, for a server that this process started
+	TLS          TLSConfig     `yaml:"tls"`           // used when addr is an https URL
+	Compression  string        `yaml:"compression"`   // of inserts: auto (zstd, but none on loopback), none, lz4 or zstd
+	Timeout      time.Duration `yaml:"timeout"`       // for one insert or statement, e.g. "1m"
+
+	// DictionaryCollection names a named collection of the server that holds user and password with which its
+	// dictionaries read their own tables. Empty where the server's user "default" has no password, as in the
+	// embedded engine.
+	DictionaryCollection string `yaml:"dictionary_collection"`
+}
+
+// TLSConfig is how the server proves who it is, and the client too if the server asks.
+type TLSConfig struct {
+	CAFile     string `yaml:"ca_file"`     // PEM certificates to trust; empty = those of the system
+	CertFile   string `yaml:"cert_file"`   // PEM certificate of the client; empty = none
+	KeyFile    string `yaml:"key_file"`    // PEM key of cert_file
+	ServerName string `yaml:"server_name"` // name in the server's certificate; empty = the host of addr
+}
+
+// DefaultConfig is a ClickHouse on this machine at its usual port.
+func DefaultConfig() Config {
+	return Config{
+		Addr:        "127.0.0.1:8123",
+		Database:    "default",
+		User:        "default",
+		Compression: "auto",
+		Timeout:     time.Minute,
+	}
+}
+
+// Validate reports everything that is wrong with c, each with its key.
+func (c Config) Validate() error {
+	var errs []error
+	if _, err := c.endpoint(); err != nil {
+		errs = append(errs, err)
+	}
+	if !isIdentifier(c.Database) {
+		errs = append(errs, fmt.Errorf("database: %q: want letters, digits and _, not starting with a digit", c.Database))
+	}
+	if c.User == "" {
+		errs = append(errs, errors.New("user: empty: want the name of a ClickHouse user, e.g. default"))
+	}
+	if c.Password != "" && c.PasswordFile != "" {
+		errs = append(errs, errors.New("password_file: given together with a password: want one of them"))
+	}
+	switch c.Compression {
+	case "auto", "none", "lz4", "zstd":
+	default:
+		errs = append(errs, fmt.Errorf("compression: %q: want auto, none, lz4 or zstd", c.Compression))
+	}
+	if c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("timeout: %s: want more than 0, e.g. 1m", c.Timeout))
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		errs = append(errs, errors.New("tls: cert_file and key_file go together: want both or neither"))
+	}
+	if c.DictionaryCollection != "" && !isIdentifier(c.DictionaryCollection) {
+		errs = append(errs, fmt.Errorf("dictionary_collection: %q: want letters, digits and _, not starting with a digit", c.DictionaryCollection))
+	}
+	return errors.Join(errs...)
+}
+
+// isIdentifier reports whether s is a name that SQL takes without quotes: what is checked so can be put into a statement.
+func isIdentifier(s string) bool {
+	for i, r := range s {
+		letter := r == '_' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
+		if !letter && (i == 0 || r < '0' || r > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// endpoint is the base URL of the HTTP interface.
+func (c Config) endpoint() (*url.URL, error) {
+	addr := c.Addr
+	if !strings.Contains(addr, "://") {
+		addr = "http://" + addr
+	}
+	u, err := url.Parse(addr)
+	if err != nil {
+		return nil, fmt.Errorf("addr: %q: want host:port or a URL, e.g. 127.0.0.1:8123", c.Addr)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("addr: %q: scheme %q: want http or https", c.Addr, u.Scheme)
+	}
+	if u.User != nil {
+		return nil, errors.New("addr: holds a user or password: want them in user and password_file")
+	}
+	if u.Hostname() == "" || u.Port() == "" {
+		return nil, fmt.Errorf("addr: %q: missing host or port, e.g. 127.0.0.1:8123", c.Addr)
+	}
+	u.RawQuery, u.Fragment = "", ""
+	return u, nil
+}
+
+// password reads the password; a final line end in the file is not part of it.
+func (c Config) password() (string, error) {
+	if c.PasswordFile == "" {
+		return c.Password, nil
+	}
+	b, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read password_file: %w", err)
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// compression is the content coding of inserts: "" (none), "lz4" or "zstd".
+func (c Config) compression(u *url.URL) string {
+	switch c.Compression {
+	case "none":
+		return ""
+	case "auto":
+		if isLoopback(u.Hostname()) {
+			return "" // measured: the copy through loopback costs less than the fastest compressor
+		}
+		return "zstd"
+	default:
+		return c.Compression
+	}
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// tls is the client side of TLS, or nil where u is not https.
+func (c Config) tls(u *url.URL) (*tls.Config, error) {
+	if u.Scheme != "https" {
+		return nil, nil
+	}
+	t := &tls.Config{ServerName: c.TLS.ServerName, MinVersion: tls.VersionTLS12}
+	if c.TLS.CAFile != "" {
+		pem, err := os.ReadFile(c.TLS.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.ca_file: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read tls.ca_file %q: no certificate in PEM form found", c.TLS.CAFile)
+		}
+	}
+	if c.TLS.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.cert_file %q: %w", c.TLS.CertFile, err)
+		}
+		t.Certificates = []tls.Certificate{cert}
+	}
+	return t, nil
+}
+
+// addrOf is host:port of u.
+func addrOf(u *url.URL) string { return net.JoinHostPort(u.Hostname(), u.Port()) }

@@ -1,0 +1,7 @@
+package store
+
+// Functions that are tested on their own.
+var (
+	SplitStatements = splitStatements
+	AnswerError     = answerError
+)
