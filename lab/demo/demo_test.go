@@ -1,0 +1,82 @@
+package demo_test
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/lab/demo"
+)
+
+func TestHostsSendFromTheirOwnAddressesAtOnce(t *testing.T) {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	to := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	d, err := demo.New(demo.Config{NetFlow: to, IPFIX: to, Rate: 2000, Seed: 1}, demo.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	begun := time.Now()
+	go func() { done <- d.Run(ctx) }()
+
+	versions := map[string]uint16{"127.0.0.11": 9, "127.0.0.12": 9, "127.0.0.13": 10}
+	templates, data := map[string]bool{}, map[string]int{}
+	_ = conn.SetReadDeadline(begun.Add(20 * time.Second))
+	b := make([]byte, 65536)
+	for len(data) < 3 {
+		n, from, err := conn.ReadFromUDPAddrPort(b)
+		if err != nil {
+			t.Fatalf("data of %d hosts after %v: %v", len(data), time.Since(begun), err)
+		}
+		host := from.Addr().Unmap().String()
+		version := binary.BigEndian.Uint16(b)
+		if want, ok := versions[host]; !ok || version != want {
+			t.Fatalf("datagram of version %d from %s, want one of %v", version, host, versions)
+		}
+		header := 20
+		if version == 10 {
+			header = 16
+		}
+		switch set := binary.BigEndian.Uint16(b[header:n]); {
+		case set < 4:
+			templates[host] = true
+		case !templates[host]:
+			t.Fatalf("data set %d from %s before any template", set, host)
+		default:
+			data[host]++
+		}
+	}
+	t.Logf("data of all hosts after %v", time.Since(begun))
+	cancel()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("Run did not return within 10 s of its end")
+	}
+	if s := d.Stats(); s.Records == 0 || s.Datagrams == 0 || s.Failed != 0 {
+		t.Errorf("stats %+v: want records and datagrams, none failed", s)
+	}
+}
+
+func TestNewRefusesWhatTheHostsCannotReach(t *testing.T) {
+	ok := netip.MustParseAddrPort("127.0.0.1:2055")
+	for _, to := range []string{"192.0.2.1:2055", "[::1]:2055", "127.0.0.1:0"} {
+		_, err := demo.New(demo.Config{NetFlow: ok, IPFIX: netip.MustParseAddrPort(to)}, demo.Deps{})
+		if err == nil || !strings.Contains(err.Error(), "want an IPv4 loopback address") {
+			t.Errorf("collector %s: error %v, want one about an IPv4 loopback address", to, err)
+		}
+	}
+}
