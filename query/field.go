@@ -46,8 +46,9 @@ type Field struct {
 	Doc     string      // meaning, one sentence
 	Kinds   []flow.Kind // what its names name; for Entity and Group
 
-	// columns are the logical columns that hold it. With two, the field means "either of them"; if ends is set they are
-	// the source's and the destination's, and [Request.Direction] may narrow it to one.
+	// columns are the logical columns that hold it. With two, the field means "either of them". If ends is set they are
+	// the source's and the destination's, and [Request.Direction] may narrow it to one; ports are not narrowed, since
+	// what comes in to a client comes from the service's port.
 	columns []string
 	ends    bool
 	words   []word // for Enum
@@ -63,8 +64,20 @@ type word struct {
 // Groupable reports whether the field can stand in By of a request that aggregates.
 func (f *Field) Groupable() bool { return f.noGroup == "" }
 
-// Either reports whether the field means the source's or the destination's: what [Request.Direction] narrows.
+// Either reports whether the field means the source's or the destination's, which [Request.Direction] narrows.
 func (f *Field) Either() bool { return f.ends }
+
+// columnsFor returns the logical columns that the field means in a request of that direction.
+func (f *Field) columnsFor(d Direction) []string {
+	switch {
+	case f.ends && d == Inbound:
+		return f.columns[1:]
+	case f.ends && d == Outbound:
+		return f.columns[:1]
+	default:
+		return f.columns
+	}
+}
 
 // Columns returns the logical columns that hold the field: one, or the two of which it means either.
 func (f *Field) Columns() []string { return slices.Clone(f.columns) }
@@ -100,10 +113,7 @@ func enumWords[T interface {
 	return words
 }
 
-const (
-	measured = "it is a figure, not a key"
-	oneOfOne = "group by its own columns instead"
-)
+const measured = "it is a figure, not a key"
 
 // Fields is the list of all fields, in the order of the reference page. It is not to be modified.
 var Fields = []Field{
@@ -126,7 +136,7 @@ var Fields = []Field{
 	{Name: "src_addr", Aliases: []string{"src_ip", "src"}, Type: Address, Doc: "Source address.", columns: []string{"src_addr"}},
 	{Name: "dst_addr", Aliases: []string{"dst_ip", "dst"}, Type: Address, Doc: "Destination address.", columns: []string{"dst_addr"}},
 	{Name: "service", Type: Port, Doc: "Service port of either end: the lower port, unless it is an unknown one above 32767.", columns: []string{"service"}},
-	{Name: "port", Type: Port, Doc: "Port at either end.", columns: []string{"src_port", "dst_port"}, ends: true},
+	{Name: "port", Type: Port, Doc: "Port at either end.", columns: []string{"src_port", "dst_port"}},
 	{Name: "src_port", Aliases: []string{"sport"}, Type: Port, Doc: "Source port.", columns: []string{"src_port"}},
 	{Name: "dst_port", Aliases: []string{"dport"}, Type: Port, Doc: "Destination port.", columns: []string{"dst_port"}},
 	{Name: "protocol", Aliases: []string{"proto"}, Type: Protocol, Doc: "IP protocol.", columns: []string{"protocol"}},
@@ -140,10 +150,10 @@ var Fields = []Field{
 	{Name: "mac", Type: MAC, Doc: "MAC address at either end.", columns: []string{"src_mac", "dst_mac"}, ends: true},
 	{Name: "src_mac", Type: MAC, Doc: "Source MAC address.", columns: []string{"src_mac"}},
 	{Name: "dst_mac", Type: MAC, Doc: "Destination MAC address.", columns: []string{"dst_mac"}},
-	{Name: "vlan", Type: Number, Doc: "VLAN at ingress or egress.", columns: []string{"vlan_in", "vlan_out"}, noGroup: oneOfOne},
+	{Name: "vlan", Type: Number, Doc: "VLAN at ingress or egress.", columns: []string{"vlan_in", "vlan_out"}},
 	{Name: "vlan_in", Type: Number, Doc: "VLAN at the ingress.", columns: []string{"vlan_in"}},
 	{Name: "vlan_out", Type: Number, Doc: "VLAN at the egress.", columns: []string{"vlan_out"}},
-	{Name: "vrf", Type: Number, Doc: "VRF at ingress or egress.", columns: []string{"vrf_in", "vrf_out"}, noGroup: oneOfOne},
+	{Name: "vrf", Type: Number, Doc: "VRF at ingress or egress.", columns: []string{"vrf_in", "vrf_out"}},
 	{Name: "vrf_in", Type: Number, Doc: "VRF at the ingress.", columns: []string{"vrf_in"}},
 	{Name: "vrf_out", Type: Number, Doc: "VRF at the egress.", columns: []string{"vrf_out"}},
 
@@ -157,7 +167,7 @@ var Fields = []Field{
 	{Name: "observation_point", Type: Number, Doc: "Observation point as exported.", columns: []string{"observation_point"}},
 	{Name: "in_if", Type: Number, Doc: "Interface index by which the flow came in.", columns: []string{"in_if"}},
 	{Name: "out_if", Type: Number, Doc: "Interface index by which the flow left.", columns: []string{"out_if"}},
-	{Name: "interface", Aliases: []string{"if"}, Type: Number, Doc: "Interface index by which the flow came in or left.", columns: []string{"in_if", "out_if"}, noGroup: oneOfOne},
+	{Name: "interface", Aliases: []string{"if"}, Type: Number, Doc: "Interface index by which the flow came in or left.", columns: []string{"in_if", "out_if"}},
 	{Name: "observed", Type: Enum, Doc: "Side of the interface at which the exporter saw the flow.", words: sides, columns: []string{"observed"}},
 	{Name: "version", Type: Number, Doc: "Protocol of export: 5 and 9 NetFlow, 10 IPFIX.", columns: []string{"version"}},
 	{Name: "sampling_rate", Type: Number, Doc: "One packet in this many was looked at.", columns: []string{"sampling_rate"}},

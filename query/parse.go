@@ -3,6 +3,8 @@ package query
 import (
 	"slices"
 	"strconv"
+
+	"github.com/weirhq/weir/internal/nearest"
 )
 
 // Bounds of a filter: far above what people write, far below what would hurt.
@@ -132,7 +134,7 @@ func (p *parser) compare(name token) (Expr, error) {
 	f, ok := FieldByName(name.text)
 	if !ok {
 		hint := "the fields are listed in the reference of the filter language"
-		if n := nearest(name.text, fieldNames()); n != "" {
+		if n := nearest.Word(name.text, fieldNames()); n != "" {
 			hint = "did you mean " + n + "?"
 		}
 		return nil, wrong(name.pos, "unknown field "+strconv.Quote(name.text), hint)

@@ -7,13 +7,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/weirhq/weir/internal/nearest"
 )
 
 // Value is a value in a filter. Which members are set depends on Kind.
 type Value struct {
 	Kind      ValueKind
-	Text      string     // Name: the name or UUID; Pattern: with * and ?
-	Low, High uint64     // Range: both inclusive; equal for a single number. ID: Low
+	Text      string     // ByName: the name or UUID; ByPattern: with * and ?
+	Low, High uint64     // Numbers: both inclusive; equal for a single number. ByID: both the id
 	From, To  netip.Addr // Addresses: both inclusive, IPv4 in its own form; equal for a single address
 }
 
@@ -22,12 +24,12 @@ type ValueKind uint8
 
 // The kinds of values.
 const (
-	None      ValueKind = iota + 1 // no entity
-	Name                           // entity by name or UUID
-	ID                             // entity by id
-	Pattern                        // entities by pattern of their name
-	Range                          // numbers
-	Addresses                      // addresses
+	NoEntity  ValueKind = iota + 1 // none known
+	ByName                         // entity by name or UUID
+	ByID                           // entity by id
+	ByPattern                      // entities by pattern of their name
+	Numbers                        // one number, or all from one to another
+	Addresses                      // one address, or all from one to another
 )
 
 // Ops returns the relations that the field can be in, in the order of the reference page.
@@ -108,16 +110,16 @@ func parseValue(f *Field, op Op, t token) (v Value, hint string) {
 
 func parseName(op Op, t token) (Value, string) {
 	if op == Like || op == NotLike {
-		return Value{Kind: Pattern, Text: t.text}, ""
+		return Value{Kind: ByPattern, Text: t.text}, ""
 	}
 	if t.kind == tokenString {
 		if t.text == "" {
 			return Value{}, "expected a name, or the bare word none"
 		}
-		return Value{Kind: Name, Text: t.text}, ""
+		return Value{Kind: ByName, Text: t.text}, ""
 	}
 	if strings.EqualFold(t.text, "none") {
-		return Value{Kind: None}, ""
+		return Value{Kind: NoEntity}, ""
 	}
 	if id, ok := strings.CutPrefix(t.text, "#"); ok {
 		n, err := strconv.ParseUint(id, 10, 64)
@@ -125,14 +127,14 @@ func parseName(op Op, t token) (Value, string) {
 			return Value{}, "expected # and a decimal id"
 		}
 		if n == 0 {
-			return Value{Kind: None}, ""
+			return Value{Kind: NoEntity}, ""
 		}
-		return Value{Kind: ID, Low: n, High: n}, ""
+		return Value{Kind: ByID, Low: n, High: n}, ""
 	}
 	if strings.ContainsAny(t.text, "*?") {
 		return Value{}, "patterns are written with like; a name with such characters is quoted"
 	}
-	return Value{Kind: Name, Text: t.text}, ""
+	return Value{Kind: ByName, Text: t.text}, ""
 }
 
 // parseAddresses reads an address, a prefix, or two addresses with "-" between.
@@ -213,7 +215,7 @@ func parseNumber(f *Field, s string) (Value, string) {
 	case Enum:
 		if n, ok = numberOf(f.words, lower); !ok {
 			hint = f.Name + " is one of " + strings.Join(f.Words(), ", ")
-			if w := nearest(s, f.Words()); w != "" {
+			if w := nearest.Word(s, f.Words()); w != "" {
 				hint = "did you mean " + w + "? " + hint
 			}
 		}
@@ -235,7 +237,7 @@ func parseNumber(f *Field, s string) (Value, string) {
 	case Port:
 		for _, x := range services {
 			if x.name == lower {
-				return Value{Kind: Range, Low: uint64(x.port), High: uint64(x.port)}, ""
+				return Value{Kind: Numbers, Low: uint64(x.port), High: uint64(x.port)}, ""
 			}
 		}
 		return parseRange(f, s, hint)
@@ -257,7 +259,7 @@ func parseNumber(f *Field, s string) (Value, string) {
 	if !ok || n > f.limit() {
 		return Value{}, hint
 	}
-	return Value{Kind: Range, Low: n, High: n}, ""
+	return Value{Kind: Numbers, Low: n, High: n}, ""
 }
 
 // limit returns the largest number that the field can hold.
@@ -287,7 +289,7 @@ func parseRange(f *Field, s, hint string) (Value, string) {
 	case low > high:
 		return Value{}, "expected the lower number first"
 	}
-	return Value{Kind: Range, Low: low, High: high}, ""
+	return Value{Kind: Numbers, Low: low, High: high}, ""
 }
 
 func parseMAC(s string) (uint64, bool) {
@@ -377,11 +379,11 @@ func parseSpan(s string) (uint64, bool) {
 // text returns the value in its canonical form, which parseValue reads again.
 func (v Value) text(f *Field) string {
 	switch v.Kind {
-	case None:
+	case NoEntity:
 		return "none"
-	case Name, Pattern:
+	case ByName, ByPattern:
 		return enquote(v.Text)
-	case ID:
+	case ByID:
 		return "#" + strconv.FormatUint(v.Low, 10)
 	case Addresses:
 		return addressText(v)

@@ -1,0 +1,145 @@
+package query_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/weirhq/weir/query"
+	"github.com/weirhq/weir/sql"
+	"github.com/weirhq/weir/store"
+	"github.com/weirhq/weir/store/storetest"
+)
+
+// engine is a migrated store, with the writer's way in and, for everything that is planned here, the reader's.
+type engine struct {
+	writer *store.Client
+	reader driver.Conn
+}
+
+func newEngine(t *testing.T) *engine {
+	t.Helper()
+	srv := storetest.ClickHouse(t)
+	open := func(user, password string) *store.Client {
+		cfg := store.DefaultConfig()
+		cfg.Addr, cfg.User, cfg.Password = "http://"+srv.Addr, user, password
+		c, err := store.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	e := &engine{writer: open(srv.Users.Writer.Name, srv.Users.Writer.Password)}
+	e.reader = open(srv.Users.ReadOnly.Name, srv.Users.ReadOnly.Password).Conn()
+	migrations, err := store.LoadMigrations(sql.Migrations())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Apply(t.Context(), e.writer, migrations, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// describe returns the columns of a statement's answer.
+func (e *engine) describe(t *testing.T, s query.Statement) (names, types []string) {
+	t.Helper()
+	s.SQL = "DESCRIBE TABLE (\n" + s.SQL + "\n)"
+	for _, row := range e.query(t, s) {
+		names, types = append(names, row[0].(string)), append(types, row[1].(string))
+	}
+	return names, types
+}
+
+// query runs a statement as the reader and returns its rows.
+func (e *engine) query(t *testing.T, s query.Statement) (rows [][]any) {
+	t.Helper()
+	settings := clickhouse.Settings{}
+	for k, v := range s.Settings {
+		settings[k] = v
+	}
+	var args []any
+	for _, p := range s.Params {
+		args = append(args, clickhouse.Named(p.Name, p.Value))
+	}
+	r, err := e.reader.Query(clickhouse.Context(context.Background(), clickhouse.WithSettings(settings)), s.SQL, args...)
+	if err != nil {
+		t.Fatalf("%v\n%s\n%v", err, s.SQL, s.Params)
+	}
+	defer r.Close()
+	for r.Next() {
+		into := make([]any, len(r.Columns()))
+		for i, c := range r.ColumnTypes() {
+			into[i] = reflect.New(c.ScanType()).Interface()
+		}
+		if err := r.Scan(into...); err != nil {
+			t.Fatalf("%v\n%s", err, s.SQL)
+		}
+		row := make([]any, len(into))
+		for i := range into {
+			row[i] = reflect.ValueOf(into[i]).Elem().Interface()
+		}
+		rows = append(rows, row)
+	}
+	if err := r.Err(); err != nil {
+		t.Fatalf("%v\n%s\n%v", err, s.SQL, s.Params)
+	}
+	return rows
+}
+
+// Every golden plan runs as the read-only user on the migrated schema, and its answer has the columns that it tells.
+func TestGoldenPlansRun(t *testing.T) {
+	e := newEngine(t)
+	for _, ddl := range []string{
+		`CREATE TABLE flows_1m (bucket DateTime('UTC'), exporter IPv6, host UInt64, network UInt64, src_vm UInt64, dst_vm UInt64,
+			protocol UInt8, service UInt16, rule_id UInt64, verdict Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2), counted Bool,
+			bytes UInt64, packets UInt64, flows UInt64) ENGINE = SummingMergeTree ORDER BY (bucket, network, src_vm, dst_vm)`,
+		`CREATE TABLE flows_1h AS flows_1m`,
+		`CREATE TABLE flows_rx_1m AS flows_1m`,
+		`CREATE TABLE flows_group_1m (bucket DateTime('UTC'), group UInt64, end Enum8('in' = 1, 'out' = 2, 'both' = 3), protocol UInt8,
+			bytes UInt64, packets UInt64, flows UInt64) ENGINE = SummingMergeTree ORDER BY (bucket, group)`,
+	} {
+		if err := e.writer.Exec(t.Context(), ddl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, tables := range map[string][]query.Table{"plans": query.Tables, "rollups": rollups()} {
+		for name, r := range requests(t, dir) {
+			t.Run(dir+"/"+name, func(t *testing.T) {
+				p, err := query.Build(r, tables, now)
+				if err != nil {
+					t.Skipf("no plan: %v", err) // its golden says so
+				}
+				e.query(t, p.Statement)
+				names, types := e.describe(t, p.Statement)
+				for i, c := range p.Columns {
+					if i >= len(names) || names[i] != c.Name || !sameType(types[i], c.Type) {
+						t.Fatalf("column %d is %v, want %s %s\n%v", i, at(names, types, i), c.Name, c.Type, types)
+					}
+				}
+				if len(names) != len(p.Columns) {
+					t.Errorf("answer has %d columns, plan tells %d", len(names), len(p.Columns))
+				}
+			})
+		}
+	}
+}
+
+// sameType compares types as ClickHouse prints them; an enumeration of a test table may have fewer words.
+func sameType(got, want string) bool {
+	return got == want || strings.HasPrefix(got, "Enum8(") && strings.HasPrefix(want, "Enum8(")
+}
+
+func at(names, types []string, i int) string {
+	if i >= len(names) {
+		return "absent"
+	}
+	return fmt.Sprint(names[i], " ", types[i])
+}

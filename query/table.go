@@ -1,0 +1,257 @@
+package query
+
+import (
+	"time"
+
+	"github.com/weirhq/weir/flow"
+)
+
+// Table describes a table of flows to the planner: what can be asked of it, and in which SQL.
+type Table struct {
+	Name       string
+	Time       string        // column of time that ranges and steps are applied to
+	Basis      Basis         // Received or Lived: what that time is
+	Resolution time.Duration // length of its buckets; 0 if its rows are single records. Time is a DateTime then, else a DateTime64(3)
+	History    time.Duration // for how long rows are kept; 0 is for ever
+
+	Columns               map[string]string // SQL of each logical column that it has
+	Bytes, Packets, Flows string            // SQL of the figures of a row, sampling applied
+	Counted               string            // SQL of whether totals count the row; empty if they count all rows
+
+	// Folded describes the fields that mean either end of which the table has one row per value, instead of columns
+	// for both ends. Its rows hold a flow as often as it has values, so a request that is answered from it groups by that
+	// field without a total, or asks for one value of it.
+	Folded map[string]Folded
+}
+
+// Folded is how a table holds a field that means either end: one value a row.
+type Folded struct {
+	Value   string // SQL of the id
+	In, Out string // SQL of: the row is of what the value received, sent
+	Both    string // SQL that holds for each flow of the value once
+}
+
+// Tables lists the tables that exist, finest first. Of equally coarse tables the first is taken.
+var Tables = []Table{RawTable("flows", 30*24*time.Hour)}
+
+// RawTable describes a table with the columns of [flow.Fields].
+func RawTable(name string, history time.Duration) Table {
+	t := Table{
+		Name:    name,
+		Time:    "time_received",
+		Basis:   Received,
+		History: history,
+		Columns: map[string]string{
+			"service": serviceSQL(),
+			"dscp":    "bitShiftRight(tos, 2)",
+
+			"flow_start": "flow_start", // computed by the table
+		},
+		Bytes:   "bytes * sampling_rate",
+		Packets: "packets * sampling_rate",
+		Flows:   "1",
+		Counted: "counted",
+	}
+	for _, f := range flow.Fields {
+		t.Columns[f.Name] = f.Name
+	}
+	return t
+}
+
+// choice is the table for a question, with the range and step in which it can answer.
+type choice struct {
+	table    *Table
+	folded   string // name of the field that is asked by folding; empty if none
+	from, to time.Time
+	step     time.Duration
+	notes    []string
+}
+
+// choose picks the coarsest table that has the columns, the resolution and the history that the question asks.
+func choose(q *question, tables []Table, now time.Time) (*choice, error) {
+	var able []*choice
+	missing := ""
+	for i := range tables {
+		c := &choice{table: &tables[i]}
+		if what := c.lacks(q); what != "" {
+			missing = what
+			continue
+		}
+		able = append(able, c)
+	}
+	if len(able) == 0 {
+		if missing == "" {
+			missing = "a table"
+		}
+		return nil, reject("query", "", "no table can answer: %s is missing", missing)
+	}
+	best := pick(q, able, now)
+	best.fit(q, now)
+	return best, nil
+}
+
+// pick prefers a table with enough resolution and history, the coarsest; then one with the history, the finest;
+// then the one with the longest history.
+func pick(q *question, able []*choice, now time.Time) *choice {
+	var fitting, covering *choice
+	longest := able[0]
+	for _, c := range able {
+		if longest.table.History != 0 && (c.table.History == 0 || c.table.History > longest.table.History) {
+			longest = c
+		}
+		if !c.table.covers(q.From, now) {
+			continue
+		}
+		if covering == nil || c.table.Resolution < covering.table.Resolution {
+			covering = c
+		}
+		if c.table.resolves(q) && (fitting == nil || c.table.Resolution > fitting.table.Resolution) {
+			fitting = c
+		}
+	}
+	switch {
+	case fitting != nil:
+		return fitting
+	case covering != nil:
+		return covering
+	default:
+		return longest
+	}
+}
+
+// covers reports whether the table still has rows of that time.
+func (t *Table) covers(from, now time.Time) bool {
+	return t.History == 0 || !from.Before(now.Add(-t.History))
+}
+
+// resolves reports whether the buckets of the table are small enough: they divide the steps of a series, and ten of
+// them fit into the range of a top.
+func (t *Table) resolves(q *question) bool {
+	switch {
+	case t.Resolution == 0:
+		return true
+	case q.Kind == Series:
+		return time.Duration(q.Step)%t.Resolution == 0
+	default:
+		return q.To.Sub(q.From) >= 10*t.Resolution
+	}
+}
+
+// lacks returns the name of something that the question needs and the table does not have, or "". It sets folded.
+func (c *choice) lacks(q *question) string {
+	t := c.table
+	switch {
+	case q.Kind == List && t.Resolution != 0:
+		return "single records"
+	case q.Basis != AnyBasis && q.Basis != t.Basis:
+		return "a basis of " + string(q.Basis)
+	case q.Observations && t.Counted == "":
+		return "observations that are not counted"
+	}
+	if c.folded = foldedBy(q, t); len(t.Folded) > 0 && c.folded == "" {
+		return "the total of rows that hold a flow several times"
+	}
+	need := func(f *Field) string {
+		if f.Name == c.folded {
+			return ""
+		}
+		for _, column := range f.columnsFor(q.Direction) {
+			if t.Columns[column] == "" {
+				return column
+			}
+		}
+		return ""
+	}
+	lacking := ""
+	for _, f := range q.by {
+		if what := need(f); what != "" {
+			lacking = what
+		}
+	}
+	compares(q.filter, func(x *Compare) {
+		if what := need(x.Field); what != "" {
+			lacking = what
+		}
+	})
+	return lacking
+}
+
+// foldedBy returns the name of the field by which the question can be answered from a table with folded fields: the
+// field of By, if the filter does not speak of it and no total is asked; or the field of which the filter asks one value.
+func foldedBy(q *question, t *Table) string {
+	for name := range t.Folded {
+		inBy := 0
+		for _, f := range q.by {
+			if f.Name == name {
+				inBy++
+			}
+		}
+		inFilter := 0
+		compares(q.filter, func(c *Compare) {
+			if c.Field.Name == name {
+				inFilter++
+			}
+		})
+		switch {
+		case inBy == 1 && inFilter == 0 && !q.Total:
+			return name
+		case inBy == 0 && inFilter == 1 && demands(q.filter, name):
+			return name
+		}
+	}
+	return ""
+}
+
+// demands reports whether e holds only where the field has one value that e names.
+func demands(e Expr, name string) bool {
+	switch e := e.(type) {
+	case *And:
+		for _, t := range e.Terms {
+			if demands(t, name) {
+				return true
+			}
+		}
+	case *Compare:
+		return e.Field.Name == name && e.Op == Eq && (e.Values[0].Kind == ByName || e.Values[0].Kind == ByID)
+	}
+	return false
+}
+
+// fit sets the range and step to whole buckets, and says what that means.
+func (c *choice) fit(q *question, now time.Time) {
+	t := c.table
+	c.from, c.to, c.step = q.From, q.To, time.Duration(q.Step)
+	if t.Resolution != 0 && q.Kind == Series && c.step%t.Resolution != 0 {
+		c.step = (c.step/t.Resolution + 1) * t.Resolution
+		c.notes = append(c.notes, "steps are "+c.step.String()+", because older rows of that detail are gone")
+	}
+	unit := max(t.Resolution, c.step)
+	if unit != 0 {
+		c.from = floor(c.from, unit)
+	}
+	if t.Resolution != 0 {
+		if down := floor(c.to, t.Resolution); down.Before(c.to) {
+			c.to = down.Add(t.Resolution)
+		}
+		if q.Kind != Series && (!c.from.Equal(q.From) || !c.to.Equal(q.To)) {
+			c.notes = append(c.notes, "the range is widened to whole buckets of "+t.Resolution.String())
+		}
+	}
+	if !t.covers(q.From, now) {
+		c.notes = append(c.notes, "table "+t.Name+" keeps "+t.History.String()+"; older rows are gone")
+	}
+	if q.Kind != List {
+		switch t.Basis {
+		case Received:
+			c.notes = append(c.notes, "records count when they were received: up to the exporter's active timeout after their packets")
+		case Lived:
+			c.notes = append(c.notes, "records are spread over the time in which they lived: the newest minutes read low until flows expire")
+		}
+	}
+}
+
+// floor returns t rounded down to a multiple of unit since 1970.
+func floor(t time.Time, unit time.Duration) time.Time {
+	ms, u := t.UnixMilli(), unit.Milliseconds()
+	return time.UnixMilli(ms - ms%u).UTC()
+}

@@ -1,0 +1,34 @@
+SELECT
+  'top' AS `row`,
+  k1 AS `src_vm`,
+  dictGetOrDefault('entity_now', 'name', k1, '') AS `src_vm_name`,
+  b_sum AS `bytes`
+FROM (
+  SELECT
+    k1,
+    sum(b) AS b_sum
+  FROM (
+    SELECT
+      src_vm AS k1,
+      bytes AS b
+    FROM flows_1h
+    WHERE bucket >= fromUnixTimestamp({from:Int64})
+      AND bucket < fromUnixTimestamp({to:Int64})
+      AND counted
+  )
+  GROUP BY k1
+  ORDER BY b_sum DESC, k1
+  LIMIT 10
+)
+ORDER BY b_sum DESC, k1
+LIMIT 10
+
+-- {from:Int64} = "1795165200"
+-- {to:Int64} = "1795514400"
+-- reads flows_1h (lived) from 2026-11-20T09:00:00Z to 2026-11-24T10:00:00Z
+-- column row row String
+-- column src_vm key UInt64 src_vm
+-- column src_vm_name name String src_vm
+-- column bytes value UInt64 bytes
+-- note the range is widened to whole buckets of 1h0m0s
+-- note records are spread over the time in which they lived: the newest minutes read low until flows expire
