@@ -32,12 +32,13 @@ missing_packages() {
   for entry in $debian_packages; do
     have "${entry%%:*}" || printf '%s ' "${entry#*:}"
   done
-  [ -e /usr/include/stdlib.h ] || printf 'libc6-dev '
+  [ -e /usr/include/stdlib.h ] || printf "libc6-dev "
 }
 
 need_debian_packages() {
   local missing sudo=
   missing=$(missing_packages)
+  missing=${missing% }
   [ -n "$missing" ] || return 0
   if [ "$(id -u)" -ne 0 ]; then
     if have sudo && sudo -n true 2>/dev/null; then sudo=sudo; else sudo=none; fi
@@ -54,7 +55,8 @@ they are Debian's package names; install them (on Debian: sudo apt-get install $
   mkdir -p "$cache/log"
   apt update >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "apt-get update: see above, whole log in $log"; }
   # shellcheck disable=SC2086 # a list of words
-  apt install -y --no-install-recommends $missing 2>&1 | tee -a "$log" | sed -un 's/^Setting up \([^ ]*\).*/apt: \1/p' ||
+  apt install -y --no-install-recommends $missing 2>&1 | tee -a "$log" |
+    sed -un "s/^Setting up \\(${missing// /\\|}\\)[ :].*/apt: \\1 is there/p" ||
     { tail -n 20 "$log" >&2; die "apt-get install $missing: see above, whole log in $log"; }
   missing=$(missing_packages)
   [ -z "$missing" ] || die "apt-get install went well, yet these are still missing: $missing (log in $log)"

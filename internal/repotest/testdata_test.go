@@ -39,7 +39,7 @@ func TestEveryTestdataFileIsUsed(t *testing.T) {
 		base := path.Base(rest)
 		used := strings.Contains(source, base) || strings.Contains(source, strings.TrimSuffix(base, path.Ext(base))) ||
 			path.Ext(base) != "" && strings.Contains(source, path.Ext(base)+`"`)
-		for _, element := range strings.Split(path.Dir(rest), "/") {
+		for element := range strings.SplitSeq(path.Dir(rest), "/") {
 			used = used || element != "." && strings.Contains(source, element)
 		}
 		if !used {
