@@ -1,0 +1,265 @@
+-- Code generated from sql/migrations by `go test ./store -run Schema -update`. DO NOT EDIT.
+
+CREATE TABLE entities
+(
+    `id` UInt64 COMMENT 'Identifier, the same everywhere and for ever: the first 8 bytes of SHA-256(kind, 0, key).',
+    `valid_from` DateTime64(3, 'UTC') COMMENT 'From when on the row holds, until valid_from of the next row of the id.',
+    `kind` Enum8('pool' = 1, 'host' = 2, 'bridge' = 3, 'network' = 4, 'vm' = 5, 'vif' = 6, 'address_group' = 7, 'vm_group' = 8, 'rule' = 9) COMMENT 'What it is.',
+    `key` String COMMENT 'Canonical key: the UUID of the platform, else the key of the parent, a slash and the name.',
+    `name` String COMMENT 'Name that people gave it.',
+    `parent` UInt64 COMMENT 'Entity that it belongs to: the VM of a VIF, the host of a bridge, the pool of a host or network; 0 is none.',
+    `pool` UInt64 COMMENT 'Pool that it is in; 0 is none.',
+    `attributes` Map(String, String) COMMENT 'Further properties and tags, as the source told them.',
+    `same_as` UInt64 COMMENT 'Another id of the same thing, found later; 0 is none.',
+    `removed` Bool COMMENT 'From valid_from on it no longer exists. Its name stays, for the flows that refer to it.',
+    `source` LowCardinality(String) COMMENT 'Who told it: file, xapi, libvirt, …'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (id, valid_from)
+SETTINGS index_granularity = 8192
+COMMENT 'What exists and what it was called, with the time from which on it was so.';
+
+CREATE TABLE exporter_names
+(
+    `exporter` IPv6 COMMENT 'Exporter that told it, as in flows.',
+    `domain` UInt32 COMMENT 'Observation domain in which it told it.',
+    `kind` Enum8('interface' = 1, 'application' = 2, 'vrf' = 3) COMMENT 'What is named.',
+    `key` UInt64 COMMENT 'Number that flows carry: in_if or out_if, application, vrf_in or vrf_out.',
+    `name` String COMMENT 'Name. From: interfaceName, applicationName, VRFname.',
+    `description` String COMMENT 'Longer text. From: interfaceDescription, applicationDescription.',
+    `seen` DateTime64(3, 'UTC') COMMENT 'When the exporter told it first in this form.'
+)
+ENGINE = ReplacingMergeTree(seen)
+ORDER BY (exporter, domain, kind, key)
+SETTINGS index_granularity = 8192
+COMMENT 'Names of interfaces, applications and VRFs, as exporters tell them.';
+
+CREATE VIEW entities_now
+(
+    `id` UInt64,
+    `kind` Enum8('pool' = 1, 'host' = 2, 'bridge' = 3, 'network' = 4, 'vm' = 5, 'vif' = 6, 'address_group' = 7, 'vm_group' = 8, 'rule' = 9),
+    `key` String,
+    `name` String,
+    `parent` UInt64,
+    `pool` UInt64,
+    `attributes` Map(String, String),
+    `same_as` UInt64,
+    `removed` Bool,
+    `valid_from` DateTime64(3, 'UTC'),
+    `source` LowCardinality(String)
+)
+COMMENT 'The last row of each entity, of removed ones too.'
+AS SELECT
+    id,
+    kind,
+    key,
+    name,
+    parent,
+    pool,
+    attributes,
+    same_as,
+    removed,
+    valid_from,
+    source
+FROM entities
+FINAL
+ORDER BY
+    id ASC,
+    valid_from DESC
+LIMIT 1 BY id;
+
+CREATE VIEW entities_then
+(
+    `id` UInt64,
+    `kind` Enum8('pool' = 1, 'host' = 2, 'bridge' = 3, 'network' = 4, 'vm' = 5, 'vif' = 6, 'address_group' = 7, 'vm_group' = 8, 'rule' = 9),
+    `key` String,
+    `name` String,
+    `parent` UInt64,
+    `pool` UInt64,
+    `attributes` Map(String, String),
+    `same_as` UInt64,
+    `removed` Bool,
+    `source` LowCardinality(String),
+    `valid_from` DateTime64(3, 'UTC'),
+    `valid_to` DateTime64(3, 'UTC')
+)
+COMMENT 'Every row of each entity with the time in which it holds: valid_from to valid_to, both included.'
+AS SELECT
+    id,
+    kind,
+    key,
+    name,
+    parent,
+    pool,
+    attributes,
+    same_as,
+    removed,
+    source,
+    if(row_number() OVER history = 1, toDateTime64(0, 3, 'UTC'), e.valid_from) AS valid_from,
+    leadInFrame(e.valid_from, 1, toDateTime64('2200-01-01 00:00:00', 3, 'UTC')) OVER history - toIntervalMillisecond(1) AS valid_to
+FROM entities AS e
+FINAL
+WINDOW history AS (PARTITION BY id ORDER BY e.valid_from ASC ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING);
+
+CREATE VIEW exporter_names_now
+(
+    `exporter` IPv6,
+    `domain` UInt32,
+    `kind` Enum8('interface' = 1, 'application' = 2, 'vrf' = 3),
+    `key` UInt64,
+    `name` String,
+    `description` String,
+    `seen` DateTime64(3, 'UTC')
+)
+COMMENT 'The last name that each exporter told of each thing.'
+AS SELECT
+    exporter,
+    domain,
+    kind,
+    key,
+    name,
+    description,
+    seen
+FROM exporter_names
+FINAL;
+
+CREATE DICTIONARY entity_now
+(
+    `id` UInt64,
+    `kind` String,
+    `key` String,
+    `name` String,
+    `parent` UInt64,
+    `pool` UInt64,
+    `removed` UInt8
+)
+PRIMARY KEY id
+SOURCE(CLICKHOUSE(TABLE 'entities_now'))
+LIFETIME(MIN 30 MAX 60)
+LAYOUT(HASHED())
+COMMENT 'Names of entities as they are now, by id.';
+
+CREATE DICTIONARY entity_then
+(
+    `id` UInt64,
+    `valid_from` DateTime64(3, 'UTC'),
+    `valid_to` DateTime64(3, 'UTC'),
+    `name` String,
+    `parent` UInt64
+)
+PRIMARY KEY id
+SOURCE(CLICKHOUSE(TABLE 'entities_then'))
+LIFETIME(MIN 30 MAX 60)
+LAYOUT(RANGE_HASHED())
+RANGE(MIN valid_from MAX valid_to)
+COMMENT 'Names of entities as they were, by id and time.';
+
+CREATE DICTIONARY exporter_name
+(
+    `exporter` IPv6,
+    `domain` UInt32,
+    `kind` String,
+    `key` UInt64,
+    `name` String,
+    `description` String
+)
+PRIMARY KEY exporter, domain, kind, key
+SOURCE(CLICKHOUSE(TABLE 'exporter_names_now'))
+LIFETIME(MIN 30 MAX 60)
+LAYOUT(COMPLEX_KEY_HASHED())
+COMMENT 'Names of interfaces, applications and VRFs, by exporter, observation domain, kind and number.';
+
+CREATE TABLE flows
+(
+    `time_received` DateTime64(3, 'UTC') COMMENT 'When the datagram reached the collector.' CODEC(T64, ZSTD(1)),
+    `start_age_ms` Int64 COMMENT 'Time from the flow\'s first packet to time_received; flow_start is computed from it. Unit: ms. From: flowStart*, first switched.' CODEC(T64, ZSTD(1)),
+    `duration_ms` UInt32 COMMENT 'Time from the flow\'s first packet to its last; flow_end is computed from it. Unit: ms. From: flowEnd*, last switched.' CODEC(ZSTD(1)),
+    `exporter` IPv6 COMMENT 'Source address of the datagram; IPv4 is IPv4-mapped.' CODEC(ZSTD(1)),
+    `observation_domain` UInt32 COMMENT 'Part of the exporter that numbers its own templates and sequence. From: observationDomainId, source id, engine type × 256 + engine id.' CODEC(ZSTD(1)),
+    `version` UInt8 COMMENT 'Protocol: 5 and 9 NetFlow, 10 IPFIX; 105 is reserved for sFlow 5.' CODEC(ZSTD(1)),
+    `sampling_rate` UInt32 COMMENT 'One packet in this many was looked at; multiply bytes and packets by it for totals. Unit: packets. From: samplingInterval, samplingPacketInterval, samplingPacketSpace, …' CODEC(ZSTD(1)),
+    `sampling_assumed` Bool COMMENT 'The exporter did not say its sampling rate; sampling_rate is the configured default.' CODEC(ZSTD(1)),
+    `src_addr` IPv6 COMMENT 'Source address; IPv4 is IPv4-mapped, :: is none. From: sourceIPv4Address, sourceIPv6Address.' CODEC(ZSTD(1)),
+    `dst_addr` IPv6 COMMENT 'Destination address; IPv4 is IPv4-mapped, :: is none. From: destinationIPv4Address, destinationIPv6Address.' CODEC(ZSTD(1)),
+    `src_port` UInt16 COMMENT 'Source port of TCP, UDP, SCTP. From: sourceTransportPort, udpSourcePort, tcpSourcePort.' CODEC(ZSTD(1)),
+    `dst_port` UInt16 COMMENT 'Destination port of TCP, UDP, SCTP. From: destinationTransportPort, udpDestinationPort, tcpDestinationPort.' CODEC(ZSTD(1)),
+    `protocol` UInt8 COMMENT 'IP protocol number; 0 where the frame is not IP or the exporter did not say. From: protocolIdentifier.' CODEC(ZSTD(1)),
+    `ethertype` UInt16 COMMENT 'EtherType; 0 where the exporter did not say. From: ethernetType.' CODEC(ZSTD(1)),
+    `bytes` UInt64 COMMENT 'Bytes as reported, before sampling_rate; bytes_layer says what they include. Unit: bytes. From: octetDeltaCount, layer2OctetDeltaCount, initiatorOctets, …' CODEC(ZSTD(1)),
+    `packets` UInt64 COMMENT 'Packets as reported, before sampling_rate. Unit: packets. From: packetDeltaCount, initiatorPackets, …' CODEC(ZSTD(1)),
+    `bytes_layer` Enum8('unknown' = 0, 'layer2' = 2, 'layer3' = 3) COMMENT 'Layer from which bytes count: layer2 with the Ethernet header, layer3 from the IP header.' CODEC(ZSTD(1)),
+    `tcp_flags` UInt16 COMMENT 'TCP flags seen, ORed. From: tcpControlBits.' CODEC(ZSTD(1)),
+    `tos` UInt8 COMMENT 'IPv4 type of service or IPv6 traffic class. From: ipClassOfService, ipDiffServCodePoint.' CODEC(ZSTD(1)),
+    `icmp_type` UInt8 COMMENT 'ICMP or ICMPv6 type. From: icmpTypeIPv4, icmpTypeIPv6, icmpTypeCodeIPv4, icmpTypeCodeIPv6.' CODEC(ZSTD(1)),
+    `icmp_code` UInt8 COMMENT 'ICMP or ICMPv6 code. From: icmpCodeIPv4, icmpCodeIPv6, icmpTypeCodeIPv4, icmpTypeCodeIPv6.' CODEC(ZSTD(1)),
+    `in_if` UInt32 COMMENT 'Interface index by which the flow came in; 0 is unknown or local. From: ingressInterface.' CODEC(ZSTD(1)),
+    `out_if` UInt32 COMMENT 'Interface index by which the flow left; 0 is unknown, local or dropped. From: egressInterface.' CODEC(ZSTD(1)),
+    `src_mac` UInt64 COMMENT 'Source MAC address in the low 48 bits, first octet highest; 0 is none. MACNumToString prints it. From: sourceMacAddress, postSourceMacAddress.' CODEC(ZSTD(3)),
+    `dst_mac` UInt64 COMMENT 'Destination MAC address in the low 48 bits, first octet highest; 0 is none. From: destinationMacAddress, postDestinationMacAddress.' CODEC(ZSTD(3)),
+    `vlan_in` UInt16 COMMENT 'VLAN at the ingress; 0 is untagged or unknown. From: vlanId, dot1qVlanId.' CODEC(ZSTD(1)),
+    `vlan_out` UInt16 COMMENT 'VLAN at the egress; 0 is untagged or unknown. From: postVlanId, postDot1qVlanId.' CODEC(ZSTD(1)),
+    `vrf_in` UInt32 COMMENT 'VRF at the ingress. From: ingressVRFID.' CODEC(ZSTD(1)),
+    `vrf_out` UInt32 COMMENT 'VRF at the egress. From: egressVRFID.' CODEC(ZSTD(1)),
+    `application` UInt64 COMMENT 'Application as the exporter numbers it (RFC 6759 §4: engine in the first octet), read as one big-endian number. From: applicationId.' CODEC(ZSTD(1)),
+    `observed` Enum8('unknown' = 0, 'ingress' = 1, 'egress' = 2) COMMENT 'Side of the interface at which the exporter saw the flow. From: flowDirection.' CODEC(ZSTD(1)),
+    `forwarding_status` UInt8 COMMENT 'RFC 7270 §4.12: status in the two high bits (1 forwarded, 2 dropped, 3 consumed), reason below. From: forwardingStatus.' CODEC(ZSTD(1)),
+    `end_reason` UInt8 COMMENT 'RFC 5102 §5.11.3: 1 idle timeout, 2 active timeout, 3 end of flow, 4 forced, 5 lack of resources. From: flowEndReason.' CODEC(ZSTD(1)),
+    `observation_point` UInt32 COMMENT 'Observation point as exported, also where it has no meaning for Weir. From: observationPointId.' CODEC(ZSTD(1)),
+    `direction` Enum8('unknown' = 0, 'inbound' = 1, 'outbound' = 2, 'internal' = 3) COMMENT 'How the flow crosses the border of the estate.' CODEC(ZSTD(1)),
+    `pool` UInt64 COMMENT 'Pool of the exporting host.' CODEC(ZSTD(1)),
+    `host` UInt64 COMMENT 'Host that exported the flow.' CODEC(ZSTD(1)),
+    `bridge` UInt64 COMMENT 'Bridge at which the flow was seen.' CODEC(ZSTD(1)),
+    `network` UInt64 COMMENT 'Network in which the flow was seen.' CODEC(ZSTD(1)),
+    `src_vm` UInt64 COMMENT 'VM that sent it; 0 is none known.' CODEC(ZSTD(1)),
+    `dst_vm` UInt64 COMMENT 'VM that received it; 0 is none known.' CODEC(ZSTD(1)),
+    `src_vif` UInt64 COMMENT 'VIF that sent it; 0 is none known.' CODEC(ZSTD(1)),
+    `dst_vif` UInt64 COMMENT 'VIF that received it; 0 is none known.' CODEC(ZSTD(1)),
+    `src_groups` Array(UInt64) COMMENT 'Address groups and VM groups of the source, in ascending order.' CODEC(ZSTD(3)),
+    `dst_groups` Array(UInt64) COMMENT 'Address groups and VM groups of the destination, in ascending order.' CODEC(ZSTD(3)),
+    `rule_id` UInt64 COMMENT 'Policy rule that decided; 0 is none known.' CODEC(ZSTD(1)),
+    `rule_instance` UInt32 COMMENT 'Version of the rule that decided: its rule, action and text at that time. From: observationPointId.' CODEC(ZSTD(1)),
+    `stage` Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) COMMENT 'Stage of policy at which the row was sampled. From: observationPointId.' CODEC(ZSTD(1)),
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6) COMMENT 'What policy did with the packets of this row.' CODEC(ZSTD(1)),
+    `counted` Bool COMMENT 'This observation is the one that totals count; others of the same packets are false.' CODEC(ZSTD(1)),
+    `batch` UInt64 COMMENT 'Batch in which the collector sealed the row.' CODEC(ZSTD(1)),
+    `flow_start` DateTime64(3, 'UTC') ALIAS time_received - toIntervalMillisecond(start_age_ms) COMMENT 'When the first packet of the flow was seen: time_received - start_age_ms.',
+    `flow_end` DateTime64(3, 'UTC') ALIAS time_received - toIntervalMillisecond(start_age_ms - duration_ms) COMMENT 'When the last packet of the flow was seen: flow_start + duration_ms.',
+    `exporter_text` String ALIAS replaceRegexpOne(toString(exporter), '^::ffff:([0-9]+\\.)', '\\1') COMMENT 'The address of the exporter as people write it: IPv4 without ::ffff: in front.',
+    `src_addr_text` String ALIAS replaceRegexpOne(toString(src_addr), '^::ffff:([0-9]+\\.)', '\\1') COMMENT 'The address of the source as people write it: IPv4 without ::ffff: in front.',
+    `dst_addr_text` String ALIAS replaceRegexpOne(toString(dst_addr), '^::ffff:([0-9]+\\.)', '\\1') COMMENT 'The address of the destination as people write it: IPv4 without ::ffff: in front.',
+    `src_mac_text` String ALIAS if(src_mac = 0, '', MACNumToString(src_mac)) COMMENT 'Source MAC address, as in 52:54:00:12:34:56; empty is none.',
+    `dst_mac_text` String ALIAS if(dst_mac = 0, '', MACNumToString(dst_mac)) COMMENT 'Destination MAC address, as in 52:54:00:12:34:56; empty is none.',
+    `pool_name` String ALIAS dictGetOrDefault('entity_now', 'name', pool, '') COMMENT 'Name that the pool has now, or had last; empty is none known.',
+    `host_name` String ALIAS dictGetOrDefault('entity_now', 'name', host, '') COMMENT 'Name that the exporting host has now, or had last; empty is none known.',
+    `bridge_name` String ALIAS dictGetOrDefault('entity_now', 'name', bridge, '') COMMENT 'Name that the bridge has now, or had last; empty is none known.',
+    `network_name` String ALIAS dictGetOrDefault('entity_now', 'name', network, '') COMMENT 'Name that the network has now, or had last; empty is none known.',
+    `src_vm_name` String ALIAS dictGetOrDefault('entity_now', 'name', src_vm, '') COMMENT 'Name that the VM that sent it has now, or had last; empty is none known.',
+    `dst_vm_name` String ALIAS dictGetOrDefault('entity_now', 'name', dst_vm, '') COMMENT 'Name that the VM that received it has now, or had last; empty is none known.',
+    `src_vif_name` String ALIAS dictGetOrDefault('entity_now', 'name', src_vif, '') COMMENT 'Name that the VIF that sent it has now, or had last; empty is none known.',
+    `dst_vif_name` String ALIAS dictGetOrDefault('entity_now', 'name', dst_vif, '') COMMENT 'Name that the VIF that received it has now, or had last; empty is none known.',
+    `pool_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', pool, time_received, '') COMMENT 'Name that the pool had at time_received.',
+    `host_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', host, time_received, '') COMMENT 'Name that the exporting host had at time_received.',
+    `bridge_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', bridge, time_received, '') COMMENT 'Name that the bridge had at time_received.',
+    `network_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', network, time_received, '') COMMENT 'Name that the network had at time_received.',
+    `src_vm_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', src_vm, time_received, '') COMMENT 'Name that the VM that sent it had at time_received.',
+    `dst_vm_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', dst_vm, time_received, '') COMMENT 'Name that the VM that received it had at time_received.',
+    `src_vif_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', src_vif, time_received, '') COMMENT 'Name that the VIF that sent it had at time_received.',
+    `dst_vif_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', dst_vif, time_received, '') COMMENT 'Name that the VIF that received it had at time_received.',
+    `src_group_names` Array(String) ALIAS arrayMap(id -> dictGetOrDefault('entity_now', 'name', id, ''), src_groups) COMMENT 'Names that the groups of the source have now, in the order of src_groups.',
+    `dst_group_names` Array(String) ALIAS arrayMap(id -> dictGetOrDefault('entity_now', 'name', id, ''), dst_groups) COMMENT 'Names that the groups of the destination have now, in the order of dst_groups.',
+    `in_if_name` String ALIAS dictGetOrDefault('exporter_name', 'name', (exporter, observation_domain, 'interface', toUInt64(in_if)), '') COMMENT 'Name of the interface by which the flow came in, as the exporter told it in options data; empty is not told.',
+    `out_if_name` String ALIAS dictGetOrDefault('exporter_name', 'name', (exporter, observation_domain, 'interface', toUInt64(out_if)), '') COMMENT 'Name of the interface by which the flow left, as the exporter told it in options data; empty is not told.',
+    `vrf_in_name` String ALIAS dictGetOrDefault('exporter_name', 'name', (exporter, observation_domain, 'vrf', toUInt64(vrf_in)), '') COMMENT 'Name of the VRF at the ingress, as the exporter told it in options data; empty is not told.',
+    `vrf_out_name` String ALIAS dictGetOrDefault('exporter_name', 'name', (exporter, observation_domain, 'vrf', toUInt64(vrf_out)), '') COMMENT 'Name of the VRF at the egress, as the exporter told it in options data; empty is not told.',
+    `application_name` String ALIAS dictGetOrDefault('exporter_name', 'name', (exporter, observation_domain, 'application', application), '') COMMENT 'Name of the application, as the exporter told it in options data; empty is not told.',
+    INDEX src_addr_bloom src_addr TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX dst_addr_bloom dst_addr TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX src_vm_bloom src_vm TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX dst_vm_bloom dst_vm TYPE bloom_filter(0.01) GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(time_received)
+ORDER BY (toStartOfFiveMinutes(time_received), network, src_vm, dst_vm)
+TTL toDateTime(time_received) + toIntervalDay(30)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Flows as exporters reported them, with what Weir knows about both ends.';

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,10 +59,15 @@ func (c *Client) insertNative(ctx context.Context, table string, block []byte, t
 		"async_insert": {"0"},
 		// A block is a part: do not cut it.
 		"max_insert_block_size": {"1048576"},
+		// A column that the table lacks is a schema that was not migrated, not something to leave out.
+		"input_format_skip_unknown_fields": {"0"},
+		"insert_deduplicate": {"1"},
 	}
 	if token != "" {
-		q.Set("insert_deduplicate", "1")
 		q.Set("insert_deduplication_token", token)
+	} else {
+		// Without one ClickHouse would take the hash of the rows, and drop a block that happens to equal another.
+		q.Set("insert_deduplication_token", rand.Text())
 	}
 	u := *c.base
 	u.RawQuery = q.Encode()
