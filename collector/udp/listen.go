@@ -85,6 +85,12 @@ func listen(cfg Config) (conns []*Conn, err error) {
 	return conns, nil
 }
 
+// CheckAddr says what is wrong with addr as Config.Addr, as far as it can be told without binding it.
+func CheckAddr(addr string) error {
+	_, _, err := resolve(addr)
+	return err
+}
+
 func (c Config) validate() error {
 	if c.Workers < 1 {
 		return fmt.Errorf("workers %d: need at least 1", c.Workers)
