@@ -128,12 +128,9 @@ func (b *Batch) Value(name string, i int) any {
 // "INSERT … FORMAT Native" takes over HTTP), and returns the extended slice.
 func (b *Batch) AppendNative(dst []byte) []byte {
 	buf := proto.Buffer{Buf: slices.Grow(dst, b.nativeSize())}
-	buf.PutUVarInt(uint64(len(Fields)))
-	buf.PutUVarInt(uint64(b.rows))
+	putBlockHeader(&buf, len(Fields), b.rows)
 	for i := range Fields {
-		buf.PutString(Fields[i].Name)
-		buf.PutString(Fields[i].Type)
-		Fields[i].column(b).encode(&buf, b.rows)
+		putColumn(&buf, NativeColumn{Fields[i].Name, Fields[i].Type, Fields[i].column(b)}, b.rows)
 	}
 	return buf.Buf
 }

@@ -25,8 +25,8 @@ type Lists struct {
 	IDs     []uint64
 }
 
-// column is what a batch asks of each of its columns.
-type column interface {
+// AnyColumn is a column of any type: *Column[T] or *Lists.
+type AnyColumn interface {
 	resize(capacity int)
 	clear(from, to int)
 	encode(buf *proto.Buffer, rows int)
@@ -123,4 +123,32 @@ func (l *Lists) Row(i int) []uint64 {
 func (l *Lists) Set(i int, ids []uint64) {
 	l.IDs = append(l.IDs, ids...)
 	l.Offsets[i] = uint64(len(l.IDs))
+}
+
+// NativeColumn is a column of a block: its name, its ClickHouse type and its cells.
+type NativeColumn struct {
+	Name, Type string
+	Cells      AnyColumn
+}
+
+// AppendNative appends the first rows cells of columns to dst as one block of ClickHouse's Native format, revision 0,
+// and returns the extended slice.
+func AppendNative(dst []byte, rows int, columns []NativeColumn) []byte {
+	buf := proto.Buffer{Buf: dst}
+	putBlockHeader(&buf, len(columns), rows)
+	for _, c := range columns {
+		putColumn(&buf, c, rows)
+	}
+	return buf.Buf
+}
+
+func putBlockHeader(buf *proto.Buffer, columns, rows int) {
+	buf.PutUVarInt(uint64(columns))
+	buf.PutUVarInt(uint64(rows))
+}
+
+func putColumn(buf *proto.Buffer, c NativeColumn, rows int) {
+	buf.PutString(c.Name)
+	buf.PutString(c.Type)
+	c.Cells.encode(buf, rows)
 }

@@ -1,0 +1,249 @@
+// Package apptest runs the built weir binary as its users do: as a process with its own data directory, fed by
+// datagrams and asked by SQL and HTTP. Tests use it to see what only whole processes show: signals, kill -9,
+// restarts, orphans.
+package apptest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/internal/instance"
+)
+
+// StartTimeout bounds the wait for `weir up`. It is generous: a first start maps a library of half a gigabyte.
+const StartTimeout = 90 * time.Second
+
+// stopTimeout bounds the wait for a process that was asked to end, before it is killed.
+const stopTimeout = 30 * time.Second
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "weir-apptest-")
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "weir")
+	cmd := exec.Command("go", "build", "-o", bin, "github.com/weirhq/weir/cmd/weir")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", errors.Join(fmt.Errorf("build weir: %w\n%s", err, out), os.RemoveAll(dir))
+	}
+	return bin, nil
+})
+
+// Binary returns the path of the weir binary, built from this checkout once per test process; Main removes it.
+func Binary(t testing.TB) string {
+	t.Helper()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// Main runs the tests of a package and removes the binary that they used.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if bin, err := build(); err == nil {
+		if err := os.RemoveAll(filepath.Dir(bin)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return max(code, 1)
+		}
+	}
+	return code
+}
+
+// App is one running `weir up`.
+type App struct {
+	instance.Instance
+
+	t    testing.TB
+	bin  string
+	cmd  *exec.Cmd
+	out  *output
+	done chan struct{} // closed when the process was waited for
+	err  error         // of Wait; read after done
+}
+
+// output collects what a process prints.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// Start runs `weir up --data data` with args and waits until it is up. The process is ended by the test's cleanup.
+// It leads its own process group, as a job of a shell does.
+func Start(t testing.TB, data string, args ...string) *App {
+	t.Helper()
+	a := &App{t: t, bin: Binary(t), out: &output{}, done: make(chan struct{})}
+	a.cmd = exec.Command(a.bin, append([]string{"up", "--data", data}, args...)...)
+	a.cmd.Stdout, a.cmd.Stderr = a.out, a.out
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := a.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		a.err = a.cmd.Wait()
+		close(a.done)
+	}()
+	t.Cleanup(func() {
+		a.Stop()
+		if t.Failed() {
+			t.Logf("output of weir up:\n%s", a.Output())
+		}
+	})
+	Eventually(t, StartTimeout, "weir up writes its instance", func() error {
+		select {
+		case <-a.done:
+			t.Fatalf("weir up ended while starting: %v\n%s", a.err, a.Output())
+		default:
+		}
+		i, err := instance.Find(data)
+		if err == nil && i.PID != a.cmd.Process.Pid {
+			err = fmt.Errorf("instance.json is of pid %d, want %d", i.PID, a.cmd.Process.Pid)
+		}
+		a.Instance = i
+		return err
+	})
+	return a
+}
+
+// Output returns what the process has printed.
+func (a *App) Output() string { return a.out.String() }
+
+// Interrupt sends SIGINT to the whole process group, as Ctrl-C in a terminal does.
+func (a *App) Interrupt() { a.signalGroup(syscall.SIGINT) }
+
+// Kill ends the one process `weir up` with SIGKILL and waits for it.
+func (a *App) Kill() {
+	a.t.Helper()
+	if err := a.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		a.t.Fatal(err)
+	}
+	<-a.done
+}
+
+// Wait waits for the end of the process, at most d, and returns its exit code.
+func (a *App) Wait(d time.Duration) int {
+	a.t.Helper()
+	select {
+	case <-a.done:
+		return a.cmd.ProcessState.ExitCode()
+	case <-time.After(d):
+		a.t.Fatalf("weir up still runs %s after it was asked to end\n%s", d, a.Output())
+		return -1
+	}
+}
+
+// Stop ends the process if it runs, by SIGTERM and, where that does not help, SIGKILL.
+func (a *App) Stop() {
+	select {
+	case <-a.done:
+		return
+	default:
+	}
+	a.signal(syscall.SIGTERM)
+	select {
+	case <-a.done:
+	case <-time.After(stopTimeout):
+		a.t.Errorf("weir up ignored SIGTERM for %s", stopTimeout)
+		a.Kill()
+	}
+}
+
+func (a *App) signal(s syscall.Signal) {
+	if err := a.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		a.t.Errorf("signal weir up: %v", err)
+	}
+}
+
+func (a *App) signalGroup(s syscall.Signal) {
+	if err := syscall.Kill(-a.cmd.Process.Pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+		a.t.Errorf("signal group of weir up: %v", err)
+	}
+}
+
+// Run runs another weir command on the instance's data directory and returns its standard output.
+func (a *App) Run(args ...string) (string, error) {
+	a.t.Helper()
+	return Command(a.t, append(args, "--data", a.Data)...)
+}
+
+// SQL runs one query as the read-only user and returns the answer as tab-separated values, the last newline cut.
+func (a *App) SQL(query string) (string, error) {
+	a.t.Helper()
+	out, err := a.Run("sql", "--format", "TSV", query)
+	return strings.TrimSuffix(out, "\n"), err
+}
+
+// MustSQL is SQL for queries that cannot fail.
+func (a *App) MustSQL(query string) string {
+	a.t.Helper()
+	out, err := a.SQL(query)
+	if err != nil {
+		a.t.Fatalf("SQL %q: %v", query, err)
+	}
+	return out
+}
+
+// Command runs one weir command, at most a minute, and returns its standard output; the error holds what it printed
+// to standard error.
+func Command(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, Binary(t), args...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("weir %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// Alive tells whether a process pid exists and is no zombie.
+func Alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	return !strings.HasPrefix(rest, "Z")
+}
+
+// Eventually calls f every 50 ms until it returns nil; after d the test fails with its last error.
+func Eventually(t testing.TB, d time.Duration, what string, f func() error) {
+	t.Helper()
+	deadline := time.Now().Add(d)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s: %v", what, d, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
