@@ -40,6 +40,7 @@ type Decoder struct {
 
 	run   run
 	fresh []*template.Template // new templates of the set at hand
+	rates []template.Rate      // new rates of the set at hand
 	first *Error               // of the datagram at hand
 }
 
@@ -263,10 +264,10 @@ func (d *Decoder) data(m *message, id uint16, offset int, body []byte) {
 
 // records decodes a data set whose template is known.
 func (d *Decoder) records(m *message, t *template.Template, offset int, body []byte) {
-	n := 0
+	p, n := t.Plan.(*plan), 0
 	if t.VariableLength {
 		var ok bool
-		if n, ok = countRecords(t, body); !ok {
+		if n, ok = p.layout.count(body, t.MinLength); !ok {
 			d.fail(m, template.BadRecord, t.ID, offset, len(body), 0)
 			return
 		}
@@ -279,15 +280,14 @@ func (d *Decoder) records(m *message, t *template.Template, offset int, body []b
 		}
 		return
 	}
-	p := t.Plan.(*plan)
 	switch {
 	case t.Options:
-		d.options(m, t, body, n)
+		d.options(m, p, body, n)
 		m.domain.Count.OptionRecords.Add(uint64(n))
 	case !p.flow:
 		m.domain.Count.NoFlow.Add(uint64(n))
 	default:
-		d.flows(m, t, p, body, n)
+		d.flows(m, p, body, n)
 	}
 }
 
@@ -298,54 +298,6 @@ func (d *Decoder) replay(m *message, t *template.Template, offset int) {
 		then.received, then.exported, then.uptime = h.Received, h.Exported, h.Uptime
 		d.records(&then, t, offset, h.Body)
 	}
-}
-
-// countRecords returns the number of records of variable length in body; false if the last one runs over its end.
-// Zeros that are too short for a record, or would be one that runs over, are padding.
-func countRecords(t *template.Template, body []byte) (int, bool) {
-	n, at := 0, 0
-	for len(body)-at >= t.MinLength {
-		next, ok := skipRecord(t, body, at)
-		if !ok {
-			return n, zero(body[at:])
-		}
-		at = next
-		n++
-	}
-	return n, true
-}
-
-// skipRecord returns the offset after the record at offset at of body; false if it runs over the end.
-func skipRecord(t *template.Template, body []byte, at int) (int, bool) {
-	for i := range t.Fields {
-		length := int(t.Fields[i].Length)
-		if length == template.Variable {
-			var ok bool
-			if length, at, ok = variableLength(body, at); !ok {
-				return at, false
-			}
-		}
-		if length > len(body)-at {
-			return at, false
-		}
-		at += length
-	}
-	return at, true
-}
-
-// variableLength reads the length before a field of variable length (RFC 7011 §7) and returns it with the offset of
-// the field; false if it is not there.
-func variableLength(body []byte, at int) (length, next int, ok bool) {
-	if at >= len(body) {
-		return 0, at, false
-	}
-	if body[at] < 255 {
-		return int(body[at]), at + 1, true
-	}
-	if len(body)-at < 3 {
-		return 0, at, false
-	}
-	return int(binary.BigEndian.Uint16(body[at+1:])), at + 3, true
 }
 
 // zero reports whether b is all zeros.

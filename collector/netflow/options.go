@@ -5,25 +5,44 @@ import (
 	"github.com/weirhq/weir/collector/template"
 )
 
+// read takes one field of an options record.
+type read struct {
+	into func(*option, []byte)
+	place
+}
+
+// compileOptions returns what to read of the records of t.
+func compileOptions(t *template.Template, places []place) []read {
+	var reads []read
+	for i, f := range t.Fields {
+		if into, ok := optionFields[f.ID]; ok && f.Length > 0 {
+			reads = append(reads, read{into, places[i]})
+		}
+	}
+	return reads
+}
+
 // options reads the n records of a set of options data (RFC 3954 §6.2, RFC 7011 §3.4.2.2), which was counted: rates
 // of sampling, names, and when the exporter was initialised. What an exporter says of itself beyond that is left to
 // the Describer.
-func (d *Decoder) options(m *message, t *template.Template, body []byte, n int) {
+func (d *Decoder) options(m *message, p *plan, body []byte, n int) {
+	parts := &d.run.parts
+	parts.fit(&p.layout)
+	d.rates = d.rates[:0]
 	at := 0
 	for range n {
+		at, _ = p.layout.walk(body, at, parts.stretches, parts.variables)
 		var o option
-		for i := range t.Fields {
-			length := int(t.Fields[i].Length)
-			if length == template.Variable {
-				length, at, _ = variableLength(body, at)
-			}
-			if read, ok := optionFields[t.Fields[i].ID]; ok {
-				read(&o, body[at:at+length])
-			}
-			at += length
+		for i := range p.reads {
+			e := parts.find(p.reads[i].place)
+			p.reads[i].into(&o, body[e.at:e.at+e.length])
 		}
-		o.apply(m.domain)
+		if r := o.samplingRate(); r.Rate != 0 && !m.domain.Sampling().Says(r) {
+			d.rates = append(d.rates, r)
+		}
+		o.names(m.domain)
 	}
+	m.domain.SetRates(d.rates)
 }
 
 // option is one options record.
@@ -41,17 +60,20 @@ type optional struct {
 	given bool
 }
 
-func (o *option) apply(d *template.Domain) {
-	if r := o.value(); r != 0 {
-		switch {
-		case o.sampler.given:
-			d.SetRate(template.OfSampler, o.sampler.value, r)
-		case o.iface.given:
-			d.SetRate(template.OfInterface, uint64(uint32(o.iface.value)), r)
-		default:
-			d.SetRate(template.OfDomain, 0, r)
-		}
+// samplingRate returns the rate that the record states, if it is not 0.
+func (o *option) samplingRate() template.Rate {
+	switch r := o.value(); {
+	case o.sampler.given:
+		return template.Rate{Scope: template.OfSampler, ID: o.sampler.value, Rate: r}
+	case o.iface.given:
+		return template.Rate{Scope: template.OfInterface, ID: uint64(uint32(o.iface.value)), Rate: r}
+	default:
+		return template.Rate{Scope: template.OfDomain, Rate: r}
 	}
+}
+
+// names notes what else the record says.
+func (o *option) names(d *template.Domain) {
 	if o.iface.given && (len(o.interfaceName) > 0 || len(o.interfaceText) > 0) {
 		d.SetInterface(uint32(o.iface.value), o.interfaceName, o.interfaceText)
 	}

@@ -11,7 +11,9 @@ import (
 
 // plan is a template compiled: what to do to decode its records. It is immutable.
 type plan struct {
-	ops     []op // in the order in which they are to run
+	layout  layout
+	ops     []op   // of flows, in the order in which they are to run
+	reads   []read // of options
 	scratch []int
 
 	flow  bool            // records are flows: they have an address, a MAC address or a counter
@@ -28,10 +30,8 @@ type plan struct {
 
 // op fills one column, or one scratch column, from one field.
 type op struct {
-	run    setter
-	field  int // index in the template
-	offset int // in the record; valid if the template has fixed length
-	width  int // octets, or template.Variable
+	run setter
+	place
 	lo, hi int // widths that run takes
 }
 
@@ -102,24 +102,21 @@ func compile(t *template.Template, version uint16) *plan {
 	}
 	var bySlot [slots][]candidate
 	p := &plan{}
-	offset := 0
+	var places []place
+	p.layout, places = layOut(t.Fields)
+	if t.Options {
+		p.reads = compileOptions(t, places)
+		return p
+	}
 	for i, f := range t.Fields {
 		if f.ID.Enterprise == ie.Reverse && counters[ie.Of(f.ID.Number)] || responder[f.ID] {
 			p.reverse = true
 		}
-		if tg, ok := targets[f.ID]; ok && i >= t.Scopes {
-			width := int(f.Length)
-			if width == template.Variable || width >= tg.lo && width <= tg.hi {
-				o := op{run: tg.set, field: i, offset: offset, width: width, lo: tg.lo, hi: tg.hi}
-				bySlot[tg.slot] = append(bySlot[tg.slot], candidate{o, tg, f.ID})
-			}
+		tg, ok := targets[f.ID]
+		if ok && (places[i].variable || places[i].width >= tg.lo && places[i].width <= tg.hi) {
+			o := op{run: tg.set, place: places[i], lo: tg.lo, hi: tg.hi}
+			bySlot[tg.slot] = append(bySlot[tg.slot], candidate{o, tg, f.ID})
 		}
-		if f.Length != template.Variable {
-			offset += int(f.Length)
-		}
-	}
-	if t.Options {
-		return p
 	}
 	for s, list := range bySlot {
 		if len(list) == 0 {

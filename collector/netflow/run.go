@@ -1,17 +1,13 @@
 package netflow
 
-import (
-	"github.com/weirhq/weir/collector/template"
-	"github.com/weirhq/weir/flow"
-)
+import "github.com/weirhq/weir/flow"
 
 // run is one set being decoded: where setters write.
 type run struct {
 	*message
 	at, first, n int // rows at hand: [first, first+n) of the batch, [at, at+n) of the set
 	scratch      [scratches][]uint64
-	position     []int // of the fields of one record of variable length, in its set
-	width        []int
+	parts        parts // of the record at hand, if its length varies
 }
 
 // Scratch columns hold what rows need on the way but do not store. Row i of the set is element i.
@@ -37,7 +33,7 @@ func column[T any](x *run, c []T) []T { return c[x.first : x.first+x.n : x.first
 func (x *run) temp(k int) []uint64 { return x.scratch[k][x.at : x.at+x.n] }
 
 // flows appends the n records of body to the batch.
-func (d *Decoder) flows(m *message, t *template.Template, p *plan, body []byte, n int) {
+func (d *Decoder) flows(m *message, p *plan, body []byte, n int) {
 	x := &d.run
 	x.message = m
 	for _, k := range p.scratch {
@@ -49,13 +45,14 @@ func (d *Decoder) flows(m *message, t *template.Template, p *plan, body []byte, 
 	}
 	first := m.out.Grow(n)
 	x.at, x.first, x.n = 0, first, n
-	if t.VariableLength {
-		x.each(t, p, body, n)
+	if len(p.layout.stretches) > 1 {
+		x.each(p, body, n)
 		x.at, x.first, x.n = 0, first, n
 	} else {
+		stride := p.layout.stretches[0]
 		for i := range p.ops {
 			o := &p.ops[i]
-			o.run(x, body[o.offset:], t.MinLength, o.width)
+			o.run(x, body[o.offset:], stride, o.width)
 		}
 	}
 	x.constants()
@@ -81,27 +78,17 @@ func (d *Decoder) flows(m *message, t *template.Template, p *plan, body []byte, 
 }
 
 // each decodes n records of variable length, which were counted.
-func (x *run) each(t *template.Template, p *plan, body []byte, n int) {
-	if cap(x.position) < len(t.Fields) {
-		x.position, x.width = make([]int, len(t.Fields)), make([]int, len(t.Fields))
-	}
-	position, width := x.position[:len(t.Fields)], x.width[:len(t.Fields)]
+func (x *run) each(p *plan, body []byte, n int) {
+	x.parts.fit(&p.layout)
 	first, at := x.first, 0
 	x.n = 1
 	for row := range n {
-		for i := range t.Fields {
-			length := int(t.Fields[i].Length)
-			if length == template.Variable {
-				length, at, _ = variableLength(body, at)
-			}
-			position[i], width[i] = at, length
-			at += length
-		}
+		at, _ = p.layout.walk(body, at, x.parts.stretches, x.parts.variables)
 		x.at, x.first = row, first+row
 		for i := range p.ops {
 			o := &p.ops[i]
-			if w := width[o.field]; w >= o.lo && w <= o.hi {
-				o.run(x, body[position[o.field]:], 0, w)
+			if e := x.parts.find(o.place); e.length >= o.lo && e.length <= o.hi {
+				o.run(x, body[e.at:], 0, e.length)
 			}
 		}
 	}

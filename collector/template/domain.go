@@ -144,19 +144,18 @@ func (d *Domain) remove(drop func(*Template) bool) {
 // Sampling returns what is known of the domain's sampling. It takes no lock and does not allocate.
 func (d *Domain) Sampling() *Sampling { return d.sampling.Load() }
 
-// SetRate notes that one packet in rate is sampled; id is a sampler or an interface index, by scope. Rates of more
-// than 4096 samplers or interfaces are not kept; that is counted as out_of_memory.
-func (d *Domain) SetRate(scope SamplingScope, id uint64, rate uint32) {
-	if d.sampling.Load().has(scope, id, rate) { // the usual case: nothing new
-		return
+// SetRates notes sampling rates, which it does not keep. Those of more than 4096 samplers or interfaces are dropped
+// and counted as out_of_memory.
+func (d *Domain) SetRates(rates []Rate) {
+	known := d.sampling.Load()
+	if !slices.ContainsFunc(rates, func(r Rate) bool { return !known.Says(r) }) {
+		return // the usual case: nothing new
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if next := d.sampling.Load().with(scope, id, rate); next != nil {
-		d.sampling.Store(next)
-	} else {
-		d.Drop(OutOfMemory)
-	}
+	next, refused := d.sampling.Load().with(rates)
+	d.sampling.Store(next)
+	d.Count.Dropped[OutOfMemory].Add(uint64(refused))
 }
 
 // InitTime returns when the exporter was initialised (ms since the epoch) as options data said; 0 = not said.

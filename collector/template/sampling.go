@@ -58,53 +58,64 @@ const (
 
 const maxRates = 4096 // samplers, and interfaces, of one domain
 
-func (s *Sampling) has(scope SamplingScope, id uint64, rate uint32) bool {
-	switch scope {
+// Rate is one sampling rate: one packet in Rate is looked at.
+type Rate struct {
+	Scope SamplingScope
+	ID    uint64 // of a sampler, or index of an interface, by Scope
+	Rate  uint32
+}
+
+// Says reports whether s holds r already.
+func (s *Sampling) Says(r Rate) bool {
+	switch r.Scope {
 	case OfSampler:
-		return find(s.samplers, id) == rate
+		return find(s.samplers, r.ID) == r.Rate
 	case OfInterface:
-		return find(s.interfaces, id) == rate
+		return find(s.interfaces, r.ID) == r.Rate
 	default:
-		return s.rate == rate
+		return s.rate == r.Rate
 	}
 }
 
-// with returns a copy of s with one rate changed, or nil if there is no room.
-func (s *Sampling) with(scope SamplingScope, id uint64, rate uint32) *Sampling {
-	next := *s
-	switch scope {
-	case OfDomain:
-		next.rate = rate
-	case OfSampler:
-		if next.samplers = insert(s.samplers, id, rate); next.samplers == nil {
-			return nil
+// with returns a copy of s with some rates changed, and how many there was no room for.
+func (s *Sampling) with(rates []Rate) (*Sampling, int) {
+	next := &Sampling{rate: s.rate, samplers: slices.Clone(s.samplers), interfaces: slices.Clone(s.interfaces)}
+	refused := 0
+	for _, r := range rates {
+		ok := true
+		switch r.Scope {
+		case OfSampler:
+			next.samplers, ok = put(next.samplers, r.ID, r.Rate)
+		case OfInterface:
+			next.interfaces, ok = put(next.interfaces, r.ID, r.Rate)
+		default:
+			next.rate = r.Rate
 		}
-		next.uniform = next.samplers[0].rate
-		for _, r := range next.samplers {
-			if r.rate != next.uniform {
-				next.uniform = 0
-				break
-			}
-		}
-	case OfInterface:
-		if next.interfaces = insert(s.interfaces, id, rate); next.interfaces == nil {
-			return nil
+		if !ok {
+			refused++
 		}
 	}
-	return &next
+	for i, r := range next.samplers {
+		if i == 0 {
+			next.uniform = r.rate
+		} else if r.rate != next.uniform {
+			next.uniform = 0
+			break
+		}
+	}
+	return next, refused
 }
 
-// insert returns a copy of list with the rate of id set; nil if it is full.
-func insert(list []rateOf, id uint64, rate uint32) []rateOf {
+// put sets the rate of id in list, which it changes; false if the list is full.
+func put(list []rateOf, id uint64, rate uint32) ([]rateOf, bool) {
 	i, ok := slices.BinarySearchFunc(list, id, compareID)
-	if !ok && len(list) >= maxRates {
-		return nil
+	switch {
+	case ok:
+		list[i].rate = rate
+	case len(list) >= maxRates:
+		return list, false
+	default:
+		list = slices.Insert(list, i, rateOf{id, rate})
 	}
-	next := make([]rateOf, 0, len(list)+1)
-	next = append(next, list[:i]...)
-	next = append(next, rateOf{id, rate})
-	if ok {
-		i++
-	}
-	return append(next, list[i:]...)
+	return list, true
 }

@@ -149,6 +149,9 @@ func TestTemplatesExpireUnlessRenewed(t *testing.T) {
 
 func TestSampling(t *testing.T) {
 	d := domain(t, template.New(template.DefaultConfig()), key(1, 0))
+	set := func(scope template.SamplingScope, id uint64, rate uint32) {
+		d.SetRates([]template.Rate{{Scope: scope, ID: id, Rate: rate}})
+	}
 	check := func(what string, got, want uint32) {
 		t.Helper()
 		if got != want {
@@ -156,23 +159,24 @@ func TestSampling(t *testing.T) {
 		}
 	}
 	check("Domain of nothing", d.Sampling().Domain(), 0)
-	d.SetRate(template.OfSampler, 2, 1000)
-	d.SetRate(template.OfSampler, 1, 1000)
+	set(template.OfSampler, 2, 1000)
+	set(template.OfSampler, 1, 1000)
 	check("Domain of samplers that agree", d.Sampling().Domain(), 1000)
-	d.SetRate(template.OfSampler, 1, 100)
+	set(template.OfSampler, 1, 100)
 	check("Domain of samplers that do not", d.Sampling().Domain(), 0)
 	check("Sampler(1)", d.Sampling().Sampler(1), 100)
 	check("Sampler(2)", d.Sampling().Sampler(2), 1000)
 	check("Sampler(3)", d.Sampling().Sampler(3), 0)
-	d.SetRate(template.OfInterface, 7, 64)
+	set(template.OfInterface, 7, 64)
 	check("Interface(7)", d.Sampling().Interface(7), 64)
-	d.SetRate(template.OfDomain, 0, 32)
+	set(template.OfDomain, 0, 32)
 	check("Domain", d.Sampling().Domain(), 32)
-	if allocs := testing.AllocsPerRun(100, func() { d.SetRate(template.OfSampler, 2, 1000) }); allocs != 0 {
-		t.Errorf("SetRate of the same: %v allocations, want 0", allocs)
+	same := []template.Rate{{Scope: template.OfSampler, ID: 2, Rate: 1000}}
+	if allocs := testing.AllocsPerRun(100, func() { d.SetRates(same) }); allocs != 0 {
+		t.Errorf("SetRates of the same: %v allocations, want 0", allocs)
 	}
 	for i := range 10_000 {
-		d.SetRate(template.OfSampler, uint64(i), uint32(i))
+		set(template.OfSampler, uint64(i), uint32(i))
 	}
 	if got := d.Sampling().Sampler(9999); got != 0 {
 		t.Errorf("Sampler(9999) after 10000 samplers = %d, want it refused", got)
@@ -224,7 +228,7 @@ func TestConcurrentUse(t *testing.T) {
 					d.Put([]*template.Template{tmpl(uint16(256 + i%7))}, now)
 					d.Withdraw(uint16(256 + i%5))
 				case 1:
-					d.SetRate(template.OfSampler, uint64(i%9), uint32(i))
+					d.SetRates([]template.Rate{{Scope: template.OfSampler, ID: uint64(i % 9), Rate: uint32(i)}})
 					d.SetInterface(uint32(i%9), []byte{byte('a' + i%20)}, nil)
 				case 2:
 					d.Hold(template.Held{Template: 256, Received: now, Body: make([]byte, 10)})
