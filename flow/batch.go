@@ -126,17 +126,20 @@ func (b *Batch) Value(name string, i int) any {
 
 // AppendNative appends the batch to dst as one block of ClickHouse's Native format, revision 0 (what
 // "INSERT … FORMAT Native" takes over HTTP), and returns the extended slice.
-func (b *Batch) AppendNative(dst []byte) []byte {
-	buf := proto.Buffer{Buf: slices.Grow(dst, b.nativeSize())}
-	putBlockHeader(&buf, len(Fields), b.rows)
+func (b *Batch) AppendNative(dst []byte) []byte { return b.AppendNativeRows(dst, 0, b.rows) }
+
+// AppendNativeRows is AppendNative for the rows [from, to) alone.
+func (b *Batch) AppendNativeRows(dst []byte, from, to int) []byte {
+	buf := proto.Buffer{Buf: slices.Grow(dst, b.nativeSize(to-from))}
+	putBlockHeader(&buf, len(Fields), to-from)
 	for i := range Fields {
-		putColumn(&buf, NativeColumn{Fields[i].Name, Fields[i].Type, Fields[i].column(b)}, b.rows)
+		putColumn(&buf, NativeColumn{Fields[i].Name, Fields[i].Type, Fields[i].column(b)}, from, to)
 	}
 	return buf.Buf
 }
 
-// nativeSize bounds the length of the encoded block: no row is wider than rowSize without its lists.
-func (b *Batch) nativeSize() int {
+// nativeSize bounds the length of an encoded block of rows rows: none is wider than rowSize without its lists.
+func (b *Batch) nativeSize(rows int) int {
 	const rowSize, columnHeader = 320, 128
-	return len(Fields)*columnHeader + b.rows*rowSize + 8*(len(b.SrcGroups.IDs)+len(b.DstGroups.IDs))
+	return len(Fields)*columnHeader + rows*rowSize + 8*(len(b.SrcGroups.IDs)+len(b.DstGroups.IDs))
 }

@@ -116,6 +116,32 @@ func TestAppendNativeIsReadByClickHouseGo(t *testing.T) {
 	}
 }
 
+// A block of some rows of a batch is the block of a batch that has just these rows.
+func TestAppendNativeRows(t *testing.T) {
+	fill := func(rows ...int) *flow.Batch {
+		b := flow.NewBatch(1)
+		for _, row := range rows {
+			i := b.Grow(1)
+			b.SrcPort[i] = uint16(row)
+			b.SrcGroups.Set(i, []uint64{uint64(row), 7}[:row%3])
+			b.DstGroups.Set(i, []uint64{9}[:row%2])
+		}
+		return b
+	}
+	b := fill(0, 1, 2, 3, 4, 5)
+	for from := range 7 {
+		for to := from; to <= 6; to++ {
+			var rows []int
+			for row := from; row < to; row++ {
+				rows = append(rows, row)
+			}
+			if got, want := b.AppendNativeRows(nil, from, to), fill(rows...).AppendNative(nil); !bytes.Equal(got, want) {
+				t.Errorf("AppendNativeRows(nil, %d, %d) = %x, want %x", from, to, got, want)
+			}
+		}
+	}
+}
+
 func TestNewIDIsStable(t *testing.T) {
 	// First eight bytes of SHA-256("vm\x00a"): stored in every row that was ever written, so it can never change.
 	if got, want := flow.NewID(flow.KindVM, "a"), flow.ID(0x043b6217a445ca76); got != want {

@@ -29,7 +29,7 @@ type Lists struct {
 type AnyColumn interface {
 	resize(capacity int)
 	clear(from, to int)
-	encode(buf *proto.Buffer, rows int)
+	encode(buf *proto.Buffer, from, to int) // rows [from, to)
 	at(i int) any
 }
 
@@ -43,8 +43,8 @@ func (c *Column[T]) clear(from, to int) { clear((*c)[from:to]) }
 
 func (c *Column[T]) at(i int) any { return (*c)[i] }
 
-func (c *Column[T]) encode(buf *proto.Buffer, rows int) {
-	switch s := any([]T((*c)[:rows])).(type) {
+func (c *Column[T]) encode(buf *proto.Buffer, from, to int) {
+	switch s := any([]T((*c)[from:to])).(type) {
 	case []uint8:
 		proto.ColUInt8(s).EncodeColumn(buf)
 	case []uint16:
@@ -103,20 +103,31 @@ func (l *Lists) clear(from, to int) {
 	}
 }
 
-func (l *Lists) encode(buf *proto.Buffer, rows int) {
-	proto.ColUInt64(l.Offsets[:rows]).EncodeColumn(buf)
-	proto.ColUInt64(l.IDs).EncodeColumn(buf)
+func (l *Lists) encode(buf *proto.Buffer, from, to int) {
+	first, last := l.end(from), l.end(to)
+	if first == 0 {
+		proto.ColUInt64(l.Offsets[from:to]).EncodeColumn(buf)
+	} else {
+		for _, end := range l.Offsets[from:to] { // a block's offsets count from its own first list
+			buf.PutUInt64(end - first)
+		}
+	}
+	proto.ColUInt64(l.IDs[first:last]).EncodeColumn(buf)
+}
+
+// end is where the lists of the first rows rows end in IDs.
+func (l *Lists) end(rows int) uint64 {
+	if rows == 0 {
+		return 0
+	}
+	return l.Offsets[rows-1]
 }
 
 func (l *Lists) at(i int) any { return l.Row(i) }
 
 // Row returns the list of row i. It is valid until the batch changes.
 func (l *Lists) Row(i int) []uint64 {
-	from := uint64(0)
-	if i > 0 {
-		from = l.Offsets[i-1]
-	}
-	return l.IDs[from:l.Offsets[i]]
+	return l.IDs[l.end(i):l.end(i+1)]
 }
 
 // Set makes ids the list of row i. Rows are set in order: i is 0, or the row after the one set last.
@@ -137,7 +148,7 @@ func AppendNative(dst []byte, rows int, columns []NativeColumn) []byte {
 	buf := proto.Buffer{Buf: dst}
 	putBlockHeader(&buf, len(columns), rows)
 	for _, c := range columns {
-		putColumn(&buf, c, rows)
+		putColumn(&buf, c, 0, rows)
 	}
 	return buf.Buf
 }
@@ -147,8 +158,8 @@ func putBlockHeader(buf *proto.Buffer, columns, rows int) {
 	buf.PutUVarInt(uint64(rows))
 }
 
-func putColumn(buf *proto.Buffer, c NativeColumn, rows int) {
+func putColumn(buf *proto.Buffer, c NativeColumn, from, to int) {
 	buf.PutString(c.Name)
 	buf.PutString(c.Type)
-	c.Cells.encode(buf, rows)
+	c.Cells.encode(buf, from, to)
 }
