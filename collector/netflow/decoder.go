@@ -38,10 +38,11 @@ type Decoder struct {
 	domains map[template.Key]*template.Domain // those of the store that this decoder met
 	last    *template.Domain                  // the one of the previous message
 
-	run   run
-	fresh []*template.Template // new templates of the set at hand
-	rates []template.Rate      // new rates of the set at hand
-	first *Error               // of the datagram at hand
+	message message // the one at hand
+	run     run
+	fresh   []*template.Template // new templates of the set at hand
+	rates   []template.Rate      // new rates of the set at hand
+	first   *Error               // of the datagram at hand
 }
 
 // New returns a decoder that keeps templates and options in store.
@@ -73,22 +74,24 @@ type message struct {
 func (d *Decoder) Decode(b []byte, exporter netip.Addr, received int64, out *flow.Batch) error {
 	d.first = nil
 	exporter = exporter.Unmap().WithZone("")
-	m := message{data: b, out: out, exporter: exporter.As16(), received: received}
+	m := &d.message
+	*m = message{data: b, out: out, exporter: exporter.As16(), received: received}
+	defer func() { m.data, m.out = nil, nil }() // they are the caller's
 	if len(b) < 2 {
-		d.fail(&m, template.Truncated, 0, 0, 2, len(b))
+		d.fail(m, template.Truncated, 0, 0, 2, len(b))
 		return d.err()
 	}
 	switch m.version = binary.BigEndian.Uint16(b); m.version {
 	case Version5:
-		d.netflow5(&m, exporter)
+		d.netflow5(m, exporter)
 	case Version9:
-		d.netflow9(&m, exporter)
+		d.netflow9(m, exporter)
 	case VersionIPFIX:
-		d.ipfix(&m, exporter)
+		d.ipfix(m, exporter)
 	default:
 		version := m.version
 		m.version = 0
-		d.fail(&m, template.UnknownVersion, 0, 0, int(version), 0)
+		d.fail(m, template.UnknownVersion, 0, 0, int(version), 0)
 	}
 	return d.err()
 }
