@@ -1,6 +1,7 @@
 package udp_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -43,8 +44,8 @@ func sendPaced(to netip.AddrPort, rate string) error {
 	defer c.Close()
 	ended := make(chan struct{})
 	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		close(ended)
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends, one way or the other, with the parent's end of the pipe
 	}()
 	payload := make([]byte, benchPayload)
 	begin, sent := time.Now(), 0
@@ -82,8 +83,11 @@ func methods() []method {
 		if err != nil {
 			b.Fatal(err)
 		}
-		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) })
-		if err != nil {
+		var optErr error
+		err = raw.Control(func(fd uintptr) {
+			optErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)
+		})
+		if err := errors.Join(err, optErr); err != nil {
 			b.Skipf("a 64 MiB receive buffer needs CAP_NET_ADMIN: %v", err)
 		}
 		buf := make([]byte, udp.MaxDatagram)

@@ -110,14 +110,14 @@ func resolve(addr string) (network, hostPort string, err error) {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return "", "", fmt.Errorf("port %q: want a number from 0 to 65535", port)
 	}
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case err != nil: // empty or a host name
-		return "udp", addr, nil
-	case ip.Unmap().Is4():
-		return "udp4", net.JoinHostPort(ip.Unmap().String(), port), nil
-	default:
+	ip, _ := netip.ParseAddr(host)
+	switch ip = ip.Unmap(); {
+	case ip.Is4():
+		return "udp4", net.JoinHostPort(ip.String(), port), nil
+	case ip.Is6():
 		return "udp6", addr, nil
+	default: // empty or a host name
+		return "udp", addr, nil
 	}
 }
 
@@ -173,7 +173,7 @@ func FromFiles(recvBuffer int, files ...*os.File) (conns []*Conn, err error) {
 		}
 		c, err := newConn(uc, recvBuffer)
 		if err != nil {
-			uc.Close()
+			_ = uc.Close()
 			return conns, fmt.Errorf("take over socket %q: %w", f.Name(), err)
 		}
 		conns = append(conns, c)
@@ -183,6 +183,6 @@ func FromFiles(recvBuffer int, files ...*os.File) (conns []*Conn, err error) {
 
 func closeAll(conns []*Conn) {
 	for _, c := range conns {
-		c.Close()
+		_ = c.Close() // nothing was read from them
 	}
 }

@@ -1,0 +1,70 @@
+package collector
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirhq/weir/collector/template"
+)
+
+// metrics shows a collector's counters to Prometheus. It keeps none of its own: a scrape reads Stats.
+type metrics struct{ c *Collector }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("weir_collector_"+name, help, labels, nil)
+}
+
+var (
+	udpDatagrams = desc("udp_datagrams_total", "Datagrams read from a socket.", "addr", "shard")
+	udpBytes     = desc("udp_bytes_total", "UDP payload read from a socket.", "addr", "shard")
+	udpTruncated = desc("udp_truncated_datagrams_total", "Datagrams that were longer than the receive slot.", "addr", "shard")
+	udpReads     = desc("udp_reads_total", "Reads that returned datagrams; datagrams by reads is the mean batch.", "addr", "shard")
+	udpDrops     = desc("udp_dropped_datagrams_total", "Datagrams that the kernel discarded because the socket's receive buffer was full.", "addr", "shard")
+	udpQueue     = desc("udp_queue_bytes", "Kernel memory held by datagrams that wait in a socket's receive buffer.", "addr", "shard")
+	udpLimit     = desc("udp_queue_limit_bytes", "Queue at which the kernel begins to drop.", "addr", "shard")
+
+	decodeDatagrams = desc("decode_datagrams_total", "Datagrams by what became of them: decoded without fault, or the reason for which all or a part was dropped. Their sum is all that were taken.", "outcome")
+	decodeBytes     = desc("decode_bytes_total", "UDP payload of the datagrams taken.")
+	decodeFlows     = desc("decode_flows_total", "Flows decoded.")
+	batchFlows      = desc("batch_flows_total", "Flows handed over in sealed batches.")
+	batchSealed     = desc("batch_sealed_total", "Batches sealed.")
+	batchPending    = desc("batch_pending_flows", "Flows in batches that are not sealed yet.")
+	batchWait       = desc("batch_seal_wait_seconds_total", "Time that workers waited for a batch to be taken over.")
+	templateMemory  = desc("template_memory_bytes", "Memory charged for templates, names and held data, bounded by collector.templates.max_memory.")
+)
+
+// Describe implements prometheus.Collector.
+func (m metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m metrics) Collect(ch chan<- prometheus.Metric) {
+	put := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
+	}
+	s := m.c.Stats()
+	for _, k := range s.Sockets {
+		addr, shard := k.Addr.String(), strconv.Itoa(k.Shard)
+		put(udpDatagrams, prometheus.CounterValue, float64(k.Datagrams), addr, shard)
+		put(udpBytes, prometheus.CounterValue, float64(k.Bytes), addr, shard)
+		put(udpTruncated, prometheus.CounterValue, float64(k.Truncated), addr, shard)
+		put(udpReads, prometheus.CounterValue, float64(k.Calls), addr, shard)
+		put(udpDrops, prometheus.CounterValue, float64(k.KernelDrops), addr, shard)
+		put(udpQueue, prometheus.GaugeValue, float64(k.QueueBytes), addr, shard)
+		put(udpLimit, prometheus.GaugeValue, float64(k.QueueLimit), addr, shard)
+	}
+	put(decodeDatagrams, prometheus.CounterValue, float64(s.Decoded), "decoded")
+	for _, reason := range []string{reasonNotAllowed, reasonPanic} {
+		put(decodeDatagrams, prometheus.CounterValue, float64(s.Dropped[reason]), reason)
+	}
+	for _, r := range template.Reasons() {
+		put(decodeDatagrams, prometheus.CounterValue, float64(s.Dropped[r.String()]), r.String())
+	}
+	put(decodeBytes, prometheus.CounterValue, float64(s.Bytes))
+	put(decodeFlows, prometheus.CounterValue, float64(s.Flows))
+	put(batchFlows, prometheus.CounterValue, float64(s.Sealed))
+	put(batchSealed, prometheus.CounterValue, float64(s.Batches))
+	put(batchPending, prometheus.GaugeValue, float64(s.Pending))
+	put(batchWait, prometheus.CounterValue, s.SealWait.Seconds())
+	put(templateMemory, prometheus.GaugeValue, float64(m.c.deps.Templates.Memory()))
+}
