@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -142,4 +144,52 @@ func at(names, types []string, i int) string {
 		return "absent"
 	}
 	return fmt.Sprint(names[i], " ", types[i])
+}
+
+// Names are checked and corrected by what the store knows; presence is told of an empty and of a filled table.
+func TestNamesAndPresence(t *testing.T) {
+	e := newEngine(t)
+	count := func(s query.Statement) uint64 { return e.query(t, s)[0][0].(uint64) }
+	if n := count(query.Newest(query.Tables)); n != 0 {
+		t.Errorf("records of an empty table = %d, want 0", n)
+	}
+	from := time.Now().Add(-2 * time.Hour).Truncate(time.Hour).UTC()
+	w := &twin{entities: estateOf()}
+	w.rows = randomBatch(rand.New(rand.NewPCG(1, 1)), 100, from, time.Hour, w.entities)
+	e.insert(t, w)
+	row := e.query(t, query.Newest(query.Tables))[0]
+	if want := w.rows.TimeReceived[99]; row[0].(uint64) != 100 || row[1].(time.Time).UnixMilli() != want {
+		t.Errorf("newest = %v, want 100 records and %d ms", row, want)
+	}
+	if n := count(query.Records(from, from.Add(30*time.Minute), query.Tables)); n != 50 {
+		t.Errorf("records of the first half = %d, want 50", n)
+	}
+
+	check := func(filter, want string) {
+		t.Helper()
+		p, err := query.Build(query.Request{Kind: query.Top, From: from, To: from.Add(time.Hour), Filter: filter}, query.Tables, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var known []query.KnownEntity
+		for _, r := range e.query(t, query.KnownNames(p.Names)) {
+			known = append(known, query.KnownEntity{Kind: r[0].(string), Name: r[1].(string), Key: r[2].(string)})
+		}
+		got := ""
+		for _, n := range query.Missing(p.Names, known) {
+			var similar []string
+			for _, r := range e.query(t, query.SimilarNames(n)) {
+				similar = append(similar, r[0].(string))
+			}
+			got += n.Unknown(similar).Error() + "\n"
+		}
+		if strings.TrimSuffix(got, "\n") != want {
+			t.Errorf("filter %s:\n got %s\nwant %s", filter, got, want)
+		}
+	}
+	check(`vm = web-01 and dst_vm = "a b" and network in (db, "50%_x")`, "")
+	check(`vm = vm/1 or group = 0F3C7E7E-0000-4000-8000-00000000000A`, "")
+	check(`vm = web-1`, `filter: unknown vm "web-1" at 6: did you mean web-01 or web-02?`)
+	check(`vm = db and group in (db, databases)`, `filter: unknown group "databases" at 27`)
+	check(`src_vm != "it's \\ odd"`, `filter: unknown vm "it's \\ odd" at 11`)
 }

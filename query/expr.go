@@ -25,7 +25,7 @@ type Compare struct {
 	Field  *Field
 	Op     Op
 	Values []Value
-	Pos    int // of the first value in the text, in bytes from 1
+	Pos    []int // of each value in the text, in bytes from 1
 }
 
 // Op is a relation between a field and values.

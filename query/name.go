@@ -19,7 +19,7 @@ type Name struct {
 	Field string      // of the filter
 	Kinds []flow.Kind // one of which the entity has to be
 	Text  string      // name, key or UUID
-	Pos   int         // of the comparison's first value, in bytes from 1
+	Pos   int         // in the filter, in bytes from 1
 }
 
 // KnownEntity is a row of the answer to [KnownNames].
@@ -29,9 +29,9 @@ type KnownEntity struct{ Kind, Name, Key string }
 func namesIn(e Expr) []Name {
 	var all []Name
 	compares(e, func(c *Compare) {
-		for _, v := range c.Values {
+		for i, v := range c.Values {
 			if v.Kind == ByName {
-				all = append(all, Name{c.Field.Name, c.Field.Kinds, v.Text, c.Pos})
+				all = append(all, Name{c.Field.Name, c.Field.Kinds, v.Text, c.Pos[i]})
 			}
 		}
 	})

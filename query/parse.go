@@ -143,7 +143,7 @@ func (p *parser) compare(name token) (Expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Compare{Field: f, Op: op, Pos: p.peek().pos}
+	c := &Compare{Field: f, Op: op}
 	if op != In && op != NotIn {
 		if p.peek().kind == tokenOpen {
 			return nil, wrong(p.peek().pos, `found "("`, "a list goes with in, as "+f.Name+" in (…)")
@@ -226,6 +226,6 @@ func (p *parser) value(c *Compare) error {
 	if hint != "" {
 		return wrong(t.pos, t.found(), hint)
 	}
-	c.Values = append(c.Values, v)
+	c.Values, c.Pos = append(c.Values, v), append(c.Pos, t.pos)
 	return nil
 }

@@ -208,11 +208,7 @@ func (p *planner) where() []string {
 		conditions = append(conditions, c)
 	}
 	if f, ok := t.Folded[p.folded]; ok {
-		side := map[Direction]string{Both: f.Both, Inbound: f.In, Outbound: f.Out}[p.Direction]
-		if p.Split {
-			side = "(" + f.In + " OR " + f.Out + ")"
-		}
-		conditions = append(conditions, side)
+		conditions = append(conditions, map[Direction]string{Both: f.Both, Inbound: f.In, Outbound: f.Out}[p.Direction])
 	}
 	switch f := p.filter.(type) {
 	case nil:

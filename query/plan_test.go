@@ -48,7 +48,7 @@ func rollups() []query.Table {
 		Name: "flows_group_1m", Time: "bucket", Basis: query.Lived, Resolution: time.Minute, History: 90 * 24 * time.Hour,
 		Columns: map[string]string{"protocol": "protocol"},
 		Bytes:   "bytes", Packets: "packets", Flows: "flows",
-		Folded: map[string]query.Folded{"group": {Value: "group", In: "end IN ('in', 'both')", Out: "end IN ('out', 'both')", Both: "1"}},
+		Folded: map[string]query.Folded{"group": {Value: "group", In: "end IN ('in', 'both')", Out: "end IN ('out', 'both')", Both: "end IN ('in', 'out', 'both')"}},
 	}
 	return append(append([]query.Table{}, query.Tables...), minute, received, hour, group)
 }

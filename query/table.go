@@ -1,6 +1,8 @@
 package query
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/flow"
@@ -223,7 +225,7 @@ func (c *choice) fit(q *question, now time.Time) {
 	c.from, c.to, c.step = q.From, q.To, time.Duration(q.Step)
 	if t.Resolution != 0 && q.Kind == Series && c.step%t.Resolution != 0 {
 		c.step = (c.step/t.Resolution + 1) * t.Resolution
-		c.notes = append(c.notes, "steps are "+c.step.String()+", because older rows of that detail are gone")
+		c.notes = append(c.notes, "steps are "+plain(c.step)+", because older rows of that detail are gone")
 	}
 	unit := max(t.Resolution, c.step)
 	if unit != 0 {
@@ -234,24 +236,38 @@ func (c *choice) fit(q *question, now time.Time) {
 			c.to = down.Add(t.Resolution)
 		}
 		if q.Kind != Series && (!c.from.Equal(q.From) || !c.to.Equal(q.To)) {
-			c.notes = append(c.notes, "the range is widened to whole buckets of "+t.Resolution.String())
+			c.notes = append(c.notes, "the range is widened to whole buckets of "+plain(t.Resolution))
 		}
 	}
 	if !t.covers(q.From, now) {
-		c.notes = append(c.notes, "table "+t.Name+" keeps "+t.History.String()+"; older rows are gone")
+		c.notes = append(c.notes, "table "+t.Name+" keeps "+plain(t.History)+"; older rows are gone")
 	}
-	if q.Kind != List {
-		switch t.Basis {
-		case Received:
-			c.notes = append(c.notes, "records count when they were received: up to the exporter's active timeout after their packets")
-		case Lived:
-			c.notes = append(c.notes, "records are spread over the time in which they lived: the newest minutes read low until flows expire")
-		}
+	if t.Basis == Lived && now.Sub(c.to) < settle {
+		c.notes = append(c.notes, "the newest minutes read low until the flows that lived in them have expired")
 	}
 }
+
+// settle is how long after its time a bucket of flows that lived may still grow: the longest active timeout in wide use.
+const settle = 30 * time.Minute
 
 // floor returns t rounded down to a multiple of unit since 1970.
 func floor(t time.Time, unit time.Duration) time.Time {
 	ms, u := t.UnixMilli(), unit.Milliseconds()
 	return time.UnixMilli(ms - ms%u).UTC()
+}
+
+// plain returns a round length of time as people write it: "30d", "1h", "1m30s".
+func plain(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

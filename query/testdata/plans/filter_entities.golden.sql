@@ -45,4 +45,3 @@ LIMIT 10
 -- name host [host] "xen-1" at 46
 -- name pool [pool] "p" at 63
 -- name rule [rule] "r" at 76
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -37,4 +37,3 @@ LIMIT 10
 -- column row row String
 -- column protocol key UInt8 protocol
 -- column flows value UInt64 flows
--- note records count when they were received: up to the exporter's active timeout after their packets

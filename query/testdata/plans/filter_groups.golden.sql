@@ -34,7 +34,6 @@ LIMIT 10
 -- column row row String
 -- column protocol key UInt8 protocol
 -- column flows value UInt64 flows
--- name group [address_group vm_group] "databases" at 10
+-- name group [address_group vm_group] "databases" at 11
 -- name src_group [address_group vm_group] "x" at 47
 -- name group [address_group vm_group] "a" at 91
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -33,4 +33,3 @@ LIMIT 10
 -- column protocol key UInt8 protocol
 -- column flows value UInt64 flows
 -- name vm [vm] "web-01" at 6
--- note records count when they were received: up to the exporter's active timeout after their packets

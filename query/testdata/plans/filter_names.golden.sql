@@ -39,6 +39,5 @@ LIMIT 10
 -- column flows value UInt64 flows
 -- name vm [vm] "web-01" at 6
 -- name src_vm [vm] "Ünï cödé" at 27
--- name dst_vm [vm] "db-1" at 56
--- name network [network] "prod" at 93
--- note records count when they were received: up to the exporter's active timeout after their packets
+-- name dst_vm [vm] "db-1" at 57
+-- name network [network] "prod" at 94

@@ -39,4 +39,3 @@ LIMIT 10
 -- name vm [vm] "a" at 11
 -- name network [network] "n" at 92
 -- name network [network] "m" at 107
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -31,4 +31,3 @@ LIMIT 10
 -- column protocol key UInt8 protocol
 -- column flows value UInt64 flows
 -- name group [address_group vm_group] "web-01" at 14
--- note records count when they were received: up to the exporter's active timeout after their packets

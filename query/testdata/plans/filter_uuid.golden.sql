@@ -32,4 +32,3 @@ LIMIT 10
 -- column protocol key UInt8 protocol
 -- column flows value UInt64 flows
 -- name src_vm [vm] "0F3C7E7E-0000-4000-8000-00000000000A" at 10
--- note records count when they were received: up to the exporter's active timeout after their packets

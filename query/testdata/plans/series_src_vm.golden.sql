@@ -55,4 +55,3 @@ LIMIT 427
 -- column src_vm key UInt64 src_vm
 -- column src_vm_name name String src_vm
 -- column bps value Float64 bps
--- note records count when they were received: up to the exporter's active timeout after their packets

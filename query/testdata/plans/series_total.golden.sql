@@ -26,4 +26,3 @@ LIMIT 121
 -- column time time DateTime('UTC')
 -- column row row String
 -- column bps value Float64 bps
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -59,4 +59,3 @@ LIMIT 84
 -- column dst_addr key IPv6 dst_addr
 -- column flows value UInt64 flows
 -- column bytes value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets

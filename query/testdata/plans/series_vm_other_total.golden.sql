@@ -73,5 +73,4 @@ LIMIT 156
 -- column bytes value UInt64 bytes
 -- column bytes_in value UInt64 bytes
 -- column bytes_out value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note a flow is in the row of every vm that it has: rows add up to more than the total

@@ -49,6 +49,5 @@ LIMIT 12
 -- column port key UInt16 port
 -- column service key UInt16 service
 -- column bytes value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note a flow is in the row of every addr that it has: rows add up to more than the total
 -- note a flow is in the row of every port that it has: rows add up to more than the total

@@ -50,4 +50,3 @@ LIMIT 12
 -- column in_if key UInt32 in_if
 -- column out_if key UInt32 out_if
 -- column bytes value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -45,4 +45,3 @@ LIMIT 10
 -- column rule key UInt64 rule
 -- column rule_name name String rule
 -- column packets value UInt64 packets
--- note records count when they were received: up to the exporter's active timeout after their packets

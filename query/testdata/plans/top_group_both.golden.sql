@@ -54,5 +54,4 @@ LIMIT 12
 -- column bits_in value UInt64 bits
 -- column bits_out value UInt64 bits
 -- column share share Float64
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note a flow is in the row of every group that it has: rows add up to more than the total

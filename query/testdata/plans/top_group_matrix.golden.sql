@@ -51,6 +51,5 @@ LIMIT 12
 -- column dst_group_name name String dst_group
 -- column bytes value UInt64 bytes
 -- column share share Float64
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note a flow is in the row of every src_group that it has: rows add up to more than the total
 -- note a flow is in the row of every dst_group that it has: rows add up to more than the total

@@ -59,7 +59,6 @@ LIMIT 10
 -- column mac key UInt64 mac
 -- column src_mac key UInt64 src_mac
 -- column fps value Float64 fps
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note each exporter numbers application for itself: group by exporter too
 -- note a flow is in the row of every vlan that it has: rows add up to more than the total
 -- note a flow is in the row of every mac that it has: rows add up to more than the total

@@ -30,4 +30,3 @@ LIMIT 1
 -- column bps value Float64 bps
 -- column fps value Float64 fps
 -- column pps value Float64 pps
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -31,4 +31,3 @@ LIMIT 1
 -- column bytes value UInt64 bytes
 -- column bytes_in value UInt64 bytes
 -- column bytes_out value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -41,4 +41,3 @@ LIMIT 10
 -- column network key UInt64 network
 -- column network_name name String network
 -- column bytes value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets

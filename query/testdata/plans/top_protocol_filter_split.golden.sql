@@ -55,4 +55,3 @@ LIMIT 12
 -- column share share Float64
 -- name vm [vm] "web-01" at 6
 -- name group [address_group vm_group] "databases" at 24
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -30,4 +30,3 @@ LIMIT 10
 -- column src_vm key UInt64 src_vm
 -- column src_vm_name name String src_vm
 -- column bytes value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -54,4 +54,3 @@ LIMIT 7
 -- column packets value UInt64 packets
 -- column flows value UInt64 flows
 -- column share share Float64
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -31,4 +31,3 @@ LIMIT 10
 -- column stage key Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) stage
 -- column counted key Bool counted
 -- column flows value UInt64 flows
--- note records count when they were received: up to the exporter's active timeout after their packets

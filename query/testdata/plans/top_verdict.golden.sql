@@ -44,4 +44,3 @@ LIMIT 12
 -- column direction key Enum8('unknown' = 0, 'inbound' = 1, 'outbound' = 2, 'internal' = 3) direction
 -- column flows value UInt64 flows
 -- column share share Float64
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -68,5 +68,4 @@ LIMIT 12
 -- column pps_in value Float64 pps
 -- column pps_out value Float64 pps
 -- column share share Float64
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note a flow is in the row of every vm that it has: rows add up to more than the total

@@ -42,4 +42,3 @@ LIMIT 12
 -- column vm_name name String vm
 -- column bytes value UInt64 bytes
 -- column share share Float64
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -28,4 +28,3 @@ LIMIT 10
 -- column row row String
 -- column dst_addr key IPv6 dst_addr
 -- column bytes value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets

@@ -29,7 +29,7 @@ FROM (
       FROM flows_group_1m
       WHERE bucket >= fromUnixTimestamp({from:Int64})
         AND bucket < fromUnixTimestamp({to:Int64})
-        AND (end IN ('in', 'both') OR end IN ('out', 'both'))
+        AND end IN ('in', 'out', 'both')
         AND protocol = {p1:UInt8}
     )
     GROUP BY GROUPING SETS ((k1), ())
@@ -52,4 +52,4 @@ LIMIT 12
 -- column bytes value UInt64 bytes
 -- column bytes_in value UInt64 bytes
 -- column bytes_out value UInt64 bytes
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the newest minutes read low until the flows that lived in them have expired

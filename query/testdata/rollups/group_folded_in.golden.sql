@@ -30,4 +30,4 @@ LIMIT 10
 -- column group key UInt64 group
 -- column group_name name String group
 -- column bytes value UInt64 bytes
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the newest minutes read low until the flows that lived in them have expired

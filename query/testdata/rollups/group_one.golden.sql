@@ -45,4 +45,4 @@ LIMIT 12
 -- column bytes value UInt64 bytes
 -- column share share Float64
 -- name group [address_group vm_group] "databases" at 9
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the newest minutes read low until the flows that lived in them have expired

@@ -44,5 +44,4 @@ LIMIT 12
 -- column group_name name String group
 -- column bytes value UInt64 bytes
 -- column share share Float64
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note a flow is in the row of every group that it has: rows add up to more than the total

@@ -31,6 +31,5 @@ LIMIT 10
 -- column row row String
 -- column protocol key UInt8 protocol
 -- column bytes value UInt64 bytes
--- name group [address_group vm_group] "a" at 10
--- name group [address_group vm_group] "b" at 10
--- note records count when they were received: up to the exporter's active timeout after their packets
+-- name group [address_group vm_group] "a" at 11
+-- name group [address_group vm_group] "b" at 14

@@ -30,5 +30,5 @@ LIMIT 10
 -- column src_vm key UInt64 src_vm
 -- column src_vm_name name String src_vm
 -- column bytes value UInt64 bytes
--- note the range is widened to whole buckets of 1h0m0s
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the range is widened to whole buckets of 1h
+-- note the newest minutes read low until the flows that lived in them have expired

@@ -35,5 +35,5 @@ LIMIT 10
 -- column vm_name name String vm
 -- column bps value Float64 bps
 -- name network [network] "prod" at 11
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the newest minutes read low until the flows that lived in them have expired
 -- note a flow is in the row of every vm that it has: rows add up to more than the total

@@ -28,5 +28,4 @@ LIMIT 10
 -- column row row String
 -- column dst_addr key IPv6 dst_addr
 -- column bytes value UInt64 bytes
--- note table flows keeps 720h0m0s; older rows are gone
--- note records count when they were received: up to the exporter's active timeout after their packets
+-- note table flows keeps 30d; older rows are gone

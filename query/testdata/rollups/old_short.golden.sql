@@ -28,5 +28,4 @@ LIMIT 10
 -- column row row String
 -- column service key UInt16 service
 -- column bytes value UInt64 bytes
--- note the range is widened to whole buckets of 1m0s
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the range is widened to whole buckets of 1m

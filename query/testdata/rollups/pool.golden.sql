@@ -37,4 +37,4 @@ LIMIT 10
 -- column verdict key Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6) verdict
 -- column bytes value UInt64 bytes
 -- name pool [pool] "p" at 8
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the newest minutes read low until the flows that lived in them have expired

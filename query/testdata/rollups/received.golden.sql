@@ -28,4 +28,3 @@ LIMIT 61
 -- column time time DateTime('UTC')
 -- column row row String
 -- column fps value Float64 fps
--- note records count when they were received: up to the exporter's active timeout after their packets

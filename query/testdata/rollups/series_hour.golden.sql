@@ -53,4 +53,4 @@ LIMIT 600
 -- column row row String
 -- column protocol key UInt8 protocol
 -- column bytes value UInt64 bytes
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the newest minutes read low until the flows that lived in them have expired

@@ -52,4 +52,4 @@ LIMIT 156
 -- column row row String
 -- column protocol key UInt8 protocol
 -- column bytes value UInt64 bytes
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note the newest minutes read low until the flows that lived in them have expired

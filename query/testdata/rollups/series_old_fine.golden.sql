@@ -53,5 +53,4 @@ LIMIT 372
 -- column row row String
 -- column protocol key UInt8 protocol
 -- column bytes value UInt64 bytes
--- note steps are 2m0s, because older rows of that detail are gone
--- note records are spread over the time in which they lived: the newest minutes read low until flows expire
+-- note steps are 2m, because older rows of that detail are gone

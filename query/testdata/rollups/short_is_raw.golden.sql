@@ -32,5 +32,4 @@ LIMIT 10
 -- column vm key UInt64 vm
 -- column vm_name name String vm
 -- column bytes value UInt64 bytes
--- note records count when they were received: up to the exporter's active timeout after their packets
 -- note a flow is in the row of every vm that it has: rows add up to more than the total

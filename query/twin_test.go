@@ -1,0 +1,726 @@
+package query_test
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/query"
+)
+
+// The slow twin answers requests in plain Go over the rows of a batch, as the reference of the filter language says.
+
+// entity is what the twin knows by name.
+type entity struct {
+	kind flow.Kind
+	id   uint64
+	name string
+	key  string
+}
+
+type twin struct {
+	rows     *flow.Batch
+	entities []entity
+}
+
+// value is a key or a number as 16 bytes, big endian: comparable, and ordered as ClickHouse orders it.
+type value [16]byte
+
+func number(n uint64) (v value) {
+	binary.BigEndian.PutUint64(v[8:], n)
+	return v
+}
+
+func (v value) number() uint64 { return binary.BigEndian.Uint64(v[8:]) }
+
+// column returns the values of a logical column in row i: one, or those of a list.
+func (w *twin) column(name string, i int) []value {
+	switch name {
+	case "service":
+		return []value{number(uint64(query.ServicePort(w.rows.SrcPort[i], w.rows.DstPort[i])))}
+	case "dscp":
+		return []value{number(uint64(w.rows.TOS[i] >> 2))}
+	}
+	switch x := w.rows.Value(name, i).(type) {
+	case flow.Addr:
+		return []value{value(x)}
+	case bool:
+		if x {
+			return []value{number(1)}
+		}
+		return []value{number(0)}
+	case []uint64:
+		var list []value
+		for _, id := range x {
+			list = append(list, number(id))
+		}
+		return list
+	default:
+		r := reflect.ValueOf(x)
+		if r.CanInt() {
+			return []value{number(uint64(r.Int()))}
+		}
+		return []value{number(r.Uint())}
+	}
+}
+
+// columns returns the logical columns that f means in a request of that direction.
+func columns(f *query.Field, d query.Direction) []string {
+	c := f.Columns()
+	if f.Either() && d == query.Inbound {
+		return c[1:]
+	}
+	if f.Either() && d == query.Outbound {
+		return c[:1]
+	}
+	return c
+}
+
+// holds evaluates a filter.
+func (w *twin) holds(e query.Expr, i int, d query.Direction) bool {
+	switch e := e.(type) {
+	case nil:
+		return true
+	case *query.And:
+		return !slices.ContainsFunc(e.Terms, func(t query.Expr) bool { return !w.holds(t, i, d) })
+	case *query.Or:
+		return slices.ContainsFunc(e.Terms, func(t query.Expr) bool { return w.holds(t, i, d) })
+	case *query.Not:
+		return !w.holds(e.X, i, d)
+	case *query.Compare:
+		positive := map[query.Op]query.Op{query.Ne: query.Eq, query.NotIn: query.In, query.NotLike: query.Like, query.NotHas: query.Has}
+		if op, ok := positive[e.Op]; ok {
+			return !w.holds(&query.Compare{Field: e.Field, Op: op, Values: e.Values}, i, d)
+		}
+		for _, c := range columns(e.Field, d) {
+			for _, v := range e.Values {
+				if w.matches(e, v, w.column(c, i)) {
+					return true
+				}
+			}
+		}
+		return false
+	default:
+		panic(e)
+	}
+}
+
+// matches evaluates a comparison of one column with one value.
+func (w *twin) matches(e *query.Compare, v query.Value, cell []value) bool {
+	if e.Field.Type == query.Group || e.Field.Type == query.Entity {
+		if v.Kind == query.NoEntity {
+			return len(cell) == 0 || cell[0].number() == 0
+		}
+		return slices.ContainsFunc(cell, func(id value) bool { return w.isNamed(e.Field, v, id.number()) })
+	}
+	if v.Kind == query.Addresses {
+		from, to := v.From.As16(), v.To.As16()
+		return bytes.Compare(cell[0][:], from[:]) >= 0 && bytes.Compare(cell[0][:], to[:]) <= 0
+	}
+	n := cell[0].number()
+	switch e.Op {
+	case query.Lt:
+		return n < v.Low
+	case query.Le:
+		return n <= v.Low
+	case query.Gt:
+		return n > v.Low
+	case query.Ge:
+		return n >= v.Low
+	case query.Has:
+		return n&v.Low == v.Low
+	default:
+		return v.Low <= n && n <= v.High
+	}
+}
+
+// isNamed reports whether the value of a filter names the id.
+func (w *twin) isNamed(f *query.Field, v query.Value, id uint64) bool {
+	if v.Kind == query.ByID {
+		return id == v.Low
+	}
+	for _, e := range w.entities {
+		if e.id != id || !slices.Contains(f.Kinds, e.kind) {
+			continue
+		}
+		if v.Kind == query.ByPattern {
+			return glob(strings.ToLower(v.Text), strings.ToLower(e.name))
+		}
+		return e.name == v.Text || e.key == v.Text || e.key == strings.ToLower(v.Text)
+	}
+	return false
+}
+
+func glob(pattern, s string) bool {
+	switch {
+	case pattern == "":
+		return s == ""
+	case pattern[0] == '*':
+		return glob(pattern[1:], s) || s != "" && glob(pattern, s[1:])
+	case s == "":
+		return false
+	default:
+		return (pattern[0] == '?' || pattern[0] == s[0]) && glob(pattern[1:], s[1:])
+	}
+}
+
+// counts reports whether sums take row i.
+func (w *twin) counts(r query.Request, by []*query.Field, filter query.Expr, i int) bool {
+	mentions := map[string]bool{}
+	for _, f := range by {
+		mentions[f.Name] = true
+	}
+	if filter != nil {
+		for _, f := range query.Fields {
+			mentions[f.Name] = mentions[f.Name] || slices.Contains(strings.FieldsFunc(filter.String(), func(c rune) bool {
+				return c != '_' && (c < 'a' || c > 'z')
+			}), f.Name)
+		}
+	}
+	switch {
+	case r.Observations || mentions["counted"] || mentions["stage"]:
+		return true
+	case mentions["verdict"] || mentions["rule"] || mentions["rule_instance"]:
+		return w.rows.Counted[i] || w.rows.Verdict[i] > flow.VerdictAllowed
+	default:
+		return w.rows.Counted[i]
+	}
+}
+
+// sums are the figures of a group: bytes, packets, flows; each in all, in, and out.
+type sums [3][3]uint64
+
+func (s *sums) add(o sums) {
+	for i := range s {
+		for j := range s[i] {
+			s[i][j] += o[i][j]
+		}
+	}
+}
+
+func (s *sums) less(o sums) {
+	for i := range s {
+		for j := range s[i] {
+			s[i][j] -= o[i][j]
+		}
+	}
+}
+
+// group is one row of an answer.
+type group struct {
+	step int64 // of a series, s
+	row  string
+	keys []value
+	sums sums
+}
+
+// answer returns the rows of the answer to a top or a series.
+func (w *twin) answer(r query.Request, p *query.Plan) []group {
+	filter, err := query.Parse(r.Filter)
+	if err != nil {
+		panic(err)
+	}
+	var by []*query.Field
+	for _, name := range r.By {
+		f, _ := query.FieldByName(name)
+		by = append(by, f)
+	}
+	type slot struct {
+		step int64
+		keys string
+	}
+	groups := map[slot]*group{}
+	total, joined := map[int64]*group{}, map[int64]*group{}
+	at := func(m map[int64]*group, step int64, row string) *group {
+		if m[step] == nil {
+			m[step] = &group{step: step, row: row, keys: make([]value, len(by))}
+		}
+		return m[step]
+	}
+	all := map[string]*group{}
+	for i := range w.rows.Len() {
+		ms := w.rows.TimeReceived[i]
+		if ms < p.From.UnixMilli() || ms >= p.To.UnixMilli() || !w.counts(r, by, filter, i) || !w.holds(filter, i, r.Direction) {
+			continue
+		}
+		step := int64(0)
+		if r.Kind == query.Series {
+			seconds := int64(time.Duration(p.Step) / time.Second)
+			step = ms / 1000 / seconds * seconds
+		}
+		rate := uint64(w.rows.SamplingRate[i])
+		figures := [3]uint64{w.rows.Bytes[i] * rate, w.rows.Packets[i] * rate, 1}
+		combos := w.combinations(by, i, r.Direction)
+		for n, keys := range combos {
+			in, out := w.sides(r, by, filter, keys, i)
+			var s sums
+			for m, x := range figures {
+				s[m] = [3]uint64{x, 0, 0}
+				if in {
+					s[m][1] = x
+				}
+				if out {
+					s[m][2] = x
+				}
+			}
+			id := fmt.Sprint(keys)
+			if groups[slot{step, id}] == nil {
+				groups[slot{step, id}] = &group{step: step, row: query.RowTop, keys: keys}
+			}
+			groups[slot{step, id}].sums.add(s)
+			if all[id] == nil {
+				all[id] = &group{keys: keys}
+			}
+			all[id].sums.add(s)
+			at(joined, step, query.RowOther).sums.add(s)
+			t := at(total, step, query.RowTotal)
+			if n > 0 { // of the total each flow is once, of its in and out as often as it has values
+				for m := range s {
+					s[m][0] = 0
+				}
+			}
+			t.sums.add(s)
+		}
+	}
+	limit := r.Limit
+	if limit == 0 {
+		limit = 10
+	}
+	measure := measureOf(r)
+	rank := func(a, b *group) int {
+		if c := cmp.Compare(b.sums[measure][0], a.sums[measure][0]); c != 0 {
+			if r.Bottom {
+				return -c
+			}
+			return c
+		}
+		return slices.CompareFunc(a.keys, b.keys, func(x, y value) int { return bytes.Compare(x[:], y[:]) })
+	}
+	var ranked []*group
+	for _, g := range all {
+		ranked = append(ranked, g)
+	}
+	slices.SortFunc(ranked, rank)
+	best := map[string]bool{}
+	for _, g := range ranked[:min(limit, len(ranked))] {
+		best[fmt.Sprint(g.keys)] = true
+	}
+	var answer []group
+	var steps []int64
+	for step := range total {
+		steps = append(steps, step)
+	}
+	slices.Sort(steps)
+	for _, step := range steps {
+		var list []*group
+		others := 0
+		for s, g := range groups {
+			switch {
+			case s.step != step:
+			case best[s.keys] && len(by) > 0:
+				list = append(list, g)
+				joined[step].sums.less(g.sums)
+			default:
+				others++
+			}
+		}
+		slices.SortFunc(list, rank)
+		for _, g := range list {
+			answer = append(answer, *g)
+		}
+		if r.Other && len(by) > 0 && (r.Kind == query.Series && others > 0 || r.Kind == query.Top && joined[step].sums[measure][0] > 0) {
+			answer = append(answer, *joined[step])
+		}
+		if r.Total || len(by) == 0 {
+			answer = append(answer, *total[step])
+		}
+	}
+	return answer
+}
+
+// combinations returns the groups of row i: every combination of the values of the fields.
+func (w *twin) combinations(by []*query.Field, i int, d query.Direction) [][]value {
+	combos := [][]value{{}}
+	for _, f := range by {
+		var values []value
+		for _, c := range columns(f, d) {
+			for _, v := range w.column(c, i) {
+				if !slices.Contains(values, v) {
+					values = append(values, v)
+				}
+			}
+		}
+		if len(values) > 1 {
+			values = slices.DeleteFunc(values, func(v value) bool { return v == value{} })
+		}
+		if len(values) == 0 {
+			values = []value{{}}
+		}
+		var next [][]value
+		for _, combo := range combos {
+			for _, v := range values {
+				next = append(next, append(slices.Clone(combo), v))
+			}
+		}
+		combos = next
+	}
+	return combos
+}
+
+// sides reports whether a row is in and whether it is out, of the group that has those keys.
+func (w *twin) sides(r query.Request, by []*query.Field, filter query.Expr, keys []value, i int) (in, out bool) {
+	if !r.Split {
+		return false, false
+	}
+	for k, f := range by {
+		if !f.Either() {
+			continue
+		}
+		has := func(c string) bool {
+			v := w.column(c, i)
+			return slices.Contains(v, keys[k])
+		}
+		return has(f.Columns()[1]), has(f.Columns()[0])
+	}
+	return w.holds(filter, i, query.Inbound), w.holds(filter, i, query.Outbound)
+}
+
+func measureOf(r query.Request) int {
+	if len(r.Units) == 0 {
+		return 0
+	}
+	return measureOfUnit(r.Units[0])
+}
+
+func measureOfUnit(u query.Unit) int {
+	switch u {
+	case query.Packets, query.PPS:
+		return 1
+	case query.Flows, query.FPS:
+		return 2
+	default:
+		return 0
+	}
+}
+
+// text renders a group as the plan's columns do, names apart.
+func (g group) text(r query.Request, p *query.Plan, totals map[int64]sums) string {
+	var s strings.Builder
+	seconds := p.To.Sub(p.From).Seconds()
+	if r.Kind == query.Series {
+		seconds = time.Duration(p.Step).Seconds()
+	}
+	key, figure := 0, 0
+	for _, c := range p.Columns {
+		switch c.Role {
+		case query.RoleTime:
+			fmt.Fprintf(&s, "%s=%d ", c.Name, g.step)
+		case query.RoleRow:
+			fmt.Fprintf(&s, "%s ", g.row)
+		case query.RoleKey:
+			f, _ := query.FieldByName(c.Field)
+			fmt.Fprintf(&s, "%s=%s ", c.Name, keyText(f, g.keys[key]))
+			key++
+		case query.RoleValue:
+			side := 0
+			if r.Split {
+				side = figure % 3
+			}
+			figure++
+			n := float64(g.sums[measureOfUnit(c.Unit)][side])
+			switch c.Unit {
+			case query.Bits:
+				n *= 8
+			case query.BPS:
+				n = n * 8 / seconds
+			case query.PPS, query.FPS:
+				n /= seconds
+			}
+			fmt.Fprintf(&s, "%s=%s ", c.Name, figureText(n))
+		case query.RoleShare:
+			whole := totals[g.step]
+			share := 0.0
+			if whole[measureOf(r)][0] > 0 {
+				share = float64(g.sums[measureOf(r)][0]) / float64(whole[measureOf(r)][0])
+			}
+			fmt.Fprintf(&s, "%s=%s ", c.Name, figureText(share))
+		}
+	}
+	return s.String()
+}
+
+func figureText(x float64) string { return strconv.FormatFloat(x, 'g', 12, 64) }
+
+func keyText(f *query.Field, v value) string {
+	switch f.Type {
+	case query.Address:
+		return netip.AddrFrom16(v).Unmap().String()
+	case query.Enum, query.Bool:
+		return f.Format(v.number())
+	default:
+		return strconv.FormatUint(v.number(), 10)
+	}
+}
+
+// cellText renders a cell of an answer of ClickHouse as text does.
+func cellText(c query.Column, cell any) string {
+	switch x := cell.(type) {
+	case net.IP:
+		a, _ := netip.AddrFromSlice(x)
+		return a.Unmap().String()
+	case time.Time:
+		return strconv.FormatInt(x.Unix(), 10)
+	}
+	if c.Role == query.RoleValue || c.Role == query.RoleShare {
+		v := reflect.ValueOf(cell)
+		if v.CanFloat() {
+			return figureText(v.Float())
+		}
+		return figureText(float64(v.Uint()))
+	}
+	return fmt.Sprint(cell)
+}
+
+func randomBatch(r *rand.Rand, n int, from time.Time, span time.Duration, entities []entity) *flow.Batch {
+	b := flow.NewBatch(n)
+	b.Grow(n)
+	id := func(kind flow.Kind) uint64 {
+		var ids []uint64
+		for _, e := range entities {
+			if e.kind == kind {
+				ids = append(ids, e.id)
+			}
+		}
+		if r.IntN(4) == 0 {
+			return 0
+		}
+		return ids[r.IntN(len(ids))]
+	}
+	addr := func() flow.Addr {
+		pool := []string{"10.0.0.1", "10.0.0.7", "10.200.0.1", "1.2.3.4", "192.0.2.9", "2001:db8::1", "2001:db8:8000::2", "::", "fe80::1"}
+		return netip.MustParseAddr(pool[r.IntN(len(pool))]).As16()
+	}
+	groups := func() []uint64 {
+		var list []uint64
+		for _, e := range entities {
+			if (e.kind == flow.KindAddressGroup || e.kind == flow.KindVMGroup) && r.IntN(3) == 0 {
+				list = append(list, e.id)
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	port := func() uint16 {
+		return []uint16{0, 7, 22, 53, 443, 8080, 33000, 51820, 60000, 65535}[r.IntN(10)]
+	}
+	mac := func() uint64 { return []uint64{0, 0x525400000001, 0x525400abcdef}[r.IntN(3)] }
+	for i := range n {
+		b.TimeReceived[i] = from.UnixMilli() + int64(i)*span.Milliseconds()/int64(n)
+		b.Duration[i] = []uint32{0, 500, 10_000, 3_600_000}[r.IntN(4)]
+		b.StartAge[i] = int64(b.Duration[i])
+		b.Exporter[i], b.SrcAddr[i], b.DstAddr[i] = addr(), addr(), addr()
+		b.ObservationDomain[i], b.Version[i] = r.Uint32N(3), []uint8{5, 9, 10}[r.IntN(3)]
+		b.SamplingRate[i], b.SamplingAssumed[i] = []uint32{1, 1, 7, 100}[r.IntN(4)], r.IntN(2) == 0
+		b.SrcPort[i], b.DstPort[i] = port(), port()
+		b.Protocol[i], b.Ethertype[i] = []uint8{1, 6, 17, 47, 254}[r.IntN(5)], []uint16{0, 77, 0x0800, 0x86dd, 0x88a8}[r.IntN(5)]
+		b.Bytes[i], b.Packets[i] = uint64(r.IntN(3_000_000)), uint64(r.IntN(12_000))
+		b.BytesLayer[i] = []flow.BytesLayer{0, 2, 3}[r.IntN(3)]
+		b.TCPFlags[i], b.TOS[i] = []uint16{0, 2, 18, 0x200, 0x10c}[r.IntN(5)], []uint8{0, 184, 136, 255}[r.IntN(4)]
+		b.ICMPType[i], b.ICMPCode[i] = uint8(r.IntN(20)), uint8(r.IntN(3))
+		b.InIf[i], b.OutIf[i] = r.Uint32N(9), r.Uint32N(9)
+		b.SrcMAC[i], b.DstMAC[i] = mac(), mac()
+		b.VLANIn[i], b.VLANOut[i], b.VRFIn[i], b.VRFOut[i] = uint16(r.IntN(9)), uint16(r.IntN(9)), r.Uint32N(9), r.Uint32N(9)
+		b.Application[i], b.Observed[i] = uint64(r.IntN(9)), flow.Observed(r.IntN(3))
+		b.ForwardingStatus[i], b.EndReason[i], b.ObservationPoint[i] = uint8(r.IntN(9)), uint8(r.IntN(6)), r.Uint32N(9)
+		b.Direction[i] = flow.Direction(r.IntN(4))
+		b.Pool[i], b.Host[i], b.Bridge[i] = id(flow.KindPool), id(flow.KindHost), id(flow.KindBridge)
+		b.Network[i], b.SrcVM[i], b.DstVM[i] = id(flow.KindNetwork), id(flow.KindVM), id(flow.KindVM)
+		b.SrcVIF[i], b.DstVIF[i], b.RuleID[i] = id(flow.KindVIF), id(flow.KindVIF), id(flow.KindRule)
+		b.RuleInstance[i], b.Stage[i], b.Verdict[i] = r.Uint32N(9), flow.Stage(r.IntN(5)), flow.Verdict(r.IntN(7))
+		b.Counted[i], b.ID[i] = r.IntN(3) > 0, uint64(r.IntN(9))
+		b.SrcGroups.Set(i, groups())
+	}
+	for i := range n {
+		b.DstGroups.Set(i, groups())
+	}
+	return b
+}
+
+// estateOf has entities of every kind under the names that randomExpr uses; some names are of several.
+func estateOf() []entity {
+	var all []entity
+	for _, kind := range flow.Kinds {
+		for i, name := range []string{"web-01", "web-02", "db", "a b", "50%_x", "web-01"} {
+			key := fmt.Sprintf("%s/%d", kind, i)
+			if i == 2 {
+				key = "0f3c7e7e-0000-4000-8000-00000000000a"
+			}
+			all = append(all, entity{kind, uint64(flow.NewID(kind, key)), name, key})
+		}
+	}
+	all[0].id = 12345 // "#12345" of randomExpr
+	return all
+}
+
+func (e *engine) insert(t *testing.T, w *twin) {
+	t.Helper()
+	batch, err := e.writer.Conn().PrepareBatch(t.Context(), "INSERT INTO entities (id, valid_from, kind, key, name)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range w.entities {
+		if err := batch.Append(x.id, now, string(x.kind), x.key, x.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.writer.Exec(t.Context(), "SYSTEM RELOAD DICTIONARY entity_now"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.writer.InsertNative(t.Context(), "flows", w.rows.AppendNative(nil), ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func randomRequest(r *rand.Rand, from, to time.Time) query.Request {
+	q := query.Request{
+		Kind: query.Top, From: from.Add(time.Duration(r.IntN(600)) * time.Second), To: to.Add(-time.Duration(r.IntN(600)) * time.Second),
+		Limit: 1 + r.IntN(12), Bottom: r.IntN(5) == 0, Other: r.IntN(2) == 0, Total: r.IntN(2) == 0, Observations: r.IntN(6) == 0,
+		Direction: []query.Direction{query.Both, query.Both, query.Inbound, query.Outbound}[r.IntN(4)],
+	}
+	if r.IntN(3) == 0 {
+		q.Kind, q.Step = query.Series, query.Duration([]time.Duration{time.Minute, 7 * time.Minute, time.Hour}[r.IntN(3)])
+	}
+	for range r.IntN(4) {
+		if f := query.Fields[r.IntN(len(query.Fields))]; f.Groupable() && !slices.Contains(q.By, f.Name) {
+			q.By = append(q.By, f.Name)
+		}
+	}
+	for range r.IntN(3) {
+		if u := query.Units[r.IntN(len(query.Units))]; !slices.Contains(q.Units, u) {
+			q.Units = append(q.Units, u)
+		}
+	}
+	if r.IntN(3) > 0 {
+		q.Filter = randomExpr(r, r.IntN(3))
+	}
+	q.Split = q.Direction == query.Both && r.IntN(2) == 0
+	return q
+}
+
+// Random requests over random rows: ClickHouse answers the planner's SQL as the twin answers the request.
+func TestTwin(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 2))
+	e := newEngine(t)
+	// The store lets rows expire, so the hour lies an hour back.
+	from := time.Now().Add(-2 * time.Hour).Truncate(time.Hour).UTC()
+	to := from.Add(time.Hour)
+	w := &twin{entities: estateOf()}
+	w.rows = randomBatch(r, 1500, from, time.Hour, w.entities)
+	e.insert(t, w)
+	asked, rows := 0, 0
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && asked < 300; {
+		q := randomRequest(r, from, to)
+		p, err := query.Build(q, query.Tables, time.Now())
+		if err != nil {
+			if q.Split { // of nothing, or of several fields
+				continue
+			}
+			t.Fatalf("Build(%+v): %v", q, err)
+		}
+		asked++
+		got := e.answer(t, q, p)
+		answer := w.answer(q, p)
+		totals := map[int64]sums{}
+		for _, g := range answer {
+			if g.row == query.RowTotal {
+				totals[g.step] = g.sums
+			}
+		}
+		var want []string
+		for _, g := range answer {
+			want = append(want, g.text(q, p, totals))
+		}
+		rows += len(want)
+		if len(want) == 0 && len(got) <= 1 {
+			continue // no row, or one with a total of 0
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("request %+v\nClickHouse:\n  %s\ntwin:\n  %s\n%s", q, strings.Join(got, "\n  "), strings.Join(want, "\n  "), golden(p))
+		}
+	}
+	t.Logf("%d requests with %d rows of answers", asked, rows)
+	if asked < 10 {
+		t.Errorf("only %d requests were asked in 10 s", asked)
+	}
+}
+
+// answer returns ClickHouse's answer as text.
+func (e *engine) answer(t *testing.T, q query.Request, p *query.Plan) []string {
+	t.Helper()
+	var lines []string
+	for _, row := range e.query(t, p.Statement) {
+		var s strings.Builder
+		for i, c := range p.Columns {
+			switch c.Role {
+			case query.RoleName:
+			case query.RoleRow:
+				fmt.Fprintf(&s, "%v ", row[i])
+			default:
+				fmt.Fprintf(&s, "%s=%s ", c.Name, cellText(c, row[i]))
+			}
+		}
+		lines = append(lines, s.String())
+	}
+	return lines
+}
+
+// A list gives the newest records that the filter takes, of every observation.
+func TestTwinList(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 3))
+	e := newEngine(t)
+	from := time.Now().Add(-2 * time.Hour).Truncate(time.Hour).UTC()
+	w := &twin{entities: estateOf()}
+	w.rows = randomBatch(r, 1500, from, time.Hour, w.entities)
+	e.insert(t, w)
+	for range 40 {
+		q := query.Request{Kind: query.List, From: from, To: from.Add(time.Hour), Limit: 1 + r.IntN(50), Filter: randomExpr(r, r.IntN(2))}
+		p, err := query.Build(q, query.Tables, time.Now())
+		if err != nil {
+			t.Fatalf("Build(%+v): %v", q, err)
+		}
+		filter, err := query.Parse(q.Filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, got []int64
+		for i := w.rows.Len() - 1; i >= 0 && len(want) < q.Limit; i-- {
+			if w.holds(filter, i, query.Both) {
+				want = append(want, w.rows.TimeReceived[i])
+			}
+		}
+		for _, row := range e.query(t, p.Statement) {
+			got = append(got, row[0].(time.Time).UnixMilli())
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("filter %s: times %v, want %v", q.Filter, got, want)
+		}
+	}
+}
