@@ -13,6 +13,8 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/weirhq/weir/internal/strictyaml"
 )
 
 // Client is a way to one ClickHouse. Its methods are safe for concurrent use.
@@ -30,7 +32,7 @@ type Client struct {
 // Open checks cfg, reads the files that it names and returns a client. It does not wait for the server: connections
 // are made when they are needed, and WaitReady tells when the server answers.
 func Open(cfg Config) (*Client, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := strictyaml.Validate(&cfg); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	base, err := cfg.endpoint()

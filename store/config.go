@@ -11,31 +11,30 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/weirhq/weir/internal/strictyaml"
 )
 
-// Config says where ClickHouse is. It is the section store of the configuration file.
+// Config says where ClickHouse is and as whom to use it.
 type Config struct {
-	Addr         string        `yaml:"addr"`          // host:port of the HTTP interface, or its URL (http://… or https://…)
-	Database     string        `yaml:"database"`      // database that holds Weir's tables; it must exist
-	User         string        `yaml:"user"`          // user that may create tables and insert
-	PasswordFile string        `yaml:"password_file"` // file with the password of user; empty = no password
-	Password     string        `yaml:"-"`             // the password itself, for a server that this process started
-	TLS          TLSConfig     `yaml:"tls"`           // used when addr is an https URL
-	Compression  string        `yaml:"compression"`   // of inserts: auto (zstd, but none on loopback), none, lz4 or zstd
-	Timeout      time.Duration `yaml:"timeout"`       // for one insert or statement, e.g. "1m"
+	Addr         string        `yaml:"addr" doc:"Address (host:port) of ClickHouse's HTTP interface, or its URL: http://host:port or https://host:port."`
+	Database     string        `yaml:"database" doc:"Database that holds the tables; it must exist."`
+	User         string        `yaml:"user" doc:"User that may create tables and insert."`
+	PasswordFile string        `yaml:"password_file" doc:"File with the password of the user; empty is none."`
+	Password     string        `yaml:"-"` // the password itself, of a server that this process started
+	TLS          TLSConfig     `yaml:"tls" doc:"Certificates, where addr is an https URL."`
+	Compression  string        `yaml:"compression" doc:"Compression of inserts: none, lz4, zstd, or auto, which is none on loopback and zstd elsewhere."`
+	Timeout      time.Duration `yaml:"timeout" doc:"Longest wait for one statement or insert."`
 
-	// DictionaryCollection names a named collection of the server that holds user and password with which its
-	// dictionaries read their own tables. Empty where the server's user "default" has no password, as in the
-	// embedded engine.
-	DictionaryCollection string `yaml:"dictionary_collection"`
+	DictionaryCollection string `yaml:"dictionary_collection" doc:"Named collection of the server with user and password for its dictionaries, which read the server's own tables; empty where the server's user default needs no password."`
 }
 
 // TLSConfig is how the server proves who it is, and the client too if the server asks.
 type TLSConfig struct {
-	CAFile     string `yaml:"ca_file"`     // PEM certificates to trust; empty = those of the system
-	CertFile   string `yaml:"cert_file"`   // PEM certificate of the client; empty = none
-	KeyFile    string `yaml:"key_file"`    // PEM key of cert_file
-	ServerName string `yaml:"server_name"` // name in the server's certificate; empty = the host of addr
+	CAFile     string `yaml:"ca_file" doc:"Certificates (PEM) to trust; empty are those of the system."`
+	CertFile   string `yaml:"cert_file" doc:"Certificate (PEM) of Weir as a client; empty is none."`
+	KeyFile    string `yaml:"key_file" doc:"Key (PEM) of cert_file."`
+	ServerName string `yaml:"server_name" doc:"Name in the server's certificate; empty is the host of addr."`
 }
 
 // DefaultConfig is a ClickHouse on this machine at its usual port.
@@ -50,33 +49,36 @@ func DefaultConfig() Config {
 }
 
 // Validate reports everything that is wrong with c, each with its key.
-func (c Config) Validate() error {
+func (c *Config) Validate() error {
 	var errs []error
+	refuse := func(key, format string, args ...any) {
+		errs = append(errs, strictyaml.At(key, fmt.Errorf(format, args...)))
+	}
 	if _, err := c.endpoint(); err != nil {
-		errs = append(errs, err)
+		refuse("addr", "%w", err)
 	}
 	if !isIdentifier(c.Database) {
-		errs = append(errs, fmt.Errorf("database: %q: want letters, digits and _, not starting with a digit", c.Database))
+		refuse("database", "found %q, want letters, digits and _, no digit first", c.Database)
 	}
 	if c.User == "" {
-		errs = append(errs, errors.New("user: empty: want the name of a ClickHouse user, e.g. default"))
+		refuse("user", "is empty, want the name of a ClickHouse user, e.g. default")
 	}
 	if c.Password != "" && c.PasswordFile != "" {
-		errs = append(errs, errors.New("password_file: given together with a password: want one of them"))
+		refuse("password_file", "given together with a password, want one of them")
 	}
 	switch c.Compression {
 	case "auto", "none", "lz4", "zstd":
 	default:
-		errs = append(errs, fmt.Errorf("compression: %q: want auto, none, lz4 or zstd", c.Compression))
+		refuse("compression", "found %q, want auto, none, lz4 or zstd", c.Compression)
 	}
-	if c.Timeout <= 0 {
-		errs = append(errs, fmt.Errorf("timeout: %s: want more than 0, e.g. 1m", c.Timeout))
+	if c.Timeout < time.Second || c.Timeout > time.Hour {
+		refuse("timeout", "found %s, want 1s to 1h", c.Timeout)
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		errs = append(errs, errors.New("tls: cert_file and key_file go together: want both or neither"))
+		refuse("tls", "cert_file and key_file go together, want both or neither")
 	}
 	if c.DictionaryCollection != "" && !isIdentifier(c.DictionaryCollection) {
-		errs = append(errs, fmt.Errorf("dictionary_collection: %q: want letters, digits and _, not starting with a digit", c.DictionaryCollection))
+		refuse("dictionary_collection", "found %q, want letters, digits and _, no digit first", c.DictionaryCollection)
 	}
 	return errors.Join(errs...)
 }
@@ -93,30 +95,30 @@ func isIdentifier(s string) bool {
 }
 
 // endpoint is the base URL of the HTTP interface.
-func (c Config) endpoint() (*url.URL, error) {
+func (c *Config) endpoint() (*url.URL, error) {
 	addr := c.Addr
 	if !strings.Contains(addr, "://") {
 		addr = "http://" + addr
 	}
 	u, err := url.Parse(addr)
 	if err != nil {
-		return nil, fmt.Errorf("addr: %q: want host:port or a URL, e.g. 127.0.0.1:8123", c.Addr)
+		return nil, fmt.Errorf("found %q, want host:port or a URL, e.g. 127.0.0.1:8123", c.Addr)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("addr: %q: scheme %q: want http or https", c.Addr, u.Scheme)
+		return nil, fmt.Errorf("found scheme %q in %q, want http or https", u.Scheme, c.Addr)
 	}
 	if u.User != nil {
-		return nil, errors.New("addr: holds a user or password: want them in user and password_file")
+		return nil, errors.New("holds a user or password, want them in user and password_file")
 	}
 	if u.Hostname() == "" || u.Port() == "" {
-		return nil, fmt.Errorf("addr: %q: missing host or port, e.g. 127.0.0.1:8123", c.Addr)
+		return nil, fmt.Errorf("found %q, want a host and a port, e.g. 127.0.0.1:8123", c.Addr)
 	}
 	u.RawQuery, u.Fragment = "", ""
 	return u, nil
 }
 
 // password reads the password; a final line end in the file is not part of it.
-func (c Config) password() (string, error) {
+func (c *Config) password() (string, error) {
 	if c.PasswordFile == "" {
 		return c.Password, nil
 	}
@@ -128,7 +130,7 @@ func (c Config) password() (string, error) {
 }
 
 // compression is the content coding of inserts: "" (none), "lz4" or "zstd".
-func (c Config) compression(u *url.URL) string {
+func (c *Config) compression(u *url.URL) string {
 	switch c.Compression {
 	case "none":
 		return ""
@@ -148,7 +150,7 @@ func isLoopback(host string) bool {
 }
 
 // tls is the client side of TLS, or nil where u is not https.
-func (c Config) tls(u *url.URL) (*tls.Config, error) {
+func (c *Config) tls(u *url.URL) (*tls.Config, error) {
 	if u.Scheme != "https" {
 		return nil, nil
 	}

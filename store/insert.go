@@ -61,7 +61,7 @@ func (c *Client) insertNative(ctx context.Context, table string, block []byte, t
 		"max_insert_block_size": {"1048576"},
 		// A column that the table lacks is a schema that was not migrated, not something to leave out.
 		"input_format_skip_unknown_fields": {"0"},
-		"insert_deduplicate": {"1"},
+		"insert_deduplicate":               {"1"},
 	}
 	if token != "" {
 		q.Set("insert_deduplication_token", token)

@@ -248,7 +248,7 @@ func TestInsertNativeHonoursTimeoutAndContext(t *testing.T) {
 	defer srv.Close()
 	defer close(release)
 	cfg := store.DefaultConfig()
-	cfg.Addr, cfg.Timeout = srv.URL, 50*time.Millisecond
+	cfg.Addr, cfg.Timeout = srv.URL, time.Second
 	var e *store.Error
 	if _, err := openConfig(t, cfg).InsertNative(t.Context(), "flows", []byte("x"), ""); !errors.As(err, &e) || !e.Retryable {
 		t.Errorf("no answer in time: %v, want a retryable *Error", err)

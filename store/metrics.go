@@ -1,0 +1,56 @@
+package store
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics shows a Writer's counters to Prometheus. It keeps none of its own but the histogram: a scrape reads Stats.
+type metrics struct{ w *Writer }
+
+func newLatency() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "weir_store_writer_insert_seconds", Help: "Time of one try to insert, good or bad.",
+		Buckets: []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60},
+	})
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("weir_store_writer_"+name, help, labels, nil)
+}
+
+var (
+	inRows         = desc("in_rows_total", "Rows in sealed batches that were handed over to be stored: stored, dropped and waiting ones.")
+	inBatches      = desc("in_batches_total", "Sealed batches that were handed over to be stored.")
+	storedRows     = desc("stored_rows_total", "Rows that the store has committed.")
+	storedBatches  = desc("stored_batches_total", "Batches that the store has committed.")
+	droppedRows    = desc("dropped_rows_total", "Rows that were lost on the way to the store, by reason.", "reason")
+	droppedBatches = desc("dropped_batches_total", "Batches that were lost on the way to the store, by reason.", "reason")
+	waitingRows    = desc("waiting_rows", "Rows in batches that wait or are being inserted.")
+	waitingBatches = desc("waiting_batches", "Batches that wait or are being inserted.")
+	storedBytes    = desc("stored_bytes_total", "Size of the stored batches in ClickHouse's Native format, before compression.")
+	inserts        = desc("inserts_total", "Inserts that succeeded.")
+	retries        = desc("retries_total", "Tries to insert that failed and were repeated.")
+)
+
+// Describe implements prometheus.Collector.
+func (m metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m metrics) Collect(ch chan<- prometheus.Metric) {
+	put := func(d *prometheus.Desc, t prometheus.ValueType, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, float64(v), labels...)
+	}
+	s := m.w.Stats()
+	put(inRows, prometheus.CounterValue, s.In.Rows)
+	put(inBatches, prometheus.CounterValue, s.In.Batches)
+	put(storedRows, prometheus.CounterValue, s.Stored.Rows)
+	put(storedBatches, prometheus.CounterValue, s.Stored.Batches)
+	for _, reason := range DropReasons {
+		put(droppedRows, prometheus.CounterValue, s.Dropped[reason].Rows, reason)
+		put(droppedBatches, prometheus.CounterValue, s.Dropped[reason].Batches, reason)
+	}
+	put(waitingRows, prometheus.GaugeValue, s.Waiting.Rows)
+	put(waitingBatches, prometheus.GaugeValue, s.Waiting.Batches)
+	put(storedBytes, prometheus.CounterValue, s.Bytes)
+	put(inserts, prometheus.CounterValue, s.Inserts)
+	put(retries, prometheus.CounterValue, s.Retries)
+	m.w.latency.Collect(ch)
+}
