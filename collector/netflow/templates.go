@@ -3,6 +3,7 @@ package netflow
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/weirhq/weir/collector/ie"
 	"github.com/weirhq/weir/collector/template"
@@ -52,6 +53,9 @@ func (d *Decoder) withdraw(m *message, set, id uint16, offset int) {
 // template adds the template of r to those of the set, or renews it if it is the one that is known.
 func (d *Decoder) template(m *message, set uint16, offset int, r *templateRecord) {
 	m.domain.Count.Templates.Add(1)
+	if slices.ContainsFunc(d.fresh, func(t *template.Template) bool { return t.ID == r.id }) {
+		d.keep(m, offset) // the set has the id twice: one after the other
+	}
 	known := m.domain.Template(r.id)
 	if known != nil && known.Options == r.options && bytes.Equal(known.Wire, r.wire) {
 		known.Renew(m.received)
