@@ -31,6 +31,8 @@ type Deps struct {
 
 	// Get returns an empty batch, usually one that Seal's receiver is done with. Config.BatchCap is a good capacity.
 	Get func() *flow.Batch
+	// BatchID returns the id of the next batch: never 0, never one that it returned before, also in former runs.
+	BatchID func() uint64
 	// Enrich fills the columns that are not decoded, in place. It must not block.
 	Enrich func(*flow.Batch)
 	// Seal takes over an enriched batch of at least one row, whose column ID is filled. It may block, not for long:
@@ -56,8 +58,8 @@ func New(cfg Config, d Deps) (*Collector, error) {
 	if err := strictyaml.Validate(&cfg); err != nil {
 		return nil, fmt.Errorf("configure collector: %w", err)
 	}
-	if d.Log == nil || d.Templates == nil || d.Get == nil || d.Enrich == nil || d.Seal == nil {
-		return nil, errors.New("configure collector: a dependency is missing: want Log, Templates, Get, Enrich and Seal")
+	if d.Log == nil || d.Templates == nil || d.Get == nil || d.BatchID == nil || d.Enrich == nil || d.Seal == nil {
+		return nil, errors.New("configure collector: a dependency is missing: want Log, Templates, Get, BatchID, Enrich and Seal")
 	}
 	if len(d.Conns) == 0 {
 		return nil, errors.New("configure collector: no socket to receive from")

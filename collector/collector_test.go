@@ -46,6 +46,8 @@ type rig struct {
 	log   *strings.Builder // read it after stop
 	hold  chan struct{}    // while it is open, Seal blocks; nil: never
 
+	batchID atomic.Uint64
+
 	mu       sync.Mutex // guards what follows
 	batches  [][]row
 	enriched int
@@ -84,6 +86,7 @@ func newRig(t testing.TB, cfg collector.Config, change ...func(*rig, *collector.
 		Conns:     conns,
 		Templates: template.New(cfg.Templates),
 		Get:       func() *flow.Batch { return flow.NewBatch(cfg.BatchCap()) },
+		BatchID:   func() uint64 { return r.batchID.Add(1) },
 		Enrich: func(*flow.Batch) {
 			r.mu.Lock()
 			r.enriched++

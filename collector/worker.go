@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"runtime/debug"
@@ -243,7 +242,7 @@ func (w *worker) flush() {
 	}
 	b := w.batch
 	w.batch = nil
-	id := max(1, rand.Uint64()) // 0 is no batch
+	id := w.c.deps.BatchID()
 	for i := range b.Len() {
 		b.ID[i] = id
 	}
