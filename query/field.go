@@ -135,7 +135,7 @@ var Fields = []Field{
 	{Name: "addr", Aliases: []string{"ip", "address"}, Type: Address, Doc: "IP address at either end.", columns: []string{"src_addr", "dst_addr"}, ends: true},
 	{Name: "src_addr", Aliases: []string{"src_ip", "src"}, Type: Address, Doc: "Source address.", columns: []string{"src_addr"}},
 	{Name: "dst_addr", Aliases: []string{"dst_ip", "dst"}, Type: Address, Doc: "Destination address.", columns: []string{"dst_addr"}},
-	{Name: "service", Type: Port, Doc: "Service port of either end: the lower port, unless it is an unknown one above 32767.", columns: []string{"service"}},
+	{Name: "service", Type: Port, Doc: "Port of the service: the lower of the two ports, 0 if that is above 32767 and has no name.", columns: []string{"service"}},
 	{Name: "port", Type: Port, Doc: "Port at either end.", columns: []string{"src_port", "dst_port"}},
 	{Name: "src_port", Aliases: []string{"sport"}, Type: Port, Doc: "Source port.", columns: []string{"src_port"}},
 	{Name: "dst_port", Aliases: []string{"dport"}, Type: Port, Doc: "Destination port.", columns: []string{"dst_port"}},

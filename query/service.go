@@ -45,9 +45,13 @@ func ServiceName(port uint16) string {
 const ephemeral = 32768
 
 // ServicePort returns the port that tells what the traffic between two ports is: the lower one if it is below 32768
-// or has a name, else 0. It is the logical column "service"; the raw table computes the same in SQL.
+// or has a name, else 0. A port of 0 was not reported; then it is the other one that counts. It is the logical column
+// "service": the raw table computes the same in SQL, and rollups that store it must store this.
 func ServicePort(src, dst uint16) uint16 {
 	low := min(src, dst)
+	if low == 0 {
+		low = max(src, dst)
+	}
 	if low < ephemeral || ServiceName(low) != "" {
 		return low
 	}
@@ -62,8 +66,8 @@ func serviceSQL() string {
 			known += ", " + strconv.Itoa(int(s.port))
 		}
 	}
-	return "if(least(src_port, dst_port) < " + strconv.Itoa(ephemeral) +
-		" OR least(src_port, dst_port) IN (" + known[2:] + "), least(src_port, dst_port), 0)"
+	low := "if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port))"
+	return "if(" + low + " < " + strconv.Itoa(ephemeral) + " OR " + low + " IN (" + known[2:] + "), " + low + ", 0)"
 }
 
 // protocols are the IP protocols that have a name in filters and tables (IANA protocol numbers). The first name of a

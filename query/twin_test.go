@@ -634,7 +634,7 @@ func TestTwin(t *testing.T) {
 	w.rows = randomBatch(r, 1500, from, time.Hour, w.entities)
 	e.insert(t, w)
 	asked, rows := 0, 0
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && asked < 300; {
+	for enough := time.Now().Add(10 * time.Second); asked < 300 && (asked < 10 || time.Now().Before(enough)); {
 		q := randomRequest(r, from, to)
 		p, err := query.Build(q, query.Tables, time.Now())
 		if err != nil {
@@ -665,9 +665,6 @@ func TestTwin(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests with %d rows of answers", asked, rows)
-	if asked < 10 {
-		t.Errorf("only %d requests were asked in 10 s", asked)
-	}
 }
 
 // answer returns ClickHouse's answer as text.

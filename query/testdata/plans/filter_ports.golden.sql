@@ -17,7 +17,7 @@ FROM (
       AND ((src_port IN ({p1:UInt16}, {p2:UInt16}) OR src_port BETWEEN {p3:UInt16} AND {p4:UInt16}) OR (dst_port IN ({p1:UInt16}, {p2:UInt16}) OR dst_port BETWEEN {p3:UInt16} AND {p4:UInt16}))
       AND src_port > {p5:UInt16}
       AND NOT (dst_port BETWEEN {p6:UInt16} AND {p5:UInt16})
-      AND if(least(src_port, dst_port) < 32768 OR least(src_port, dst_port) IN (47808, 51820), least(src_port, dst_port), 0) = {p7:UInt16}
+      AND if(if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)) < 32768 OR if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)) IN (47808, 51820), if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)), 0) = {p7:UInt16}
   )
   GROUP BY k1
   ORDER BY f_sum DESC, k1

@@ -23,7 +23,7 @@ FROM (
         j1.1 AS k1,
         arrayJoin(arrayMap((x, n) -> (x, n = 1), if(src_port = dst_port OR dst_port = defaultValueOfArgumentType(src_port), [src_port], if(src_port = defaultValueOfArgumentType(src_port), [dst_port], [src_port, dst_port])) AS j2s, arrayEnumerate(j2s))) AS j2,
         j2.1 AS k2,
-        if(least(src_port, dst_port) < 32768 OR least(src_port, dst_port) IN (47808, 51820), least(src_port, dst_port), 0) AS k3,
+        if(if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)) < 32768 OR if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)) IN (47808, 51820), if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)), 0) AS k3,
         j1.2 AND j2.2 AS is_first,
         bytes * sampling_rate AS b
       FROM flows
