@@ -3,6 +3,7 @@ package embedded
 import (
 	"compress/gzip"
 	"compress/zlib"
+	"encoding/binary"
 	"errors"
 	"io"
 
@@ -108,3 +109,46 @@ func (b *blockWriter) Flush() error {
 }
 
 func (b *blockWriter) Close() error { return b.Flush() }
+
+// maxBlock is the largest block of ClickHouse's compression that is taken; clients compress a whole batch as one.
+const maxBlock = 256 << 20
+
+// newBlockReader reads ClickHouse's compressed blocks (parameter decompress=1). A block that claims more than limit bytes, packed or not, is
+// refused before memory is allocated for it.
+func newBlockReader(r io.Reader, limit int64) io.Reader {
+	return compress.NewReader(&blockGuard{r: r, limit: min(limit, maxBlock)})
+}
+
+// blockGuard passes blocks on and looks at their headers: 16 bytes checksum, method, size with the last 9 bytes of the header, size unpacked.
+type blockGuard struct {
+	r      io.Reader
+	limit  int64
+	header [25]byte
+	ready  []byte // of header, to be passed on
+	left   int64  // of the block behind its header
+}
+
+func (g *blockGuard) Read(p []byte) (n int, err error) {
+	switch {
+	case len(g.ready) > 0:
+		n = copy(p, g.ready)
+		g.ready = g.ready[n:]
+		return n, nil
+	case g.left > 0:
+		n, err = g.r.Read(p[:min(int64(len(p)), g.left)])
+		g.left -= int64(n)
+		if g.left > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return n, err
+	}
+	if _, err := io.ReadFull(g.r, g.header[:]); err != nil {
+		return 0, err
+	}
+	packed, size := int64(binary.LittleEndian.Uint32(g.header[17:])), int64(binary.LittleEndian.Uint32(g.header[21:]))
+	if packed < 9 || packed > g.limit || size > g.limit {
+		return 0, refuse(codeCannotDecompress, "Cannot decompress request body: block of %d bytes, %d unpacked; expected compressed blocks of ClickHouse of at most %d bytes", packed, size, g.limit)
+	}
+	g.ready, g.left = g.header[:], packed-9
+	return g.Read(p)
+}

@@ -69,7 +69,7 @@ func openEngine(cfg Config, log *slog.Logger) (*engine, error) {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
 	dir := filepath.Join(data, "clickhouse")
-	conf, err := writeEngineConfig(data, cfg.Memory)
+	conf, err := writeEngineConfig(data, int64(cfg.Memory))
 	if err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}

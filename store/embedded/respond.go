@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -189,10 +190,14 @@ func (r *response) finish(stats chdb.Stats) error {
 }
 
 // fail ends the answer with an exception: with a status of its own if nothing was sent, else inside the stream, in the form that
-// ClickHouse has had since 25.11, and by cutting the connection, so that a client that knows nothing of it notices too.
+// ClickHouse has had since 25.11:
 //
 //	CRLF __exception__ CRLF tag CRLF text LF length SP tag CRLF __exception__ CRLF      (length of text and LF)
-func (r *response) fail(err error) {
+//
+// Behind that the connection is cut, so that a client that knows nothing of the form notices too (curl ends with code 18). Not so with
+// a Content-Encoding, which only clients of ClickHouse ask for (enable_http_compression): those decompress in the background
+// and would hear of the cut before they have read the exception.
+func (r *response) fail(ctx context.Context, err error) {
 	e := exception(err)
 	text := e.Error() + " (version " + r.version + ")\n"
 	r.renewDeadline()
@@ -203,15 +208,30 @@ func (r *response) fail(err error) {
 	if len(text) > maxExceptionText {
 		text = strings.ToValidUTF8(text[:maxExceptionText-1], "") + "\n"
 	}
+	// Clients look for the exception in one piece of the stream: what came before goes out by itself, and the exception in one write.
+	_ = r.flush()
 	_, werr := fmt.Fprintf(r.out, "\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n", r.tag, text, len(text), r.tag)
 	if werr == nil && r.z != nil {
 		werr = r.z.Close()
 	}
 	if werr == nil {
-		_ = r.control.Flush()
+		werr = r.control.Flush()
+	}
+	if werr == nil && r.req.encoding != "" {
+		return
+	}
+	if werr == nil {
+		// The client reads what is under way first; if it closes by itself, all the better.
+		select {
+		case <-ctx.Done():
+		case <-time.After(linger):
+		}
 	}
 	panic(http.ErrAbortHandler) // net/http: close without the last chunk, without a log line
 }
+
+// linger is how long a connection stays open behind an exception in the stream, unless the client closes it before.
+const linger = time.Second
 
 // maxExceptionText keeps an exception in the stream within the 16 KiB that clients look for.
 const maxExceptionText = 15 << 10

@@ -17,7 +17,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/ClickHouse/ch-go/compress"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/netutil"
 
@@ -73,7 +72,7 @@ type Server struct {
 
 // New checks and wires a server. It opens nothing.
 func New(cfg Config, d Deps) (*Server, error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	if d.Now == nil {
@@ -83,14 +82,20 @@ func New(cfg Config, d Deps) (*Server, error) {
 }
 
 // Run locks the data directory, starts the engine and serves until ctx is done; then it accepts nothing more, lets running statements end
-// for ShutdownTimeout, kills those that are left, stops the engine and returns nil.
+// for ShutdownTimeout, kills those that are left, stops the engine and returns nil. All of it takes at most three times ShutdownTimeout;
+// an engine that does not stop is an error, and the process has to end then.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer s.deps.Listener.Close()
 	lock, err := lockData(s.cfg.Data)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	stopped := true
+	defer func() {
+		if stopped { // else the engine is still on the data: the lock ends with the process
+			lock.Close()
+		}
+	}()
 	if s.users, err = ensureUsers(s.cfg.Data); err != nil {
 		return err
 	}
@@ -111,17 +116,19 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	// Statements outlive ctx by ShutdownTimeout: their contexts descend from cut.
 	cut, cutNow := context.WithCancel(context.WithoutCancel(ctx))
 	defer cutNow()
-	var running sync.WaitGroup // net/http does not say when the last handler has returned
+	var handlers sync.RWMutex // each holds it for reading: net/http does not say when the last one has returned
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			running.Add(1)
-			defer running.Done()
+			if !handlers.TryRLock() {
+				panic(http.ErrAbortHandler) // came in while everything was being closed
+			}
+			defer handlers.RUnlock()
 			s.ServeHTTP(w, r)
 		}),
 		ReadHeaderTimeout: s.cfg.HeaderTimeout,
 		WriteTimeout:      s.cfg.StallTimeout, // from the end of the request header; renewed before each write
 		IdleTimeout:       s.cfg.IdleTimeout,
-		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
+		MaxHeaderBytes:    int(s.cfg.MaxHeader),
 		BaseContext:       func(net.Listener) context.Context { return cut },
 		ErrorLog:          slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
 	}
@@ -144,10 +151,32 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	cutNow()
 	_ = srv.Close()
-	running.Wait()
-	s.engine.close()
+	stopped = within(s.cfg.ShutdownTimeout, handlers.Lock)
+	if !stopped {
+		// The engine ignores the kill. Its tables cannot be closed under running statements; what is on disk is whole at any time.
+		return errors.Join(err, fmt.Errorf("stop store: %d statements did not end", s.queries[0].Load()+s.queries[1].Load()))
+	}
+	stopped = within(s.cfg.ShutdownTimeout, s.engine.close)
+	if !stopped {
+		return errors.Join(err, fmt.Errorf("stop store: the engine did not stop within %s", s.cfg.ShutdownTimeout))
+	}
 	s.deps.Log.Info("store stopped", "took", time.Since(ending))
 	return err
+}
+
+// within calls f and says whether it returned in time; if not, it still runs.
+func within(d time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(d):
+		return false
+	}
 }
 
 // Paths that take statements are / and /query; /ping answers without a login.
@@ -289,7 +318,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, req request, writ
 			level = slog.LevelWarn
 		}
 		s.deps.Log.Log(r.Context(), level, "statement failed", "query_id", req.id, "user", user, "code", e.Code, "err", e.Message)
-		resp.fail(err) // may panic with http.ErrAbortHandler: nothing after it
+		resp.fail(r.Context(), err) // may panic with http.ErrAbortHandler: nothing after it
 	}
 }
 
@@ -320,17 +349,17 @@ func (s *Server) execute(r *http.Request, resp *response, lim Limits, writer boo
 	if text != "" && r.ContentLength != 0 {
 		text += "\n"
 	}
-	head, more, err := readHead(body, s.cfg.MaxQueryBytes+1-len(text))
+	head, more, err := readHead(body, int(s.cfg.MaxQuery)+1-len(text))
 	if err != nil {
 		return none, err
 	}
 	text += head
 	st := parse(text)
+	if len(st.text) > int(s.cfg.MaxQuery) || more && !st.insert {
+		return none, refuse(codeQueryTooLarge, "Query is too large: max_query_size is %d bytes", int(s.cfg.MaxQuery))
+	}
 	if st.text == "" {
 		return none, refuse(codeSyntaxError, "Syntax error: failed at position 1 (end of query): Empty query")
-	}
-	if len(st.text) > s.cfg.MaxQueryBytes || more && !st.insert {
-		return none, refuse(codeQueryTooLarge, "Query is too large: max_query_size is %d bytes", s.cfg.MaxQueryBytes)
 	}
 	screened := st.text
 	if st.format == "Values" && !more {
@@ -405,20 +434,19 @@ func (s *Server) insert(session *session, st statement, rows string, body io.Rea
 	}
 	buf := make([]byte, 256<<10)
 	for {
-		n, err := io.ReadFull(body, buf)
+		n, err := body.Read(buf)
 		if n > 0 {
 			if err := in.Append(buf[:n]); err != nil {
 				return chdb.Stats{}, err
 			}
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) && bodyEnded(body) {
-			break
+		if errors.Is(err, io.EOF) {
+			return in.Done()
 		}
 		if err != nil {
 			return chdb.Stats{}, err
 		}
 	}
-	return in.Done()
 }
 
 // change runs a statement that gives no rows, or few.
@@ -517,11 +545,11 @@ func send(resp *response, format string, src io.Reader) error {
 
 // body is the request's body: limited in size before and after decompression, and in the time between its pieces and in all.
 func (s *Server) body(r *http.Request, resp *response, lim Limits) (io.Reader, error) {
-	if r.ContentLength > lim.BodyBytes {
-		return nil, refuse(codeQueryTooLarge, "Request body of %d bytes is too large: the limit is %d", r.ContentLength, lim.BodyBytes)
+	if r.ContentLength > int64(lim.Body) {
+		return nil, refuse(codeQueryTooLarge, "Request body of %d bytes is too large: the limit is %d", r.ContentLength, int64(lim.Body))
 	}
 	var in io.Reader = &slowBody{r: r.Body, control: resp.control, stall: s.cfg.StallTimeout, until: time.Now().Add(s.cfg.BodyTimeout)}
-	in = &limitedBody{r: in, left: lim.BodyBytes, limit: lim.BodyBytes}
+	in = &limitedBody{r: in, left: int64(lim.Body), limit: int64(lim.Body)}
 	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
 	if encoding == "" || encoding == "identity" {
 		if !resp.req.unblock {
@@ -536,9 +564,9 @@ func (s *Server) body(r *http.Request, resp *response, lim Limits) (io.Reader, e
 		return nil, refuse(codeCannotDecompress, "Request body is no %s: %v", encoding, err)
 	}
 	if resp.req.unblock {
-		out = compress.NewReader(out)
+		out = newBlockReader(out, int64(lim.Body))
 	}
-	return &limitedBody{r: out, left: lim.BodyBytes, limit: lim.BodyBytes, compressed: true}, nil
+	return &limitedBody{r: out, left: int64(lim.Body), limit: int64(lim.Body), compressed: true}, nil
 }
 
 // slowBody gives the client time for each piece and for all.
@@ -566,46 +594,38 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// limitedBody refuses more than limit bytes. It remembers how reading ended.
+// limitedBody refuses more than limit bytes.
 type limitedBody struct {
 	r           io.Reader
 	left, limit int64
 	compressed  bool
-	ended       bool
+	err         error // of the last read; it stays: a decompressor read beyond its end may begin anew
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
-	if b.left < 0 {
-		return 0, b.tooLarge()
+	if b.err != nil {
+		return 0, b.err
 	}
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1] // one byte more shows that there is more
 	}
 	n, err := b.r.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, b.tooLarge()
+		b.err = refuse(codeQueryTooLarge, "Request body is too large: the limit is %d bytes", b.limit)
+		return 0, b.err
 	}
 	switch {
 	case err == nil:
+	case exceptionCode(err) != 0:
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = refuse(codeBadArguments, "Request body ends too early: %v", err)
 	case errors.Is(err, io.EOF):
-		b.ended = true
 		err = io.EOF // the decompressors wrap it
-	case exceptionCode(err) == 0 && b.compressed:
+	case b.compressed:
 		err = refuse(codeCannotDecompress, "Cannot decompress request body: %v", err)
 	}
+	b.err = err
 	return n, err
-}
-
-func (b *limitedBody) tooLarge() error {
-	return refuse(codeQueryTooLarge, "Request body is too large: the limit is %d bytes", b.limit)
-}
-
-// bodyEnded says whether a short read was the body's end.
-func bodyEnded(r io.Reader) bool {
-	b, ok := r.(*limitedBody)
-	return ok && b.ended
 }
 
 // readHead reads up to limit bytes of the body; more says that there may be more behind them.

@@ -11,10 +11,10 @@ import (
 func sessionSettings(asked []setting, lim Limits, restricted, readonly bool, tag string) ([]setting, error) {
 	limits := map[string]uint64{
 		"max_execution_time": uint64(lim.ExecutionTime / time.Second),
-		"max_memory_usage":   uint64(lim.MemoryBytes),
+		"max_memory_usage":   uint64(lim.Memory),
 	}
-	if lim.ResultBytes > 0 {
-		limits["max_result_bytes"] = uint64(lim.ResultBytes)
+	if lim.Result > 0 {
+		limits["max_result_bytes"] = uint64(lim.Result)
 	}
 	set := make([]setting, 0, len(asked)+10)
 	for _, s := range asked {

@@ -131,7 +131,14 @@ func (st statement) withOutput(path, format string) (text, clause string) {
 func screen(text string) error {
 	ts := tokens(text)
 	var first token
+	depth := 0
 	for i, t := range ts {
+		switch {
+		case t.mark('('):
+			depth++
+		case t.mark(')'):
+			depth--
+		}
 		if first.kind == tokenEnd && t.kind != tokenEnd && !t.mark('(') {
 			first = t
 		}
@@ -157,15 +164,15 @@ func screen(text string) error {
 			return refuse(codeIntoOutfile, "INTO OUTFILE is not allowed")
 		case t.is("infile") && prev.is("from"):
 			return refuse(codeAccessDenied, "FROM INFILE is not allowed: send the data in the request")
-		case t.is("engine") && (next.mark('=') || next.name() != ""):
+		case t.is("engine") && depth == 0 && definesStorage(first):
 			engine := next
 			if next.mark('=') {
 				engine = ts[min(i+2, len(ts)-1)]
 			}
-			if e := engine.name(); e != "" && definesStorage(first) && !allowedEngine(e) {
+			if e := engine.name(); e != "" && !allowedEngine(e) {
 				return refuse(codeAccessDenied, "engine %q is refused: tables cannot reach files, processes or other hosts", e)
 			}
-		case t.is("source") && next.mark('(') && definesStorage(first):
+		case t.is("source") && next.mark('(') && depth == 0 && definesStorage(first):
 			if err := screenSource(ts[i+2:]); err != nil {
 				return err
 			}
@@ -181,7 +188,7 @@ func screen(text string) error {
 
 // definesStorage says whether a statement that begins with first may name a table engine or a dictionary source.
 func definesStorage(first token) bool {
-	return first.is("create") || first.is("attach") || first.is("replace") || first.is("alter") || first.is("explain") || first.is("insert")
+	return first.is("create") || first.is("attach") || first.is("replace")
 }
 
 // screenSource checks SOURCE(… of a dictionary; ts begins after the parenthesis. Only this store's own tables are allowed.
