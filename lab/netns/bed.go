@@ -50,11 +50,11 @@ const (
 // namespace were all started there by the bed's owner.
 const reap = `
 timeout "$2" cat >/dev/null
-for n in $(ip netns list | cut -d' ' -f1); do
-	case $n in "$1"-*) for p in $(ip netns pids "$n"); do kill -9 "$p" 2>/dev/null; done ;; esac
+for n in /run/netns/"$1"-*; do
+	for p in $(ip netns pids "${n##*/}" 2>/dev/null); do kill -9 "$p" 2>/dev/null; done
 done
-for n in $(ip netns list | cut -d' ' -f1); do
-	case $n in "$1"-*) ip netns delete "$n" ;; esac
+for n in /run/netns/"$1"-*; do
+	if [ -e "$n" ]; then ip netns delete "${n##*/}"; fi
 done
 for l in /sys/class/net/"$1"*; do
 	if [ -e "$l" ]; then ip link delete "${l##*/}" 2>/dev/null; fi

@@ -157,6 +157,16 @@ func (n *Namespace) enter(f func() error) (err error, back bool) {
 	return err, true
 }
 
+// SetLink brings an interface of n up or down. While one end of a link is down nothing passes, and nothing is counted
+// at the other.
+func (n *Namespace) SetLink(device string, up bool) error {
+	state := map[bool]string{true: "up", false: "down"}[up]
+	if _, err := ip(n.flags("link", "set", device, state)...); err != nil {
+		return fmt.Errorf("set link %q %s: %w", device, state, err)
+	}
+	return nil
+}
+
 // Counters are those of an interface: frames, and their bytes with the Ethernet header and without the frame check
 // sequence.
 type Counters struct {
