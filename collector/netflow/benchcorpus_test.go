@@ -52,7 +52,7 @@ func benchCorpora(n int) []benchCorpus {
 		ipfix   bool
 		v6      bool
 		records int
-	}{{"v9/IPv4", false, false, 24}, {"v9/IPv6", false, true, 15}, {"ipfix/IPv4", true, false, 19}, {"ipfix/IPv6", true, true, 13}} {
+	}{{"v9-IPv4", false, false, 24}, {"v9-IPv6", false, true, 15}, {"ipfix-IPv4", true, false, 19}, {"ipfix-IPv6", true, true, 13}} {
 		fields := fields20(k.ipfix, k.v6)
 		message, templates := v9, uint16(0)
 		if k.ipfix {

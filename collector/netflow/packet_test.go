@@ -150,7 +150,7 @@ func newCollector(t testing.TB, change ...func(*template.Config)) *collector {
 		c(&cfg)
 	}
 	store := template.New(cfg)
-	return &collector{t, store, netflow.New(netflow.Config{}, store), flow.NewBatch(64)}
+	return &collector{t, store, netflow.New(netflow.Config{}, store), flow.NewBatch(4)}
 }
 
 // decode decodes datagrams that must have no fault.

@@ -14,12 +14,14 @@ type plan struct {
 	layout  layout
 	ops     []op   // of flows, in the order in which they are to run
 	reads   []read // of options
-	scratch []int
+	scratch []scratchColumn
+	pair    pair // times that are decoded in one go
 
 	flow  bool            // records are flows: they have an address, a MAC address or a counter
 	layer flow.BytesLayer // of the elements that give bytes
 
 	starts, ends, durations  bool // records have such times
+	start, end               ie.ID
 	startsRelative           bool // starts are since the initialisation of the exporter (IPFIX)
 	endsRelative             bool
 	inits                    bool // records say when the exporter was initialised
@@ -32,6 +34,7 @@ type plan struct {
 type op struct {
 	run setter
 	place
+	slot   slot
 	lo, hi int // widths that run takes
 }
 
@@ -124,6 +127,7 @@ func compile(t *template.Template, version uint16) *plan {
 		}
 		slices.SortStableFunc(list, func(a, b candidate) int { return cmp.Compare(a.rank, b.rank) })
 		for i, c := range list {
+			c.op.slot = slot(s)
 			if i > 0 {
 				if c.fill == nil {
 					continue
@@ -143,9 +147,9 @@ func compile(t *template.Template, version uint16) *plan {
 		case slotBytes:
 			p.flow, p.layer = true, layers[best.id]
 		case slotStart:
-			p.starts, p.startsRelative = true, version == VersionIPFIX && best.id == startSysUpTime
+			p.starts, p.start, p.startsRelative = true, best.id, version == VersionIPFIX && best.id == startSysUpTime
 		case slotEnd:
-			p.ends, p.endsRelative = true, version == VersionIPFIX && best.id == endSysUpTime
+			p.ends, p.end, p.endsRelative = true, best.id, version == VersionIPFIX && best.id == endSysUpTime
 		case slotDuration:
 			p.durations = true
 		case slotInit:
@@ -158,6 +162,7 @@ func compile(t *template.Template, version uint16) *plan {
 			p.rates = true
 		}
 	}
+	p.pairTimes(version)
 	p.scratch = scratchOf(p)
 	// A record that is shorter than an address is no flow: it could not say of what. This also bounds the rows that a
 	// datagram can make.
@@ -167,18 +172,64 @@ func compile(t *template.Template, version uint16) *plan {
 
 const minFlow = 4 // octets of the shortest record that is a flow
 
-func scratchOf(p *plan) []int {
-	var s []int
-	add := func(use bool, ks ...int) {
-		if use {
-			s = append(s, ks...)
+// pair is a start and an end of one kind, in records of fixed length: by far the most usual times.
+type pair struct {
+	kind       pairKind
+	start, end int // offsets in the record
+}
+
+type pairKind uint8
+
+const (
+	noPair       pairKind = iota
+	uptimes               // flowStartSysUpTime and flowEndSysUpTime of NetFlow 9, four octets each
+	milliseconds          // flowStartMilliseconds and flowEndMilliseconds
+)
+
+// pairTimes takes a pair of times out of the operations, if p has one.
+func (p *plan) pairTimes(version uint16) {
+	if len(p.layout.stretches) > 1 || p.durations || !p.starts || !p.ends {
+		return
+	}
+	isStart := func(o op) bool { return o.slot == slotStart }
+	isEnd := func(o op) bool { return o.slot == slotEnd }
+	start, end := p.ops[slices.IndexFunc(p.ops, isStart)], p.ops[slices.IndexFunc(p.ops, isEnd)]
+	switch {
+	case version == Version9 && p.start == startSysUpTime && p.end == endSysUpTime && start.width == 4 && end.width == 4:
+		p.pair.kind = uptimes
+	case p.start == ie.Of(152) && p.end == ie.Of(153):
+		p.pair.kind = milliseconds
+	default:
+		return
+	}
+	p.pair.start, p.pair.end = start.offset, end.offset
+	p.ops = slices.DeleteFunc(p.ops, func(o op) bool { return isStart(o) || isEnd(o) })
+}
+
+// scratchColumn is a scratch column that records need.
+type scratchColumn struct {
+	k     int
+	clear bool // before the operations: they do not fill every row of it
+}
+
+func scratchOf(p *plan) []scratchColumn {
+	var s []scratchColumn
+	add := func(use bool, slots map[int]slot) {
+		for k := range scratches {
+			if of, ok := slots[k]; ok && use {
+				filled := len(p.layout.stretches) == 1 && slices.ContainsFunc(p.ops, func(o op) bool { return o.slot == of })
+				s = append(s, scratchColumn{k, !filled})
+			}
 		}
 	}
-	add(p.starts || p.ends || p.durations, scratchStart, scratchEnd)
-	add(p.durations, scratchDuration)
-	add(p.inits, scratchInit)
-	add(p.samplers, scratchSampler)
-	add(p.rates, scratchInterval, scratchPacketInterval, scratchPacketSpace, scratchSampleSize,
-		scratchSamplePopulation, scratchProbability)
+	add((p.starts || p.ends || p.durations) && p.pair.kind == noPair, map[int]slot{scratchStart: slotStart, scratchEnd: slotEnd})
+	add(p.durations, map[int]slot{scratchDuration: slotDuration})
+	add(p.inits, map[int]slot{scratchInit: slotInit})
+	add(p.samplers, map[int]slot{scratchSampler: slotSampler})
+	add(p.rates, map[int]slot{
+		scratchInterval: slotInterval, scratchPacketInterval: slotPacketInterval, scratchPacketSpace: slotPacketSpace,
+		scratchSampleSize: slotSampleSize, scratchSamplePopulation: slotSamplePopulation,
+		scratchProbability: slotProbability,
+	})
 	return s
 }

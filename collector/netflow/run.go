@@ -36,12 +36,14 @@ func (x *run) temp(k int) []uint64 { return x.scratch[k][x.at : x.at+x.n] }
 func (d *Decoder) flows(m *message, p *plan, body []byte, n int) {
 	x := &d.run
 	x.message = m
-	for _, k := range p.scratch {
-		if cap(x.scratch[k]) < n {
-			x.scratch[k] = make([]uint64, n)
+	for _, s := range p.scratch {
+		if cap(x.scratch[s.k]) < n {
+			x.scratch[s.k] = make([]uint64, n)
 		}
-		x.scratch[k] = x.scratch[k][:n]
-		clear(x.scratch[k])
+		x.scratch[s.k] = x.scratch[s.k][:n]
+		if s.clear {
+			clear(x.scratch[s.k])
+		}
 	}
 	first := m.out.Grow(n)
 	x.at, x.first, x.n = 0, first, n
@@ -62,7 +64,14 @@ func (d *Decoder) flows(m *message, p *plan, body []byte, n int) {
 	if p.icmpFromPort {
 		x.icmpFromPort()
 	}
-	x.times(p)
+	switch p.pair.kind {
+	case uptimes:
+		x.uptimes(p.pair, body, p.layout.stretches[0])
+	case milliseconds:
+		x.milliseconds(p.pair, body, p.layout.stretches[0])
+	default:
+		x.times(p)
+	}
 	assumed := x.sampling(p, d.defaultSampling)
 	if p.stationAddr || p.stationMAC {
 		x.stations(p)

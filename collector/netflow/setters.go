@@ -29,22 +29,27 @@ func readUint(src []byte, width int) uint64 {
 // readUints reads len(dst) unsigned integers that are stride octets apart. Those wider than a cell lose their high
 // octets.
 func readUints[T uint8 | uint16 | uint32 | uint64](dst []T, src []byte, stride, width int) {
+	at := 0
 	switch width {
 	case 1:
 		for i := range dst {
-			dst[i] = T(src[i*stride])
+			dst[i] = T(src[at])
+			at += stride
 		}
 	case 2:
 		for i := range dst {
-			dst[i] = T(binary.BigEndian.Uint16(src[i*stride:]))
+			dst[i] = T(binary.BigEndian.Uint16(src[at:]))
+			at += stride
 		}
 	case 4:
 		for i := range dst {
-			dst[i] = T(binary.BigEndian.Uint32(src[i*stride:]))
+			dst[i] = T(binary.BigEndian.Uint32(src[at:]))
+			at += stride
 		}
 	case 8:
 		for i := range dst {
-			dst[i] = T(binary.BigEndian.Uint64(src[i*stride:]))
+			dst[i] = T(binary.BigEndian.Uint64(src[at:]))
+			at += stride
 		}
 	default:
 		for i := range dst {
@@ -88,13 +93,16 @@ func timed(s slot, rank uint8, lo, hi int, set setter) target {
 	return target{slot: s, rank: rank, lo: lo, hi: hi, set: set}
 }
 
-// enum returns a target that fills a column of one octet from a table of what numbers mean.
-func enum[T ~int8](s slot, col func(*flow.Batch) flow.Column[T], meaning ...T) target {
-	return target{slot: s, lo: 1, hi: 8, set: func(x *run, src []byte, stride, width int) {
-		for i, dst := 0, column(x, col(x.out)); i < len(dst); i++ {
-			if v := readUint(src[i*stride:], width); v < uint64(len(meaning)) {
-				dst[i] = meaning[v]
+// direction returns a target that fills the column Observed from flowDirection (RFC 5102 §5.11.1).
+func direction() target {
+	return target{slot: slotObserved, lo: 1, hi: 8, set: func(x *run, src []byte, stride, width int) {
+		last := width - 1 // of a wider field than RFC 5102 has; what stands before it must be zero
+		for i, dst := 0, column(x, x.out.Observed); i < len(dst); i++ {
+			v := src[i*stride+last]
+			if v > 1 || last > 0 && !zero(src[i*stride:][:last]) {
+				continue
 			}
+			dst[i] = flow.ObservedIngress + flow.Observed(v)
 		}
 	}}
 }
@@ -277,8 +285,7 @@ var targets = map[ie.ID]target{
 	ie.Of(89):  number(slotForwarding, 0, func(b *flow.Batch) flow.Column[uint8] { return b.ForwardingStatus }),
 	ie.Of(136): number(slotEndReason, 0, func(b *flow.Batch) flow.Column[uint8] { return b.EndReason }),
 	ie.Of(138): number(slotPoint, 0, func(b *flow.Batch) flow.Column[uint32] { return b.ObservationPoint }),
-	ie.Of(61): enum(slotObserved, func(b *flow.Batch) flow.Column[flow.Observed] { return b.Observed },
-		flow.ObservedIngress, flow.ObservedEgress),
+	ie.Of(61):  direction(),
 
 	ie.Of(176): number(slotICMPType, 0, func(b *flow.Batch) flow.Column[uint8] { return b.ICMPType }),
 	ie.Of(178): number(slotICMPType, 1, func(b *flow.Batch) flow.Column[uint8] { return b.ICMPType }),
@@ -287,23 +294,23 @@ var targets = map[ie.ID]target{
 	ie.Of(32):  icmp(),
 	ie.Of(139): icmp(),
 
-	ie.Of(152):     timed(slotStart, 0, 8, 8, milliseconds(scratchStart)),
+	ie.Of(152):     timed(slotStart, 0, 8, 8, epochMilliseconds(scratchStart)),
 	ie.Of(156):     timed(slotStart, 1, 8, 8, ntp(scratchStart)),
 	ie.Of(154):     timed(slotStart, 2, 8, 8, ntp(scratchStart)),
 	ie.Of(150):     timed(slotStart, 3, 4, 8, seconds(scratchStart)),
 	startSysUpTime: timed(slotStart, 4, 1, 4, uptime(scratchStart)),
 	ie.Of(158):     timed(slotStart, 5, 1, 8, deltaMicroseconds(scratchStart)),
-	ie.Of(153):     timed(slotEnd, 0, 8, 8, milliseconds(scratchEnd)),
+	ie.Of(153):     timed(slotEnd, 0, 8, 8, epochMilliseconds(scratchEnd)),
 	ie.Of(157):     timed(slotEnd, 1, 8, 8, ntp(scratchEnd)),
 	ie.Of(155):     timed(slotEnd, 2, 8, 8, ntp(scratchEnd)),
 	ie.Of(151):     timed(slotEnd, 3, 4, 8, seconds(scratchEnd)),
 	endSysUpTime:   timed(slotEnd, 4, 1, 4, uptime(scratchEnd)),
 	ie.Of(159):     timed(slotEnd, 5, 1, 8, deltaMicroseconds(scratchEnd)),
-	ie.Of(323):     timed(slotEnd, 6, 8, 8, milliseconds(scratchEnd)), // when an event was seen (Cisco NSEL)
+	ie.Of(323):     timed(slotEnd, 6, 8, 8, epochMilliseconds(scratchEnd)), // when an event was seen (Cisco NSEL)
 	ie.Of(325):     timed(slotEnd, 7, 8, 8, ntp(scratchEnd)),
 	ie.Of(324):     timed(slotEnd, 8, 8, 8, ntp(scratchEnd)),
 	ie.Of(322):     timed(slotEnd, 9, 4, 8, seconds(scratchEnd)),
-	ie.Of(160):     timed(slotInit, 0, 8, 8, milliseconds(scratchInit)),
+	ie.Of(160):     timed(slotInit, 0, 8, 8, epochMilliseconds(scratchInit)),
 	ie.Of(161):     scratched(slotDuration, 0, scratchDuration),
 	ie.Of(162): timed(slotDuration, 1, 1, 8, timeSetter(scratchDuration,
 		func(_ *run, v uint64) uint64 { return v / 1000 })),

@@ -23,18 +23,43 @@ func (x *run) times(p *plan) {
 		x.bridge(starts, ends, x.temp(scratchDuration))
 	}
 	for i := range ages {
-		start, end := int64(starts[i]), int64(ends[i])
-		if start == 0 {
-			start = end
-		}
-		if start == 0 {
-			start = x.received
-		}
-		if end == 0 {
-			end = start
-		}
-		ages[i] = x.received - start
-		durations[i] = uint32(min(max(end-start, 0), math.MaxUint32))
+		ages[i], durations[i] = span(x.received, int64(starts[i]), int64(ends[i]))
+	}
+}
+
+// span returns the age and duration of a flow, of whose start and end 0 is not known.
+func span(received, start, end int64) (age int64, duration uint32) {
+	if start == 0 {
+		start = end
+	}
+	if start == 0 {
+		start = received
+	}
+	if end == 0 {
+		end = start
+	}
+	return received - start, uint32(min(max(end-start, 0), math.MaxUint32))
+}
+
+// uptimes fills StartAge and Duration from pairs of sysUpTime.
+func (x *run) uptimes(p pair, body []byte, stride int) {
+	ages, durations := column(x, x.out.StartAge), column(x, x.out.Duration)
+	start, end := body[p.start:], body[p.end:]
+	for i := range ages {
+		s := sinceBoot(x.exported, x.uptime, binary.BigEndian.Uint32(start[i*stride:]))
+		e := sinceBoot(x.exported, x.uptime, binary.BigEndian.Uint32(end[i*stride:]))
+		ages[i], durations[i] = span(x.received, max(0, s), max(0, e))
+	}
+}
+
+// milliseconds fills StartAge and Duration from pairs of milliseconds since the epoch.
+func (x *run) milliseconds(p pair, body []byte, stride int) {
+	ages, durations := column(x, x.out.StartAge), column(x, x.out.Duration)
+	start, end := body[p.start:], body[p.end:]
+	for i := range ages {
+		s := boundTime(binary.BigEndian.Uint64(start[i*stride:]))
+		e := boundTime(binary.BigEndian.Uint64(end[i*stride:]))
+		ages[i], durations[i] = span(x.received, int64(s), int64(e))
 	}
 }
 
@@ -139,7 +164,7 @@ func timeSetter(k int, convert func(x *run, v uint64) uint64) setter {
 	}
 }
 
-func milliseconds(k int) setter {
+func epochMilliseconds(k int) setter {
 	return func(x *run, src []byte, stride, _ int) {
 		for i, dst := 0, x.temp(k); i < len(dst); i++ {
 			dst[i] = boundTime(binary.BigEndian.Uint64(src[i*stride:]))

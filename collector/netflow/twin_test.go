@@ -358,6 +358,8 @@ func ntpToMs(v []byte) int64 {
 	return seconds*1000 + int64((bigEndian(v)&math.MaxUint32)*1000>>32)
 }
 
+const none = 65535 // no element of IANA
+
 // moment returns the time in ms that the best of the elements gives, or 0; relative is one since the initialisation
 // of the exporter, which is not known.
 func (r *twinRecord) moment(milli, nano, micro, second, sysUp, delta uint16, more ...uint16) (ms int64, relative bool) {
@@ -407,7 +409,7 @@ func (r *twinRecord) moment(milli, nano, micro, second, sysUp, delta uint16, mor
 		return 0, false
 	}
 	if len(more) == 4 {
-		return r.moment(more[0], more[1], more[2], more[3], 0, 0)
+		return r.moment(more[0], more[1], more[2], more[3], none, none)
 	}
 	return 0, false
 }
