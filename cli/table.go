@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"io"
-
 	"strings"
 )
 

@@ -158,6 +158,7 @@ func numberText(f *query.Field, n uint64, name any) (string, Style) {
 		return Count(float64(n)), Plain
 	case query.Span:
 		return Span(time.Duration(n) * time.Millisecond), Plain
+	default:
 	}
 	return f.Format(n), Plain
 }
@@ -218,8 +219,16 @@ func number(v any) float64 {
 // endsTable lays out the usual list: each end in one column, by name and address.
 func (w *view) endsTable(records []record) *Table {
 	t := &Table{Columns: []Column{
-		{"time_received", false}, {"network", false}, {"source", false}, {"destination", false}, {"protocol", false},
-		{"bytes", true}, {"packets", true}, {"duration", true}, {"verdict", false}, {"exporter", false},
+		{"time_received", false},
+		{"network", false},
+		{"source", false},
+		{"destination", false},
+		{"protocol", false},
+		{"bytes", true},
+		{"packets", true},
+		{"duration", true},
+		{"verdict", false},
+		{"exporter", false},
 	}}
 	index := map[string]int{}
 	for i, c := range w.plan.Columns {

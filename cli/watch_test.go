@@ -31,7 +31,9 @@ func watch(t *testing.T, o *cli.Output) string {
 			cancel()
 		}
 		for line := range 3 {
-			fmt.Fprintf(o.W, "round %d line %d\n", round, line)
+			if _, err := fmt.Fprintf(o.W, "round %d line %d\n", round, line); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -121,8 +121,10 @@ func (c *compiler) column(column string, f *Field, op Op, values []Value) string
 			p := c.params.bind("UInt16", strconv.FormatUint(values[0].Low, 10))
 			return "bitAnd(" + sql + ", " + p + ") = " + p
 		}
+		return c.number(sql, columnType(column), op, values)
+	default:
+		return c.number(sql, columnType(column), op, values)
 	}
-	return c.number(sql, columnType(column), op, values)
 }
 
 // number returns the SQL of a comparison of a number.

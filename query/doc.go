@@ -23,3 +23,5 @@
 // Identifiers and functions come from tables of this package. Values of the request are parsed into numbers, addresses
 // and names, and bound as parameters ({p1:UInt16}); no byte of the request is copied into the text.
 package query
+
+//go:generate go test . -run ^TestReference$ -update

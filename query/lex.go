@@ -97,11 +97,20 @@ var symbols = []struct {
 	text string
 	tok  token
 }{
-	{"&&", token{kind: tokenWord, text: "and"}}, {"||", token{kind: tokenWord, text: "or"}}, {"==", token{kind: tokenOp, text: "="}},
-	{"!=", token{kind: tokenOp, text: "!="}}, {"<>", token{kind: tokenOp, text: "!="}}, {"<=", token{kind: tokenOp, text: "<="}},
-	{">=", token{kind: tokenOp, text: ">="}}, {"=", token{kind: tokenOp, text: "="}}, {"<", token{kind: tokenOp, text: "<"}},
-	{">", token{kind: tokenOp, text: ">"}}, {"!", token{kind: tokenWord, text: "not"}}, {"(", token{kind: tokenOpen, text: "("}},
-	{")", token{kind: tokenClose, text: ")"}}, {",", token{kind: tokenComma, text: ","}},
+	{"&&", token{kind: tokenWord, text: "and"}},
+	{"||", token{kind: tokenWord, text: "or"}},
+	{"==", token{kind: tokenOp, text: "="}},
+	{"!=", token{kind: tokenOp, text: "!="}},
+	{"<>", token{kind: tokenOp, text: "!="}},
+	{"<=", token{kind: tokenOp, text: "<="}},
+	{">=", token{kind: tokenOp, text: ">="}},
+	{"=", token{kind: tokenOp, text: "="}},
+	{"<", token{kind: tokenOp, text: "<"}},
+	{">", token{kind: tokenOp, text: ">"}},
+	{"!", token{kind: tokenWord, text: "not"}},
+	{"(", token{kind: tokenOpen, text: "("}},
+	{")", token{kind: tokenClose, text: ")"}},
+	{",", token{kind: tokenComma, text: ","}},
 }
 
 // symbol returns the token of punctuation with which text begins, and its length.

@@ -3,6 +3,7 @@ package query
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weirhq/weir/internal/nearest"
 )
@@ -197,18 +198,15 @@ func (p *parser) op(f *Field) (Op, int, error) {
 	}
 	allowed := f.Ops()
 	if op == 0 || !slices.Contains(allowed, op) {
-		list := ""
+		list := make([]string, len(allowed))
 		for i, o := range allowed {
-			if i > 0 {
-				list += ", "
-			}
-			list += o.String()
+			list[i] = o.String()
 		}
 		msg := t.found()
 		if op != 0 {
 			msg = "found " + strconv.Quote(op.String())
 		}
-		return 0, 0, wrong(t.pos, msg, f.Name+" takes "+list)
+		return 0, 0, wrong(t.pos, msg, f.Name+" takes "+strings.Join(list, ", "))
 	}
 	return op, t.pos, nil
 }
@@ -217,7 +215,7 @@ func (p *parser) op(f *Field) (Op, int, error) {
 func (p *parser) value(c *Compare) error {
 	t := p.take()
 	if t.kind != tokenWord && t.kind != tokenString || t.kind == tokenWord && slices.ContainsFunc(keywords, t.keyword) {
-		return wrong(t.pos, t.found(), "expected a value of "+c.Field.Name+", as "+c.Field.Type.example())
+		return wrong(t.pos, t.found(), "expected a value of "+c.Field.Name+", as "+c.Field.Type.Example())
 	}
 	if p.values++; p.values > maxValues {
 		return wrong(t.pos, "more than "+strconv.Itoa(maxValues)+" values", "use a prefix, a pattern or a group")

@@ -91,8 +91,7 @@ func TestParseErrors(t *testing.T) {
 		if got := err.Error(); got != want {
 			t.Errorf("Parse(%q):\n got %s\nwant %s", text, got, want)
 		}
-		var mistake *query.Error
-		if !errors.As(err, &mistake) {
+		if _, ok := errors.AsType[*query.Error](err); !ok {
 			t.Errorf("Parse(%q): error is a %T, want a *query.Error", text, err)
 		}
 	}
@@ -229,7 +228,7 @@ func checkRoundTrip(t *testing.T, text string) {
 	}
 	again, err := query.Parse(e.String())
 	if err != nil {
-		if mistake := (*query.Error)(nil); errors.As(err, &mistake) && len(e.String()) > 16<<10 {
+		if _, ok := errors.AsType[*query.Error](err); ok && len(e.String()) > 16<<10 {
 			return // the canonical form may be longer than what was typed
 		}
 		t.Fatalf("Parse(%q), the canonical form of %q: %v", e.String(), text, err)

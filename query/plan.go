@@ -479,8 +479,8 @@ func (p *planner) top() (string, []Column) {
 	a.keys(p)
 	sum := func(figure string) string {
 		whole := figure
-		if strings.HasSuffix(figure, "_sum") {
-			whole = strings.TrimSuffix(figure, "_sum") + "_all"
+		if letter, ok := strings.CutSuffix(figure, "_sum"); ok {
+			whole = letter + "_all"
 		}
 		return "multiIf(r = 2, " + whole + ", r = 1, toUInt64(" + figure + " - " + figure + "_top), " + figure + ")"
 	}
@@ -535,17 +535,17 @@ func (p *planner) series() (string, []Column) {
 	a.add("['"+RowTop+"', '"+RowOther+"', '"+RowTotal+"'][r + 1]", Column{Name: "row", Role: RoleRow, Type: "String"})
 	a.keys(p)
 	a.values(p, func(figure string) string {
-		if p.Total && strings.HasSuffix(figure, "_sum") {
-			return "if(r = 2, " + strings.TrimSuffix(figure, "_sum") + "_all, " + figure + ")"
+		if letter, ok := strings.CutSuffix(figure, "_sum"); ok && p.Total {
+			return "if(r = 2, " + letter + "_all, " + figure + ")"
 		}
 		return figure
 	})
-	inner := "SELECT *, " + kind + " AS r"
+	named := []string{"*", kind + " AS r"}
 	for _, k := range p.keys() {
-		inner += ", c" + k[1:] + " AS " + k
+		named = append(named, "c"+k[1:]+" AS "+k)
 	}
 	sql := "WITH best AS (\n" + indent(best) + "\n)\n" +
-		selectFrom(a.sql, inner+"\nFROM (\n"+indent(sums)+"\n)")
+		selectFrom(a.sql, selectFrom(named, sums))
 	if p.Total && !p.Other {
 		sql += "\nWHERE r != 1"
 	}
@@ -573,10 +573,10 @@ func (p *planner) list() (string, []Column) {
 			}
 			shown[name] = true
 			k := column(name, columnType(name), RoleKey, f.Name, map[string]Unit{"bytes": Bytes, "packets": Packets}[name])
-			switch f.Type {
-			case Entity:
+			if f.Type == Entity {
 				a.add(nameSQL(k), Column{Name: name + "_name", Role: RoleName, Type: "String", Field: f.Name})
-			case Group:
+			}
+			if f.Type == Group {
 				a.add("arrayMap(id -> "+nameSQL("id")+", "+k+")", Column{Name: name + "_names", Role: RoleName, Type: "Array(String)", Field: f.Name})
 			}
 		}

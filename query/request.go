@@ -251,6 +251,7 @@ func checkLimit(q *question) error {
 		limit = maxSeries
 	case List:
 		limit, normal = maxList, defaultList
+	default:
 	}
 	if q.Limit == 0 {
 		q.Limit = normal

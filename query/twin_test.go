@@ -446,6 +446,7 @@ func (g group) text(r query.Request, p *query.Plan, totals map[int64]sums) strin
 				n = n * 8 / seconds
 			case query.PPS, query.FPS:
 				n /= seconds
+			default:
 			}
 			fmt.Fprintf(&s, "%s=%s ", c.Name, figureText(n))
 		case query.RoleShare:
@@ -455,6 +456,7 @@ func (g group) text(r query.Request, p *query.Plan, totals map[int64]sums) strin
 				share = float64(g.sums[measureOf(r)][0]) / float64(whole[measureOf(r)][0])
 			}
 			fmt.Fprintf(&s, "%s=%s ", c.Name, figureText(share))
+		default: // names are not the twin's business
 		}
 	}
 	return s.String()

@@ -48,8 +48,8 @@ func (f *Field) Ops() []Op {
 	}
 }
 
-// example returns what values of the type look like, for errors.
-func (t Type) example() string {
+// Example returns what values of the type look like, for errors and the reference.
+func (t Type) Example() string {
 	switch t {
 	case Entity, Group:
 		return "web-01, \"a name\", a UUID, #id or none"
@@ -139,7 +139,7 @@ func parseName(op Op, t token) (Value, string) {
 
 // parseAddresses reads an address, a prefix, or two addresses with "-" between.
 func parseAddresses(s string) (Value, string) {
-	hint := "expected " + Address.example()
+	hint := "expected " + Address.Example()
 	if strings.Contains(s, "/") {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
@@ -208,7 +208,7 @@ func addressText(v Value) string {
 
 // parseNumber reads a value of the types that are numbers in the table.
 func parseNumber(f *Field, s string) (Value, string) {
-	hint := "expected " + f.Type.example()
+	hint := "expected " + f.Type.Example()
 	var n uint64
 	ok := false
 	switch lower := strings.ToLower(s); f.Type {
@@ -387,11 +387,12 @@ func (v Value) text(f *Field) string {
 		return "#" + strconv.FormatUint(v.Low, 10)
 	case Addresses:
 		return addressText(v)
+	default:
+		if v.Low != v.High {
+			return strconv.FormatUint(v.Low, 10) + "-" + strconv.FormatUint(v.High, 10)
+		}
+		return f.Format(v.Low)
 	}
-	if v.Low != v.High {
-		return strconv.FormatUint(v.Low, 10) + "-" + strconv.FormatUint(v.High, 10)
-	}
-	return f.Format(v.Low)
 }
 
 // Format returns the text of a number in the field, as a filter takes it: "tcp", "443", "syn+ack", "1500ms".
