@@ -47,7 +47,7 @@ func TestSameSeedSameTraffic(t *testing.T) {
 		t.Errorf("seeds 7 and 8 both gave %s", first)
 	}
 	// Benchmarks and tests elsewhere rely on the traffic: whoever changes it says so in the commit.
-	if want := "9d53d51dca9e2dad"; first != want {
+	if want := "aff38341bf815538"; first != want {
 		t.Errorf("the traffic of seed 7 changed: sum %s, want %s", first, want)
 	}
 }
@@ -57,7 +57,7 @@ func TestObservationsAreInOrderAndSound(t *testing.T) {
 	g := newGenerator(t, flowgen.Config{Estate: estate, Seed: 3, Warmup: 10 * time.Minute})
 	last := start.UnixMilli()
 	var o flowgen.Observation
-	for i := range 200_000 {
+	for i := range 60_000 {
 		g.Next(&o)
 		if o.At < last {
 			t.Fatalf("observation %d at %d, after one at %d", i, o.At, last)
@@ -85,7 +85,7 @@ func TestObservationsAreInOrderAndSound(t *testing.T) {
 
 // Every host that sees a flow exports the same packets and bytes in all, however its cache cuts them up.
 func TestBothHostsSeeTheSame(t *testing.T) {
-	g := newGenerator(t, flowgen.Config{Seed: 5})
+	g := newGenerator(t, flowgen.Config{Seed: 5, Rate: 200})
 	type total struct{ bytes, packets uint64 }
 	seen := map[uint64]map[int]total{}
 	limit := start.Add(30 * time.Minute).UnixMilli()
@@ -123,7 +123,7 @@ func TestBothHostsSeeTheSame(t *testing.T) {
 }
 
 func TestRateIsTheMeanOfADay(t *testing.T) {
-	const rate = 20
+	const rate = 8
 	g := newGenerator(t, flowgen.Config{Rate: rate, Start: start.Truncate(24 * time.Hour), Warmup: time.Hour})
 	limit := start.Truncate(24 * time.Hour).Add(24 * time.Hour).UnixMilli()
 	n := 0

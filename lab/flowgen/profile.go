@@ -120,7 +120,7 @@ func Profiles() []Profile {
 	return []Profile{
 		{
 			Name: "web", Share: 28, Client: Internet, Server: "web", Network: Front, Port: 443, IPv6: 0.3, Rhythm: Diurnal,
-			Request: Amount{900, 0.8, MB}, Response: Amount{14 * kB, 1.6, 500 * MB}, Duration: Amount{400, 1.3, 10 * minute},
+			Request: Amount{900, 0.8, MB}, Response: Amount{30 * kB, 1.8, 500 * MB}, Duration: Amount{400, 1.3, 10 * minute},
 		},
 		{
 			Name: "web-redirect", Share: 3, Client: Internet, Server: "web", Network: Front, Port: 80, IPv6: 0.1, Rhythm: Diurnal,
@@ -143,8 +143,8 @@ func Profiles() []Profile {
 			Request: Amount{4 * kB, 1.4, 20 * MB}, Response: Amount{30 * kB, 1.7, 500 * MB}, Duration: Amount{4 * second, 1.6, 20 * minute},
 		},
 		{
-			Name: "replication", Share: 0.4, Client: "db", Server: "db", Network: Back, Port: 5432, IPv6: 0.4, Rhythm: Steady,
-			Request: Amount{2 * kB, 0.3, 0}, Response: Amount{20 * MB, 1, 500 * MB}, Duration: Amount{4 * minute, 0.5, 20 * minute},
+			Name: "replication", Share: 0.12, Client: "db", Server: "db", Network: Back, Port: 5432, IPv6: 0.4, Rhythm: Steady,
+			Request: Amount{2 * kB, 0.3, 0}, Response: Amount{10 * MB, 1, 500 * MB}, Duration: Amount{4 * minute, 0.5, 20 * minute},
 		},
 		{
 			Name: "cache", Share: 7, Client: "app", Server: "cache", Network: Back, Port: 6379, IPv6: 0.4, Rhythm: Diurnal,
@@ -187,7 +187,7 @@ func Profiles() []Profile {
 			Request: Amount{300 * kB, 1.6, 100 * MB}, Response: Amount{8 * kB, 0.8, MB}, Duration: Amount{6 * second, 0.8, 5 * minute},
 		},
 		{
-			Name: "backup", Share: 0.15, Client: AnyVM, Server: "backup", Network: Back, Port: 873, IPv6: 0.4, Rhythm: Hourly, TOS: 0x08,
+			Name: "backup", Share: 0.05, Client: AnyVM, Server: "backup", Network: Back, Port: 873, IPv6: 0.4, Rhythm: Hourly, TOS: 0x08,
 			Request: Amount{80 * MB, 1.2, 2000 * MB}, Response: Amount{40 * kB, 0.5, MB}, Duration: Amount{50 * second, 0.8, 20 * minute},
 		},
 		{

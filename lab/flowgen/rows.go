@@ -272,9 +272,18 @@ func (r *Rows) copyRows(b *flow.Batch, first int) {
 	gather(b.SrcVIF[first:], s.SrcVIF, p)
 	gather(b.DstVIF[first:], s.DstVIF, p)
 	gather(b.Counted[first:], s.Counted, p)
-	for i, row := range p {
-		b.SrcGroups.Set(first+i, s.SrcGroups.Row(int(row)))
-		b.DstGroups.Set(first+i, s.DstGroups.Row(int(row)))
+	gatherLists(&b.SrcGroups, first, &s.SrcGroups, p)
+	gatherLists(&b.DstGroups, first, &s.DstGroups, p)
+}
+
+// gatherLists is gather for lists of a few ids.
+func gatherLists(dst *flow.Lists, first int, sample *flow.Lists, picked []uint32) {
+	offsets := dst.Offsets[first:][:len(picked)]
+	for i, row := range picked {
+		for _, id := range sample.Row(int(row)) {
+			dst.IDs = append(dst.IDs, id)
+		}
+		offsets[i] = uint64(len(dst.IDs))
 	}
 }
 
