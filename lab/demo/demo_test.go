@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/collector/netflow"
+	"github.com/weirhq/weir/collector/template"
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/lab/demo"
 )
 
@@ -30,6 +33,8 @@ func TestHostsSendFromTheirOwnAddressesAtOnce(t *testing.T) {
 	go func() { done <- d.Run(ctx) }()
 
 	versions := map[string]uint16{"127.0.0.11": 9, "127.0.0.12": 9, "127.0.0.13": 10}
+	decoder := netflow.New(netflow.Config{}, template.New(template.DefaultConfig()))
+	rows := flow.NewBatch(1024)
 	templates, data := map[string]bool{}, map[string]int{}
 	_ = conn.SetReadDeadline(begun.Add(20 * time.Second))
 	b := make([]byte, 65536)
@@ -42,6 +47,17 @@ func TestHostsSendFromTheirOwnAddressesAtOnce(t *testing.T) {
 		version := binary.BigEndian.Uint16(b)
 		if want, ok := versions[host]; !ok || version != want {
 			t.Fatalf("datagram of version %d from %s, want one of %v", version, host, versions)
+		}
+		received := time.Now().UnixMilli()
+		rows.Reset()
+		if err := decoder.Decode(b[:n], from.Addr(), received, rows); err != nil {
+			t.Fatalf("decode a datagram from %s: %v", host, err)
+		}
+		for i := range rows.Len() {
+			// The longest timeout, the second that headers cut off, and a slow machine.
+			if age := rows.StartAge[i]; age < 0 || age > 40_000 || rows.Bytes[i] == 0 || rows.Packets[i] == 0 || rows.InIf[i] == 0 {
+				t.Errorf("%s: row %d: began %d ms ago, %d bytes, %d packets, interface %d", host, i, age, rows.Bytes[i], rows.Packets[i], rows.InIf[i])
+			}
 		}
 		header := 20
 		if version == 10 {
