@@ -183,8 +183,26 @@ func (d *Describer) Describe(b []byte, exporter netip.Addr) Datagram {
 
 // fields5 is the layout of a record of NetFlow 5; an element of 0 is padding.
 var fields5 = []struct{ number, length int }{
-	{8, 4}, {12, 4}, {15, 4}, {10, 2}, {14, 2}, {2, 4}, {1, 4}, {22, 4}, {21, 4}, {7, 2}, {11, 2}, {0, 1}, {6, 1},
-	{4, 1}, {5, 1}, {16, 2}, {17, 2}, {9, 1}, {13, 1}, {0, 2},
+	{8, 4},
+	{12, 4},
+	{15, 4},
+	{10, 2},
+	{14, 2},
+	{2, 4},
+	{1, 4},
+	{22, 4},
+	{21, 4},
+	{7, 2},
+	{11, 2},
+	{0, 1},
+	{6, 1},
+	{4, 1},
+	{5, 1},
+	{16, 2},
+	{17, 2},
+	{9, 1},
+	{13, 1},
+	{0, 2},
 }
 
 func (d *Describer) message5(m *Message, b []byte) {
@@ -225,7 +243,10 @@ func (d *Describer) sets(m *Message, b []byte, exporter netip.Addr, at int) {
 			m.Problem = fmt.Sprintf(format, args...)
 		}
 	}
-	for at < len(b) && !(allZero(b[at:]) && (len(b)-at < 4 || be16(b, at+2) < 4)) {
+	for at < len(b) {
+		if allZero(b[at:]) && (len(b)-at < 4 || be16(b, at+2) < 4) {
+			return // padding
+		}
 		if len(b)-at < 4 {
 			problem("%d octets at offset %d: too short for a set", len(b)-at, at)
 			return

@@ -160,6 +160,7 @@ func compile(t *template.Template, version uint16) *plan {
 			p.samplers = true
 		case slotInterval, slotPacketInterval, slotPacketSpace, slotSampleSize, slotSamplePopulation, slotProbability:
 			p.rates = true
+		default: // the operation is all there is to it
 		}
 	}
 	p.pairTimes(version)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -439,6 +440,46 @@ func TestRecordsThatAreNoFlows(t *testing.T) {
 	if got := c.domain().Counts; got.NoFlow != 1 || got.Flows != 0 {
 		t.Errorf("no_flow %d, flows %d; want 1, 0", got.NoFlow, got.Flows)
 	}
+}
+
+func TestAFloodOfTemplates(t *testing.T) {
+	c := newCollector(t)
+	var records packet
+	for i := range 8000 {
+		records = records.bytes(templateOf(uint16(256+i), f{id: 8, length: 4}))
+	}
+	start := time.Now()
+	if got := c.reason(v9(1, set(0, records[:60_000]))); got != template.TooManyTemplates {
+		t.Errorf("Decode: %s, want too_many_templates", got)
+	}
+	if took := time.Since(start); took > 200*time.Millisecond {
+		t.Errorf("7500 templates took %s", took)
+	}
+	if got := c.domain(); len(got.Templates) != 1024 || got.Counts.Dropped["too_many_templates"] != 7500-1024 {
+		t.Errorf("%d templates, dropped %v; want 1024 and the rest", len(got.Templates), got.Counts.Dropped)
+	}
+}
+
+// Decoders on several goroutines share a store: what the race detector is asked.
+func TestDecodersShareAStore(t *testing.T) {
+	store := template.New(template.DefaultConfig())
+	sequences := seeds()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			d, out := netflow.New(netflow.Config{}, store), flow.NewBatch(64)
+			for range 20 {
+				for _, s := range sequences {
+					for _, b := range split(s) {
+						_ = d.Decode(b, exporter, received, out) // a withdrawal by one is held data of another
+					}
+				}
+				out.Reset()
+				store.Domains()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestTooManyDomains(t *testing.T) {

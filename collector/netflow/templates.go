@@ -61,6 +61,13 @@ func (d *Decoder) template(m *message, set uint16, offset int, r *templateRecord
 		known.Renew(m.received)
 		return
 	}
+	if most := d.store.Config().MaxTemplates; known == nil && len(m.domain.Templates())+len(d.fresh) >= most {
+		d.keep(m, offset) // some may replace others
+		if n := len(m.domain.Templates()); n >= most {
+			d.fail(m, template.TooManyTemplates, set, offset, n, most)
+			return
+		}
+	}
 	if r.fields > d.store.Config().MaxFields {
 		m.domain.Withdraw(r.id) // the layout that is known is no longer the exporter's
 		d.fail(m, template.TooManyFields, set, offset, r.fields, d.store.Config().MaxFields)
@@ -73,8 +80,13 @@ func (d *Decoder) template(m *message, set uint16, offset int, r *templateRecord
 		return
 	}
 	t.Plan = compile(t, m.version)
-	d.fresh = append(d.fresh, t)
+	if d.fresh = append(d.fresh, t); len(d.fresh) == maxFresh {
+		d.keep(m, offset)
+	}
 }
+
+// maxFresh bounds the new templates that are looked through for each further one of the set.
+const maxFresh = 64
 
 // keep gives the new templates of the set to the domain and decodes what waited for them.
 func (d *Decoder) keep(m *message, offset int) {

@@ -113,7 +113,7 @@ type Info struct {
 	Counts       Counts                 `json:"counts"`
 	HeldNow      int                    `json:"held_now"`
 	Memory       int64                  `json:"memory_bytes"`
-	Templates    []TemplateInfo         `json:"templates,omitempty"`
+	Templates    []Layout               `json:"templates,omitempty"`
 	SamplingRate uint32                 `json:"sampling_rate,omitempty"` // of the domain; 0 = not said
 	Samplers     map[uint64]uint32      `json:"samplers,omitempty"`
 	PerInterface map[uint64]uint32      `json:"sampling_per_interface,omitempty"`
@@ -122,8 +122,8 @@ type Info struct {
 	VRFs         map[uint32]string      `json:"vrfs,omitempty"`
 }
 
-// TemplateInfo describes a template, for listings.
-type TemplateInfo struct {
+// Layout describes a template, for listings.
+type Layout struct {
 	ID      uint16 `json:"id"`
 	Options bool   `json:"options,omitempty"`
 	Fields  int    `json:"fields"`
@@ -156,7 +156,7 @@ func (d *Domain) info() Info {
 		PerInterface: rateMap(sampling.interfaces),
 	}
 	for _, t := range d.Templates() {
-		i.Templates = append(i.Templates, TemplateInfo{
+		i.Templates = append(i.Templates, Layout{
 			ID: t.ID, Options: t.Options, Fields: len(t.Fields), Length: t.MinLength, Varies: t.VariableLength,
 			Seen: t.seen.Load(),
 		})
