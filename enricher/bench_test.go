@@ -1,0 +1,136 @@
+package enricher_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/enricher"
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/estatetest"
+	"github.com/weirhq/weir/flow"
+)
+
+// traffic fills batches with the flows that the hosts of m would report: 24 rows of one host together, from or to a
+// VIF there, the other end another VIF (half of them) or outside.
+type traffic struct {
+	r       *rand.Rand
+	m       *estate.Model
+	byHost  map[string][]int // VMs
+	hosts   []string
+	address map[string]flow.Addr
+	skewed  bool // few VMs have most of the flows, as in life; else all are alike
+	ports   bool // exporters tell interfaces; else ends are found by address
+}
+
+func newTraffic(m *estate.Model) *traffic {
+	t := &traffic{r: rand.New(rand.NewPCG(5, 6)), m: m, byHost: map[string][]int{}, address: map[string]flow.Addr{}}
+	for i := range m.VMs {
+		if m.VMs[i].Host != "" && len(m.VMs[i].VIFs[0].Ports) > 0 {
+			t.byHost[m.VMs[i].Host] = append(t.byHost[m.VMs[i].Host], i)
+		}
+	}
+	for _, h := range m.Hosts {
+		if len(t.byHost[h.Name]) > 0 {
+			t.hosts = append(t.hosts, h.Name)
+			t.address[h.Name] = h.Exporters[0].As16()
+		}
+	}
+	return t
+}
+
+func (t *traffic) pick(n int) int {
+	if !t.skewed {
+		return t.r.IntN(n)
+	}
+	u := t.r.Float64()
+	return int(float64(n) * u * u * u * u)
+}
+
+func (t *traffic) fill(b *flow.Batch, rows int) {
+	b.Reset()
+	b.Grow(rows)
+	host := ""
+	for i := range rows {
+		if i%24 == 0 {
+			host = t.hosts[t.pick(len(t.hosts))]
+		}
+		local := &t.m.VMs[t.byHost[host][t.pick(len(t.byHost[host]))]].VIFs[0]
+		remote := &t.m.VMs[t.pick(len(t.m.VMs))].VIFs[0]
+		addr, mac := remote.IPs[0].As16(), uint64(remote.MAC)
+		if t.r.IntN(2) == 0 {
+			addr, mac = netip.AddrFrom4([4]byte{203, 0, byte(t.r.IntN(256)), byte(t.r.IntN(256))}).As16(), 0x02ffffff0001
+		}
+		b.TimeReceived[i], b.Version[i], b.Exporter[i] = 1, 10, t.address[host]
+		if t.r.IntN(2) == 0 {
+			b.SrcAddr[i], b.DstAddr[i] = local.IPs[0].As16(), addr
+			b.SrcMAC[i], b.DstMAC[i] = uint64(local.MAC), mac
+			if t.ports {
+				b.InIf[i], b.OutIf[i] = local.Ports[0].IfIndex, 7_000_001
+			}
+		} else {
+			b.SrcAddr[i], b.DstAddr[i] = addr, local.IPs[0].As16()
+			b.SrcMAC[i], b.DstMAC[i] = mac, uint64(local.MAC)
+			if t.ports {
+				b.InIf[i], b.OutIf[i] = 7_000_001, local.Ports[0].IfIndex
+			}
+		}
+		if !t.ports {
+			b.SrcMAC[i], b.DstMAC[i] = 0, 0
+		}
+	}
+}
+
+// cpuTime returns the CPU time of the process so far in ns: on a busy machine it says more than the clock.
+func cpuTime(tb testing.TB) int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		tb.Fatal(err)
+	}
+	return u.Utime.Nano() + u.Stime.Nano()
+}
+
+func BenchmarkEnrich(b *testing.B) {
+	m := estatetest.Random(rand.New(rand.NewPCG(1, 2)), estatetest.Large)
+	s, err := estate.Compile(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := estate.NewHolder()
+	h.Store(s)
+	e := enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
+	const rows, batches = 8192, 1
+	for _, c := range []struct {
+		name          string
+		skewed, ports bool
+	}{{"ports_skewed", true, true}, {"ports_uniform", false, true}, {"addresses_skewed", true, false}, {"addresses_uniform", false, false}} {
+		b.Run(c.name, func(b *testing.B) {
+			t := newTraffic(m)
+			t.skewed, t.ports = c.skewed, c.ports
+			var list [batches]*flow.Batch
+			groups := 0
+			for i := range list {
+				list[i] = flow.NewBatch(rows)
+				t.fill(list[i], rows)
+				e.Enrich(list[i])
+				groups += len(list[i].SrcGroups.IDs) + len(list[i].DstGroups.IDs)
+			}
+			before := e.Stats()
+			i := 0
+			cpu := cpuTime(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Enrich(list[i%batches])
+				i++
+			}
+			st := e.Stats()
+			flows := float64(st.Rows - before.Rows)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/flows, "ns/flow")
+			b.ReportMetric(float64(cpuTime(b)-cpu)/flows, "cpu-ns/flow")
+			b.ReportMetric(float64(groups)/rows/batches, "groups/flow")
+			b.ReportMetric(float64(st.Port.Hits+st.MAC.Hits+st.Addr.Hits-before.Port.Hits-before.MAC.Hits-before.Addr.Hits)/flows, "ends/flow")
+		})
+	}
+}

@@ -1,0 +1,68 @@
+package enricher
+
+import (
+	"sync/atomic"
+
+	"github.com/weirhq/weir/estate"
+)
+
+// Stats are counts since the start.
+type Stats struct {
+	Rows            uint64 // that came in; all go out again
+	UnknownExporter uint64 // rows of exporters that are no host of the estate
+	NoEnd           uint64 // rows of which neither end is a VIF
+	NoNetwork       uint64 // rows of which the network is not known
+	NotCounted      uint64 // rows that totals leave out, since another exporter reports the same packets
+
+	Port Lookups // by interface index; rows without one are not looked up
+	MAC  Lookups // by MAC address, of ends that the interface did not tell
+	Addr Lookups // by IP address, of ends that neither told
+}
+
+// Lookups are counts of look-ups of one kind by their outcome.
+type Lookups struct{ Hits, Misses, Ambiguous uint64 }
+
+func (l *Lookups) count(n *[3]uint64) {
+	l.Hits += n[estate.Hit]
+	l.Misses += n[estate.Miss]
+	l.Ambiguous += n[estate.Ambiguous]
+}
+
+// Stats returns what was counted so far.
+func (e *Enricher) Stats() Stats {
+	c := &e.stats
+	return Stats{
+		Rows: c.rows.Load(), UnknownExporter: c.unknownExporter.Load(), NoEnd: c.noEnd.Load(),
+		NoNetwork: c.noNetwork.Load(), NotCounted: c.notCounted.Load(),
+		Port: c.port.load(), MAC: c.mac.load(), Addr: c.addr.load(),
+	}
+}
+
+type counters struct {
+	rows, unknownExporter, noEnd, noNetwork, notCounted atomic.Uint64
+	port, mac, addr                                     lookupCounters
+}
+
+type lookupCounters struct{ hits, misses, ambiguous atomic.Uint64 }
+
+func (c *lookupCounters) add(l *Lookups) {
+	c.hits.Add(l.Hits)
+	c.misses.Add(l.Misses)
+	c.ambiguous.Add(l.Ambiguous)
+}
+
+func (c *lookupCounters) load() Lookups {
+	return Lookups{c.hits.Load(), c.misses.Load(), c.ambiguous.Load()}
+}
+
+// add adds what a batch had.
+func (c *counters) add(s *Stats) {
+	c.rows.Add(s.Rows)
+	c.unknownExporter.Add(s.UnknownExporter)
+	c.noEnd.Add(s.NoEnd)
+	c.noNetwork.Add(s.NoNetwork)
+	c.notCounted.Add(s.NotCounted)
+	c.port.add(&s.Port)
+	c.mac.add(&s.MAC)
+	c.addr.add(&s.Addr)
+}

@@ -1,0 +1,69 @@
+package estate
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/weirhq/weir/flow"
+)
+
+// Entity is something that exists, as it is published: a row of the table entities.
+type Entity struct {
+	Kind       flow.Kind
+	ID         flow.ID
+	Key        string  // canonical key of which ID is made
+	Name       string  // for people; of a VIF "vm/device"
+	Parent     flow.ID // bridge: host; VIF: VM; host, network, VM: pool; 0 is none
+	Pool       flow.ID // in which it is; 0 if not known
+	Attributes map[string]string
+}
+
+// Equal reports whether a and b say the same.
+func (a *Entity) Equal(b *Entity) bool {
+	return a.Kind == b.Kind && a.ID == b.ID && a.Key == b.Key && a.Name == b.Name && a.Parent == b.Parent &&
+		a.Pool == b.Pool && maps.Equal(a.Attributes, b.Attributes)
+}
+
+// Entities returns everything in the estate: pools, hosts, bridges, networks, VMs each followed by its VIFs, address
+// groups, VM groups, each in the order of the model. The list belongs to the snapshot.
+func (s *Snapshot) Entities() []Entity { return s.entities }
+
+// Entity returns the entity that has id.
+func (s *Snapshot) Entity(id flow.ID) (Entity, bool) {
+	i, ok := s.byID[id]
+	if !ok {
+		return Entity{}, false
+	}
+	return s.entities[i], true
+}
+
+// Diff returns the entities of s that are new or differ from those of previous, and those that s does not have any
+// more, each in the order of their snapshot. A nil previous has none.
+func (s *Snapshot) Diff(previous *Snapshot) (changed, gone []Entity) {
+	if previous == nil {
+		return slices.Clone(s.entities), nil
+	}
+	for i := range s.entities {
+		e := &s.entities[i]
+		if j, ok := previous.byID[e.ID]; !ok || !e.Equal(&previous.entities[j]) {
+			changed = append(changed, *e)
+		}
+	}
+	for i := range previous.entities {
+		if _, ok := s.byID[previous.entities[i].ID]; !ok {
+			gone = append(gone, previous.entities[i])
+		}
+	}
+	return changed, gone
+}
+
+// Count returns how many entities of a kind there are.
+func (s *Snapshot) Count(kind flow.Kind) int {
+	n := 0
+	for i := range s.entities {
+		if s.entities[i].Kind == kind {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,264 @@
+package estate
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weirhq/weir/flow"
+)
+
+// addAddressGroups builds the longest-prefix look-up. Each prefix carries the groups of all prefixes that cover it, so
+// that one look-up finds them all.
+func (c *compiler) addAddressGroups() {
+	names := map[string]bool{}
+	for _, g := range c.m.AddressGroups {
+		names[g.Name] = true
+	}
+	groupsOf := map[netip.Prefix][]uint64{}
+	for i, g := range c.m.AddressGroups {
+		path := at("address_groups", i)
+		var id flow.ID
+		if c.named(path, g.Name) {
+			id, _ = c.enter(path, g.UUID, "", Entity{Kind: flow.KindAddressGroup, Name: g.Name})
+		}
+		for j, member := range g.Members {
+			prefixes, err := parseMember(member)
+			if err != nil && names[member] {
+				err = fmt.Errorf("%q is an address group: groups do not hold groups, list its members", member)
+			}
+			if err != nil {
+				c.refuse(at(path+".members", j), "%v", err)
+				continue
+			}
+			for _, p := range prefixes {
+				groupsOf[p] = append(groupsOf[p], uint64(id))
+			}
+		}
+	}
+	prefixes := make([]netip.Prefix, 0, len(groupsOf))
+	for p := range groupsOf {
+		prefixes = append(prefixes, p)
+	}
+	slices.SortFunc(prefixes, func(a, b netip.Prefix) int {
+		return cmp.Or(cmp.Compare(a.Bits(), b.Bits()), a.Addr().Compare(b.Addr()))
+	})
+	for _, p := range prefixes {
+		list := groupsOf[p]
+		if cover, ok := c.s.prefixes.LookupPrefix(p); ok { // the nearest: shorter prefixes were inserted before
+			list = append(list, c.s.lists[cover]...)
+		}
+		c.s.prefixes.Insert(p, c.list(list))
+	}
+}
+
+// list returns the index of a list of group ids in Snapshot.lists. It disorders ids.
+func (c *compiler) list(ids []uint64) uint32 {
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	c.listKey = c.listKey[:0]
+	for _, id := range ids {
+		c.listKey = binary.BigEndian.AppendUint64(c.listKey, id)
+	}
+	i, ok := c.listNo[string(c.listKey)]
+	if !ok {
+		i = uint32(len(c.s.lists))
+		c.listNo[string(c.listKey)] = i
+		c.s.lists = append(c.s.lists, slices.Clone(ids))
+	}
+	return i
+}
+
+// parseMember returns the prefixes that make up a member of an address group.
+func parseMember(s string) ([]netip.Prefix, error) {
+	wrong := fmt.Errorf(`found %q, want an address, prefix or range, e.g. "192.0.2.1", "192.0.2.0/24", "192.0.2.1-192.0.2.9"`, s)
+	if low, high, ok := strings.Cut(s, "-"); ok {
+		from, err1 := netip.ParseAddr(strings.TrimSpace(low))
+		to, err2 := netip.ParseAddr(strings.TrimSpace(high))
+		if err1 != nil || err2 != nil || from.Zone() != "" || to.Zone() != "" {
+			return nil, wrong
+		}
+		from, to = from.Unmap(), to.Unmap()
+		if from.BitLen() != to.BitLen() || to.Less(from) {
+			return nil, fmt.Errorf("found range %q, want the lower address first, both of one family", s)
+		}
+		return rangePrefixes(from, to), nil
+	}
+	if strings.Contains(s, "/") {
+		p, err := netip.ParsePrefix(s)
+		switch {
+		case err != nil:
+			return nil, wrong
+		case p.Addr().Is4In6():
+			return nil, fmt.Errorf("%s is an IPv4-mapped prefix: write it as IPv4", p)
+		case p.Masked() != p:
+			return nil, fmt.Errorf("%s has bits set beyond /%d: write %s for the prefix, %s for the address", p, p.Bits(), p.Masked(), p.Addr())
+		}
+		return []netip.Prefix{p}, nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || a.Zone() != "" {
+		return nil, wrong
+	}
+	a = a.Unmap()
+	return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}, nil
+}
+
+// rangePrefixes returns the fewest prefixes that cover from to to, which are of one family, from not above to: at most
+// two for each bit of the address.
+func rangePrefixes(from, to netip.Addr) []netip.Prefix {
+	var list []netip.Prefix
+	for {
+		p := netip.PrefixFrom(from, from.BitLen())
+		for p.Bits() > 0 {
+			wider := netip.PrefixFrom(from, p.Bits()-1)
+			if wider.Masked().Addr() != from || to.Less(lastOf(wider)) {
+				break
+			}
+			p = wider
+		}
+		list = append(list, p)
+		last := lastOf(p)
+		if last == to {
+			return list
+		}
+		from = last.Next()
+	}
+}
+
+// lastOf returns the highest address in p.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for bit := p.Bits(); bit < len(b)*8; bit++ {
+		b[bit/8] |= 0x80 >> (bit % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// addVMGroups resolves the members of VM groups and hands each VM's list to its VIFs.
+func (c *compiler) addVMGroups() {
+	names := map[string]bool{}
+	for _, g := range c.m.VMGroups {
+		names[g.Name] = true
+	}
+	byTag, byNetwork, byPool, all := c.candidates()
+	for i, g := range c.m.VMGroups {
+		path := at("vm_groups", i)
+		var id flow.ID
+		if c.named(path, g.Name) {
+			id, _ = c.enter(path, g.UUID, "", Entity{Kind: flow.KindVMGroup, Name: g.Name})
+		}
+		for j, ref := range g.VMs {
+			path := at(path+".vms", j)
+			if ref == "" {
+				c.refuse(path, "missing, want a VM")
+			} else if names[ref] && len(c.vms.byName[ref]) == 0 {
+				c.refuse(path, "%q is a VM group: groups do not hold groups, list its VMs or select them", ref)
+			} else if vm := c.find(&c.vms, path, ref, -1); vm >= 0 {
+				c.vmGroups[vm] = append(c.vmGroups[vm], uint64(id))
+			}
+		}
+		for j := range g.Select {
+			path, sel := at(path+".select", j), &g.Select[j]
+			if len(sel.Tags) == 0 && sel.Name == "" && sel.Network == "" && sel.Pool == "" && len(sel.Attributes) == 0 {
+				c.refuse(path, `selects by nothing: say what the VMs have in common, or name: "*" for all`)
+				continue
+			}
+			pool := c.find(&c.pools, path+".pool", sel.Pool, -1)
+			network := c.find(&c.networks, path+".network", sel.Network, pool)
+			list := all
+			if pool >= 0 {
+				list = byPool[pool]
+			}
+			if network >= 0 {
+				list = shorter(list, byNetwork[NetworkRef(network+1)])
+			}
+			for _, tag := range sel.Tags {
+				list = shorter(list, byTag[tag])
+			}
+			if pool < 0 && sel.Pool != "" || network < 0 && sel.Network != "" {
+				continue // reported
+			}
+			for _, vm := range list {
+				if c.selects(sel, vm, pool, NetworkRef(network+1)) {
+					c.vmGroups[vm] = append(c.vmGroups[vm], uint64(id))
+				}
+			}
+		}
+	}
+	var union []uint64
+	for ref := 1; ref < len(c.s.endpoints); ref++ {
+		e := &c.s.endpoints[ref]
+		e.vmGroups = c.list(append(union[:0], c.vmGroups[c.endpointVM[ref]]...))
+		union = append(append(union[:0], c.s.lists[e.vmGroups]...), c.s.AddressGroups(e.addr)...)
+		e.allGroups = c.list(union)
+	}
+}
+
+// candidates returns the VMs by what most selectors ask for, so that few VMs are looked at for a group.
+func (c *compiler) candidates() (byTag map[string][]int, byNetwork map[NetworkRef][]int, byPool map[int][]int, all []int) {
+	byTag, byNetwork, byPool = map[string][]int{}, map[NetworkRef][]int{}, map[int][]int{}
+	for i, vm := range c.m.VMs {
+		all = append(all, i)
+		byPool[c.vmPool[i]] = append(byPool[c.vmPool[i]], i)
+		for _, tag := range vm.Tags {
+			byTag[tag] = append(byTag[tag], i)
+		}
+		for _, n := range c.vmNetworks[i] {
+			byNetwork[n] = append(byNetwork[n], i)
+		}
+	}
+	return byTag, byNetwork, byPool, all
+}
+
+func shorter(a, b []int) []int {
+	if len(b) < len(a) {
+		return b
+	}
+	return a
+}
+
+// selects reports whether all of sel applies to a VM.
+func (c *compiler) selects(sel *Selector, i, pool int, network NetworkRef) bool {
+	vm := &c.m.VMs[i]
+	if pool >= 0 && c.vmPool[i] != pool || network != 0 && !slices.Contains(c.vmNetworks[i], network) {
+		return false
+	}
+	for _, tag := range sel.Tags {
+		if !slices.Contains(vm.Tags, tag) {
+			return false
+		}
+	}
+	for k, v := range sel.Attributes {
+		if value, ok := vm.Attributes[k]; !ok || value != v {
+			return false
+		}
+	}
+	return sel.Name == "" || glob(sel.Name, vm.Name)
+}
+
+// glob reports whether pattern matches all of s; * is any text, ? any one byte. It takes time of at most the product
+// of their lengths.
+func glob(pattern, s string) bool {
+	p, i, star, from := 0, 0, -1, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, from = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
+			p++
+			i++
+		case star >= 0: // let the last star take one more
+			from++
+			p, i = star+1, from
+		default:
+			return false
+		}
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}

@@ -1,0 +1,52 @@
+package estate
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Holder holds the current snapshot. All methods may be called from any goroutine.
+type Holder struct {
+	current atomic.Pointer[Snapshot]
+
+	mu   sync.Mutex // guards subs
+	subs map[chan struct{}]struct{}
+}
+
+// NewHolder returns a holder of the empty estate.
+func NewHolder() *Holder {
+	h := &Holder{subs: map[chan struct{}]struct{}{}}
+	h.current.Store(Empty())
+	return h
+}
+
+// Load returns the current snapshot, never nil. A look-up session (a batch) loads once and keeps to it: references
+// are good only within one snapshot.
+func (h *Holder) Load() *Snapshot { return h.current.Load() }
+
+// Store makes s the current snapshot and tells the subscribers.
+func (h *Holder) Store(s *Snapshot) {
+	h.current.Store(s)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.subs {
+		select {
+		case c <- struct{}{}:
+		default: // one is waiting to be read already
+		}
+	}
+}
+
+// Subscribe returns a channel that gets an element after each Store; several may be merged into one. The subscriber
+// calls cancel when it is done; the channel is never closed.
+func (h *Holder) Subscribe() (changes <-chan struct{}, cancel func()) {
+	c := make(chan struct{}, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subs[c] = struct{}{}
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.subs, c)
+	}
+}

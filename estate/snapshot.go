@@ -1,0 +1,356 @@
+package estate
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/weirhq/weir/flow"
+)
+
+// Ref refers to an [Endpoint] of one snapshot; 0 is none.
+type Ref uint32
+
+// NetworkRef refers to a network of one snapshot; 0 is none.
+type NetworkRef uint32
+
+// HostRef refers to a host of one snapshot; 0 is none.
+type HostRef uint32
+
+// Match is the outcome of a look-up.
+type Match uint8
+
+// Outcomes of a look-up.
+const (
+	Miss      Match = iota // nothing is known by that key
+	Hit                    // exactly one is
+	Ambiguous              // several are, and nothing says which one is meant
+)
+
+// Endpoint is a VIF as flows see it, in one cache line. It belongs to its snapshot and is not to be modified.
+type Endpoint struct {
+	ID         uint64     // of the VIF
+	VM         uint64     // that has the VIF
+	Network    uint64     // that the VIF is plugged into; 0 if it is not known
+	Bridge     uint64     // of Host that the VIF is plugged into; 0 if it is not known
+	NetworkRef NetworkRef // of Network
+	Host       HostRef    // where the VM runs; 0 if it is not known
+
+	vmGroups, allGroups uint32    // of the VM; with those of addr: indexes in Snapshot.lists
+	addr                flow.Addr // the VIF's first address, or none
+}
+
+// Vantage is where a row was observed, as far as its exporter and observation domain tell. The zero Vantage is an
+// exporter that is no host of the estate.
+type Vantage struct {
+	Host    uint64
+	Pool    uint64
+	Bridge  uint64
+	HostRef HostRef
+
+	pool, bridge     uint32 // numbers of the pool and of the bridge's name
+	ifScope, ofScope uint32 // scopes of interface indexes and of OpenFlow ports
+}
+
+// Snapshot is an estate at one time. It is immutable.
+type Snapshot struct {
+	entities []Entity
+	byID     map[flow.ID]int32
+	warnings []Problem
+
+	// Element 0 of each is none.
+	hosts     []host
+	networks  []network
+	endpoints []Endpoint
+
+	exporters map[flow.Addr]HostRef
+	domains   map[domainKey]int // index in host.bridges
+	vlans     map[vlanKey]uint32
+	subnets   []bart.Table[uint32] // by number of the pool; of all networks for pool 0
+
+	hash  hasher
+	ports table[uint64] // scope << 32 | number
+	macs  table[uint64] // NetworkRef, or 0 for all networks, << 48 | address
+	addr4 table[uint64] // NetworkRef or 0 << 32 | IPv4 address
+	addr6 table[longKey]
+
+	prefixes bart.Table[uint32] // of address groups: index in lists
+	lists    [][]uint64         // ids of groups, in ascending order, no list twice; the first is empty
+}
+
+type host struct {
+	id        uint64
+	pool      uint64
+	poolNo    uint32
+	exporters []netip.Addr
+	bridges   []bridge
+	scope     uint32 // of interface indexes of the host; see scopeOf
+}
+
+type bridge struct {
+	id   uint64
+	name uint32 // number of the name
+}
+
+type network struct {
+	id     uint64
+	poolNo uint32
+	bridge uint32 // number of the bridge's name
+}
+
+type domainKey struct {
+	host   HostRef
+	domain uint32
+}
+
+type vlanKey struct {
+	pool   uint32
+	bridge uint32 // 0: networks that name no bridge; anyBridge: all
+	vlan   uint16 // 0: the only network of the bridge
+}
+
+const anyBridge = ^uint32(0)
+
+// Empty returns the snapshot of an estate in which nothing is.
+func Empty() *Snapshot {
+	s, err := Compile(&Model{})
+	if err != nil {
+		panic("BUG: compile an empty estate: " + err.Error())
+	}
+	return s
+}
+
+// Vantage returns where an exporter's rows of an observation domain are observed.
+func (s *Snapshot) Vantage(exporter flow.Addr, domain uint32) Vantage {
+	ref := s.exporters[exporter]
+	if ref == 0 {
+		return Vantage{}
+	}
+	h := &s.hosts[ref]
+	v := Vantage{Host: h.id, Pool: h.pool, HostRef: ref, pool: h.poolNo}
+	at, ok := s.domains[domainKey{ref, domain}]
+	if !ok && len(h.bridges) == 1 {
+		at, ok = 0, true
+	}
+	v.ifScope, v.ofScope = h.scopeOf(-1)
+	if ok {
+		v.Bridge, v.bridge = h.bridges[at].id, h.bridges[at].name
+		v.ifScope, v.ofScope = h.scopeOf(at)
+	}
+	return v
+}
+
+// scopeOf returns the scopes in which a bridge of h numbers its ports; bridge -1 is h as a whole.
+func (h *host) scopeOf(bridge int) (ifScope, ofScope uint32) {
+	first := h.scope + 2*uint32(bridge+1)
+	return first, first + 1
+}
+
+// netFlow5 is the version in which Open vSwitch writes OpenFlow port numbers for interface indexes.
+const netFlow5 = 5
+
+// Port returns the VIF behind an interface index that a row of the given protocol version has at v.
+func (s *Snapshot) Port(v *Vantage, version uint8, index uint32) (Ref, Match) {
+	if v.HostRef == 0 || index == 0 {
+		return 0, Miss
+	}
+	k := v.portKey(version, index)
+	return match(s.ports.get(k, s.hash.word(k)))
+}
+
+// portKey returns the key of a port in Snapshot.ports.
+func (v *Vantage) portKey(version uint8, index uint32) uint64 {
+	scope := v.ifScope
+	if version == netFlow5 {
+		scope = v.ofScope
+	}
+	return uint64(scope)<<32 | uint64(index)
+}
+
+// MAC returns the VIF with a MAC address: the one in network, if several networks have it. Broadcast and multicast
+// addresses match none.
+func (s *Snapshot) MAC(mac uint64, network NetworkRef) (Ref, Match) {
+	if mac == 0 || MAC(mac)&multicastBit != 0 {
+		return 0, Miss
+	}
+	value := s.macs.get(mac, s.hash.word(mac))
+	if value == many && network != 0 {
+		k := uint64(network)<<48 | mac
+		value = or(s.macs.get(k, s.hash.word(k)), many)
+	}
+	return match(value)
+}
+
+// Addr returns the VIF with an IP address: the one in network, if several networks have it.
+func (s *Snapshot) Addr(addr flow.Addr, network NetworkRef) (Ref, Match) {
+	long := longKeyOf(addr)
+	if long.isIPv4() {
+		k := long.low & 0xffffffff
+		value := s.addr4.get(k, s.hash.word(k))
+		if value == many && network != 0 {
+			k |= uint64(network) << 32
+			value = or(s.addr4.get(k, s.hash.word(k)), many)
+		}
+		return match(value)
+	}
+	value := s.addr6.get(long, s.hash.long(long))
+	if value == many && network != 0 {
+		long.scope = uint32(network)
+		value = or(s.addr6.get(long, s.hash.long(long)), many)
+	}
+	return match(value)
+}
+
+func longKeyOf(a flow.Addr) longKey {
+	return longKey{high: binary.BigEndian.Uint64(a[:8]), low: binary.BigEndian.Uint64(a[8:])}
+}
+
+// isIPv4 reports whether k is an IPv4-mapped address, ::ffff:0:0/96.
+func (k *longKey) isIPv4() bool { return k.high == 0 && k.low>>32 == 0xffff }
+
+func or(value, otherwise uint32) uint32 {
+	if value == 0 {
+		return otherwise
+	}
+	return value
+}
+
+func match(value uint32) (Ref, Match) {
+	switch value {
+	case 0:
+		return 0, Miss
+	case many:
+		return 0, Ambiguous
+	}
+	return Ref(value), Hit
+}
+
+// The Touch methods read what the look-up of the same key will read first, and return anything: called for many keys
+// before the look-ups, they let the memory answer to all of them at once instead of one after the other.
+
+// TouchPort prepares for Port.
+func (s *Snapshot) TouchPort(v *Vantage, version uint8, index uint32) uint32 {
+	if v.HostRef == 0 || index == 0 {
+		return 0
+	}
+	return s.ports.touch(s.hash.word(v.portKey(version, index)))
+}
+
+// TouchMAC prepares for MAC.
+func (s *Snapshot) TouchMAC(mac uint64) uint32 {
+	if mac == 0 || MAC(mac)&multicastBit != 0 {
+		return 0
+	}
+	return s.macs.touch(s.hash.word(mac))
+}
+
+// TouchAddr prepares for Addr.
+func (s *Snapshot) TouchAddr(addr flow.Addr) uint32 {
+	long := longKeyOf(addr)
+	if long.isIPv4() {
+		return s.addr4.touch(s.hash.word(long.low & 0xffffffff))
+	}
+	return s.addr6.touch(s.hash.long(long))
+}
+
+// Endpoint returns the VIF that r refers to; of 0 one of zeros.
+func (s *Snapshot) Endpoint(r Ref) *Endpoint { return &s.endpoints[r] }
+
+// VLAN returns the network that has a VLAN tag at v, or 0. For vlan 0, which may be untagged or unknown, it is the
+// bridge's only network.
+func (s *Snapshot) VLAN(v *Vantage, vlan uint16) NetworkRef {
+	if v.HostRef == 0 || len(s.vlans) == 0 || vlan == 0 && v.bridge == 0 {
+		return 0
+	}
+	for _, pool := range [2]uint32{v.pool, 0} {
+		if v.bridge == 0 {
+			if n := s.vlans[vlanKey{pool, anyBridge, vlan}]; n != 0 {
+				return one(n)
+			}
+			continue
+		}
+		if n := s.vlans[vlanKey{pool, v.bridge, vlan}]; n != 0 {
+			return one(n)
+		}
+		if n := s.vlans[vlanKey{pool, 0, vlan}]; n != 0 && vlan != 0 {
+			return one(n)
+		}
+	}
+	return 0
+}
+
+// Subnet returns the network of v's pool, or of no pool, in whose longest subnet addr lies, or 0.
+func (s *Snapshot) Subnet(v *Vantage, addr flow.Addr) NetworkRef {
+	t := &s.subnets[v.pool]
+	if t.Size() == 0 {
+		return 0
+	}
+	n, _ := t.Lookup(netip.AddrFrom16(addr).Unmap())
+	return one(n)
+}
+
+func one(n uint32) NetworkRef {
+	if n == many {
+		return 0
+	}
+	return NetworkRef(n)
+}
+
+// Network returns the id of the network that r refers to; of 0 it is 0.
+func (s *Snapshot) Network(r NetworkRef) uint64 { return s.networks[r].id }
+
+// AddressGroups returns the ids of the address groups that addr is in, in ascending order. The list belongs to the
+// snapshot.
+func (s *Snapshot) AddressGroups(addr flow.Addr) []uint64 { return s.lists[s.addressGroups(addr)] }
+
+func (s *Snapshot) addressGroups(addr flow.Addr) uint32 {
+	if s.prefixes.Size() == 0 || addr == (flow.Addr{}) {
+		return 0
+	}
+	list, _ := s.prefixes.Lookup(netip.AddrFrom16(addr).Unmap())
+	return list
+}
+
+// VMGroups returns the ids of the VM groups that the VM of a VIF is in, in ascending order. The list belongs to the
+// snapshot.
+func (s *Snapshot) VMGroups(r Ref) []uint64 { return s.lists[s.endpoints[r].vmGroups] }
+
+// AppendGroups appends to dst the ids of all groups of an end of a flow, those of its address and those of the VM
+// of its VIF, in ascending order.
+func (s *Snapshot) AppendGroups(dst []uint64, r Ref, addr flow.Addr) []uint64 {
+	e := &s.endpoints[r]
+	if addr == e.addr { // most are: all that is needed was found before
+		return append(dst, s.lists[e.allGroups]...)
+	}
+	return appendUnion(dst, s.lists[s.addressGroups(addr)], s.lists[e.vmGroups])
+}
+
+// appendUnion appends the ids that are in a or b, which ascend, in ascending order.
+func appendUnion(dst, a, b []uint64) []uint64 {
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0] < b[0]:
+			dst, a = append(dst, a[0]), a[1:]
+		case a[0] > b[0]:
+			dst, b = append(dst, b[0]), b[1:]
+		default:
+			a = a[1:]
+		}
+	}
+	return append(append(dst, a...), b...)
+}
+
+// LiveHosts says of each host, by its HostRef, whether one of its exporters is live.
+func (s *Snapshot) LiveHosts(live *Live) []bool {
+	alive := make([]bool, len(s.hosts))
+	for i := range s.hosts {
+		for _, a := range s.hosts[i].exporters {
+			alive[i] = alive[i] || live.Exporter(a)
+		}
+	}
+	return alive
+}
+
+// Warnings returns what Compile found odd, though it could make sense of it.
+func (s *Snapshot) Warnings() []Problem { return s.warnings }
