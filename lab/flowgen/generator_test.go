@@ -85,7 +85,7 @@ func TestObservationsAreInOrderAndSound(t *testing.T) {
 
 // Every host that sees a flow exports the same packets and bytes in all, however its cache cuts them up.
 func TestBothHostsSeeTheSame(t *testing.T) {
-	g := newGenerator(t, flowgen.Config{Seed: 5, Rate: 200})
+	g := newGenerator(t, flowgen.Config{Seed: 5, Rate: 80})
 	type total struct{ bytes, packets uint64 }
 	seen := map[uint64]map[int]total{}
 	limit := start.Add(30 * time.Minute).UnixMilli()
@@ -123,7 +123,7 @@ func TestBothHostsSeeTheSame(t *testing.T) {
 }
 
 func TestRateIsTheMeanOfADay(t *testing.T) {
-	const rate = 8
+	const rate = 3
 	g := newGenerator(t, flowgen.Config{Rate: rate, Start: start.Truncate(24 * time.Hour), Warmup: time.Hour})
 	limit := start.Truncate(24 * time.Hour).Add(24 * time.Hour).UnixMilli()
 	n := 0
