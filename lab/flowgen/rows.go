@@ -280,7 +280,7 @@ func (r *Rows) copyRows(b *flow.Batch, first int) {
 func gatherLists(dst *flow.Lists, first int, sample *flow.Lists, picked []uint32) {
 	offsets := dst.Offsets[first:][:len(picked)]
 	for i, row := range picked {
-		for _, id := range sample.Row(int(row)) {
+		for _, id := range sample.Row(int(row)) { //nolint:staticcheck // S1011: append of a slice costs a call for one to three ids
 			dst.IDs = append(dst.IDs, id)
 		}
 		offsets[i] = uint64(len(dst.IDs))
@@ -301,6 +301,7 @@ func (r *Rows) vary(b *flow.Batch, first int) {
 		}
 		b.StartAge[i] += age
 		switch of.client {
+		case noSide:
 		case source:
 			b.SrcPort[i] = clientPort(salt)
 			varyAddress(&b.SrcAddr[i], of.bits, salt)
