@@ -120,12 +120,7 @@ func TestDatagramsAreBoundedAndWellFormed(t *testing.T) {
 				if len(b) > payload {
 					t.Fatalf("version %d: datagram %d of %d bytes, want at most %d", version, i, len(b), payload)
 				}
-				at := 12
-				if version == export.IPFIX {
-					at = 8
-				} else if version == export.NetFlow5 {
-					at = 16
-				}
+				at := map[uint8]int{export.NetFlow5: 16, export.NetFlow9: 12, export.IPFIX: 8}[version]
 				if got := binary.BigEndian.Uint32(b[at:]); got != sequence {
 					t.Fatalf("version %d: datagram %d has sequence number %d, want %d", version, i, got, sequence)
 				}

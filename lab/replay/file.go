@@ -35,7 +35,7 @@ func open(name string) (source, func() error, error) {
 	}
 	named := func() (datagram, verdict, error) {
 		d, v, err := next()
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			err = fmt.Errorf("read %q: %w", name, err)
 		}
 		return d, v, err
@@ -63,7 +63,7 @@ func read(r io.Reader) (source, error) {
 			return nil, fmt.Errorf("gzip: %w", err)
 		}
 		b = bufio.NewReaderSize(unzipped, 1<<16)
-		if head, err = b.Peek(4); err != nil && err != io.EOF {
+		if head, err = b.Peek(4); err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("gzip: %w", err)
 		}
 	}
@@ -111,7 +111,7 @@ func captured(format string, next func() ([]byte, gopacket.CaptureInfo, error), 
 		switch {
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			return datagram{}, isTruncated, io.EOF
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return datagram{}, isOther, io.EOF
 		case err != nil:
 			return datagram{}, isOther, fmt.Errorf("%s: %w", format, err)

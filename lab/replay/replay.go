@@ -105,7 +105,7 @@ func (r *run) file(ctx context.Context, name string) (err error) {
 	defer func() { err = errors.Join(err, closeFile()) }()
 	for {
 		d, v, err := next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if v == isTruncated {
 				r.result.Frames++
 				r.result.Truncated++
@@ -119,7 +119,7 @@ func (r *run) file(ctx context.Context, name string) (err error) {
 			return err
 		}
 		r.result.Frames++
-		if v == isUDP && !r.wanted(&d) {
+		if v == isUDP && !r.cfg.wants(&d) {
 			v = isOther
 		}
 		if v != isUDP {
@@ -132,12 +132,13 @@ func (r *run) file(ctx context.Context, name string) (err error) {
 	}
 }
 
-func (r *run) wanted(d *datagram) bool {
+// wants reports whether d is one to send.
+func (c *Config) wants(d *datagram) bool {
 	switch {
 	case !d.source.IsValid():
 		return true
-	case len(r.cfg.Ports) > 0:
-		return slices.Contains(r.cfg.Ports, d.port)
+	case len(c.Ports) > 0:
+		return slices.Contains(c.Ports, d.port)
 	default:
 		return isFlowExport(d.payload)
 	}
