@@ -1,32 +1,25 @@
-// Package file is the source of the estate that people write: one YAML file with the form of estate.Model, read again
-// when its content changes.
-//
-// A version of the file that makes no sense changes nothing: the estate before it stays in use, what is wrong is logged
-// once and is part of the status until the file is mended.
 package file
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/weirhq/weir/estate"
-	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/strictyaml"
 )
 
 // Config is the section estate of the configuration file.
 type Config struct {
 	File     string        `yaml:"file" doc:"YAML file that describes pools, hosts, networks, VMs and groups (docs/howto/describe-the-estate.md); a relative path is relative to the configuration file. Empty is none."`
-	Interval time.Duration `yaml:"interval" doc:"How often the file is looked at for changes."`
+	Interval time.Duration `yaml:"interval" doc:"How often the file is looked at for changes. A change is used when two looks in a row find it the same."`
 }
 
 // Default is the configuration without a file.
@@ -34,77 +27,43 @@ func Default() Config { return Config{Interval: time.Second} }
 
 // Validate reports everything that is wrong with c, each with its key.
 func (c *Config) Validate() error {
-	if c.Interval < 10*time.Millisecond {
-		return strictyaml.At("interval", fmt.Errorf("found %s, want at least 10ms", c.Interval))
+	const least = 10 * time.Millisecond
+	if c.Interval < least {
+		return strictyaml.At("interval", fmt.Errorf("found %s, want at least %s", c.Interval, least))
 	}
 	return nil
 }
 
-// maxSize bounds the file: some 200 000 VIFs.
-const maxSize = 64 * bytesize.MiB
-
-// Read reads and compiles the file named name. Its error lists everything that is wrong.
-func Read(name string) (*estate.Snapshot, error) {
-	data, err := load(name)
-	if err != nil {
-		return nil, err
-	}
-	return parse(name, data)
-}
-
-func load(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("read estate: %w", err)
-	}
-	defer f.Close() // only read from
-	data, err := io.ReadAll(io.LimitReader(f, int64(maxSize)+1))
-	if err != nil {
-		return nil, fmt.Errorf("read estate %q: %w", name, err)
-	}
-	return data, nil
-}
-
-func parse(name string, data []byte) (*estate.Snapshot, error) {
-	var m estate.Model
-	if err := strictyaml.Decode(strictyaml.Document{File: name, Data: data, MaxSize: maxSize}, &m); err != nil {
-		return nil, fmt.Errorf("read estate: %w", err)
-	}
-	s, err := estate.Compile(&m)
-	if err != nil {
-		return nil, fmt.Errorf("read estate %q: %w", name, err)
-	}
-	return s, nil
-}
-
 // Deps are what a Source uses and does not own.
 type Deps struct {
-	Log    *slog.Logger
-	Estate *estate.Holder // gets every version of the file that makes sense
+	Log     *slog.Logger
+	Estate  *estate.Holder        // gets every content of the file that makes sense
+	Metrics prometheus.Registerer // nil: none
+	Now     func() time.Time      // nil: time.Now
+	Ticks   <-chan time.Time      // when to look at the file; nil: each Interval
 }
 
 // Source follows the file.
 type Source struct {
-	cfg  Config
-	deps Deps
-	log  *slog.Logger
-	last version // belongs to Load, then to Run
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	metrics *metrics
+
+	// These belong to Load, then to Run.
+	looked os.FileInfo       // at the last look; nil if there was no file
+	read   os.FileInfo       // of the content that was read last, as far as it cannot have changed since; else nil
+	hash   [sha256.Size]byte // of the content that was read last
 
 	mu     sync.Mutex
 	status Status // guarded by mu
-}
-
-// version is what is remembered of the content that was read last.
-type version struct {
-	info os.FileInfo // of the file when it was read; nil if it was not there
-	hash [sha256.Size]byte
 }
 
 // Status is how the source does.
 type Status struct {
 	File    string    // "" if there is none
 	Read    time.Time // when the estate in use was read; zero if never
-	Problem string    // with the newest content of the file; empty if it is in use
+	Problem string    // with the file as it is now; empty if it is in use
 }
 
 // New checks and wires; it reads nothing.
@@ -115,7 +74,12 @@ func New(cfg Config, d Deps) (*Source, error) {
 	if d.Log == nil || d.Estate == nil {
 		return nil, errors.New("configure estate file: a dependency is missing: want Log and Estate")
 	}
-	return &Source{cfg: cfg, deps: d, log: d.Log.With("part", "estate_file"), status: Status{File: cfg.File}}, nil
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	return &Source{
+		cfg: cfg, deps: d, log: d.Log.With("part", "estate_file"), metrics: newMetrics(d.Metrics), status: Status{File: cfg.File},
+	}, nil
 }
 
 // Load reads the file for the first time. A file that is missing or makes no sense is an error here, since whoever
@@ -124,7 +88,12 @@ func (s *Source) Load() error {
 	if s.cfg.File == "" {
 		return nil
 	}
-	return s.read()
+	info, err := os.Stat(s.cfg.File)
+	if err != nil {
+		return s.refuse(fmt.Errorf("read estate: %w", err))
+	}
+	s.looked = info
+	return s.take(info)
 }
 
 // Run looks at the file until ctx is done, and returns nil.
@@ -133,16 +102,20 @@ func (s *Source) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	tick := time.NewTicker(s.cfg.Interval)
-	defer tick.Stop()
+	ticks := s.deps.Ticks
+	if ticks == nil {
+		t := time.NewTicker(s.cfg.Interval)
+		defer t.Stop()
+		ticks = t.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-ticks:
 		}
-		if err := s.read(); err != nil {
-			s.log.Error("estate file is not used; the estate before it stays", "err", err)
+		if err := s.look(); err != nil {
+			s.tell(err)
 		}
 	}
 }
@@ -154,52 +127,97 @@ func (s *Source) Status() Status {
 	return s.status
 }
 
-// read takes over the file if its content is new. It returns an error once for each content.
-func (s *Source) read() error {
+// look takes the content of the file over if it is new and nobody is writing it at the moment. It returns an error once
+// for each content that makes no sense, and once for each reason why there is none.
+func (s *Source) look() error {
 	info, err := os.Stat(s.cfg.File)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && s.last.info == nil && s.Status().Problem != "":
-		return nil // still missing
-	case err != nil:
-		if s.Status().Problem == err.Error() {
-			return nil
-		}
-		s.last = version{}
-		s.problem(err)
-		return fmt.Errorf("read estate: %w", err)
-	case s.last.info != nil && os.SameFile(info, s.last.info) && info.ModTime().Equal(s.last.info.ModTime()) &&
-		info.Size() == s.last.info.Size() && !fresh(info):
+	if err != nil {
+		s.looked, s.read, s.hash = nil, nil, [sha256.Size]byte{}
+		return s.refuseOnce(fmt.Errorf("read estate: %w", err))
+	}
+	settled := same(info, s.looked)
+	s.looked = info
+	if !settled || same(info, s.read) {
 		return nil
 	}
+	return s.take(info)
+}
+
+// same reports whether two looks at the file saw the same content, as far as its size, time and identity tell.
+func same(a, b os.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// take reads the file, of which info was seen just before, and makes its estate the current one.
+func (s *Source) take(info os.FileInfo) error {
 	data, err := load(s.cfg.File)
 	if err != nil {
-		s.problem(err)
-		return err
+		return s.refuseOnce(err)
+	}
+	// A file may change again within the same tick of the file system's clock: then only its content tells.
+	const tick = 2 * time.Second
+	s.read = info
+	if age := s.deps.Now().Sub(info.ModTime()); age < tick && age > -tick {
+		s.read = nil
 	}
 	hash := sha256.Sum256(data)
-	known := s.last.info != nil && bytes.Equal(hash[:], s.last.hash[:])
-	s.last = version{info, hash}
-	if known {
+	if hash == s.hash {
 		return nil
 	}
-	snapshot, err := parse(s.cfg.File, data)
+	s.hash = hash
+	_, snapshot, err := Parse(s.cfg.File, data)
 	if err != nil {
-		s.problem(err)
-		return err
+		return s.refuse(err)
 	}
 	s.deps.Estate.Store(snapshot)
+	s.metrics.used.Inc()
+	s.metrics.current.Set(1)
 	s.mu.Lock()
-	s.status.Read, s.status.Problem = time.Now(), ""
+	s.status.Read, s.status.Problem = s.deps.Now(), ""
 	s.mu.Unlock()
 	s.log.Info("estate read", "file", s.cfg.File, "entities", len(snapshot.Entities()), "warnings", len(snapshot.Warnings()))
+	for i, w := range snapshot.Warnings() {
+		if i == maxTold {
+			break
+		}
+		s.log.Warn("odd in the estate file", "path", w.Path, "problem", w.Text)
+	}
 	return nil
 }
 
-// fresh reports whether the file may change again without a change of its time: file systems count in ticks.
-func fresh(info os.FileInfo) bool { return time.Since(info.ModTime()) < 2*time.Second }
-
-func (s *Source) problem(err error) {
+// refuse notes why the file as it is now is not used.
+func (s *Source) refuse(err error) error {
+	s.metrics.refused.Inc()
+	s.metrics.current.Set(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Problem = err.Error()
+	return err
+}
+
+// refuseOnce is refuse, but returns nil if that is known.
+func (s *Source) refuseOnce(err error) error {
+	if s.Status().Problem == err.Error() {
+		return nil
+	}
+	return s.refuse(err)
+}
+
+// maxTold is how many lines about one content go to the log. The status has all.
+const maxTold = 20
+
+// tell logs why the file is not used.
+func (s *Source) tell(err error) {
+	var problems *strictyaml.Error
+	if !errors.As(err, &problems) {
+		s.log.Error("estate file is not used, the estate before it stays", "err", err)
+		return
+	}
+	s.log.Error("estate file is not used, the estate before it stays", "file", s.cfg.File, "problems", len(problems.Problems)+problems.More)
+	for i, p := range problems.Problems {
+		if i == maxTold {
+			break
+		}
+		s.log.Error("wrong in the estate file", "err", p)
+	}
 }
