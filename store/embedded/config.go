@@ -55,7 +55,7 @@ func Default() Config {
 		BodyTimeout:     10 * time.Minute,
 		StallTimeout:    30 * time.Second,
 		IdleTimeout:     90 * time.Second,
-		ShutdownTimeout: 10 * time.Second,
+		ShutdownTimeout: 3 * time.Second,
 	}
 }
 

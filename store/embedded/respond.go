@@ -208,8 +208,10 @@ func (r *response) fail(ctx context.Context, err error) {
 	if len(text) > maxExceptionText {
 		text = strings.ToValidUTF8(text[:maxExceptionText-1], "") + "\n"
 	}
-	// Clients look for the exception in one piece of the stream: what came before goes out by itself, and the exception in one write.
+	// @clickhouse/client wants the exception whole in one piece of what it reads: what came before goes out by itself and is
+	// given a moment to be read, then the exception goes in one write.
 	_ = r.flush()
+	pause(ctx, settle)
 	_, werr := fmt.Fprintf(r.out, "\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n", r.tag, text, len(text), r.tag)
 	if werr == nil && r.z != nil {
 		werr = r.z.Close()
@@ -222,16 +224,24 @@ func (r *response) fail(ctx context.Context, err error) {
 	}
 	if werr == nil {
 		// The client reads what is under way first; if it closes by itself, all the better.
-		select {
-		case <-ctx.Done():
-		case <-time.After(linger):
-		}
+		pause(ctx, linger)
 	}
 	panic(http.ErrAbortHandler) // net/http: close without the last chunk, without a log line
 }
 
-// linger is how long a connection stays open behind an exception in the stream, unless the client closes it before.
-const linger = time.Second
+// How long a client is given to read what comes before an exception in the stream, and the exception; less if it closes the connection.
+const (
+	settle = 100 * time.Millisecond
+	linger = time.Second
+)
+
+// pause waits for d or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
 
 // maxExceptionText keeps an exception in the stream within the 16 KiB that clients look for.
 const maxExceptionText = 15 << 10

@@ -125,12 +125,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			defer handlers.RUnlock()
 			s.ServeHTTP(w, r)
 		}),
-		ReadHeaderTimeout: s.cfg.HeaderTimeout,
-		WriteTimeout:      s.cfg.StallTimeout, // from the end of the request header; renewed before each write
-		IdleTimeout:       s.cfg.IdleTimeout,
-		MaxHeaderBytes:    int(s.cfg.MaxHeader),
-		BaseContext:       func(net.Listener) context.Context { return cut },
-		ErrorLog:          slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout:            s.cfg.HeaderTimeout,
+		WriteTimeout:                 s.cfg.StallTimeout, // from the end of the request header; renewed before each write
+		IdleTimeout:                  s.cfg.IdleTimeout,
+		MaxHeaderBytes:               int(s.cfg.MaxHeader),
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return cut },
+		ErrorLog:                     slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(netutil.LimitListener(s.deps.Listener, s.cfg.MaxConnections)) }()

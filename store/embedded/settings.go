@@ -17,6 +17,7 @@ func sessionSettings(asked []setting, lim Limits, restricted, readonly bool, tag
 		limits["max_result_bytes"] = uint64(lim.Result)
 	}
 	set := make([]setting, 0, len(asked)+10)
+	set = append(set, setting{"implicit_select", "0"}) // on in an embedded engine: a typing error would be a SELECT
 	for _, s := range asked {
 		switch {
 		case s.name == tagSetting:
