@@ -9,7 +9,7 @@ set -euo pipefail
 lock=store/embedded/lib
 version=$(sed -n 's/^const LibraryVersion = "\(.*\)"$/\1/p' store/embedded/library.go)
 sha256=$(sed -n '/case "amd64":/{n;s/.*"\([0-9a-f]\{64\}\)".*/\1/p}' store/embedded/library.go)
-[ -n "$version" ] && [ -n "$sha256" ] || die "libchdb: version or hash not found in store/embedded/library.go"
+if [ -z "$version" ] || [ -z "$sha256" ]; then die "libchdb: version or hash not found in store/embedded/library.go"; fi
 # Not $cache: this is where the program looks, whatever WEIR_CACHE says.
 dir=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/weir/libchdb/$version
 file=$dir/libchdb.so

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,8 +47,15 @@ func open(t testing.TB, s *storetest.Server, u embedded.Credentials, db string, 
 	return conn
 }
 
+// reply is what a response says before its body.
+type reply struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
 // ask sends one request and returns status, headers and body; the body as far as it came, and how it ended.
-func ask(t testing.TB, s *storetest.Server, u embedded.Credentials, query, body string, headers ...string) (*http.Response, string, error) {
+func ask(t testing.TB, s *storetest.Server, u embedded.Credentials, query, body string, headers ...string) (reply, string, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.Addr+"/?"+query, strings.NewReader(body))
 	if err != nil {
@@ -65,7 +73,7 @@ func ask(t testing.TB, s *storetest.Server, u embedded.Credentials, query, body 
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	return resp, string(b), err
+	return reply{resp.StatusCode, resp.Status, resp.Header}, string(b), err
 }
 
 // everyType is a column of each type that the schema uses, and two values for it.
@@ -98,15 +106,14 @@ var everyType = []struct {
 	{"als", "Array(LowCardinality(String))", [2]any{[]string{"a", "b"}, []string{}}},
 	{"m", "Map(String, String)", [2]any{map[string]string{}, map[string]string{"k": "v", "": "\n"}}},
 	{"mlc", "Map(LowCardinality(String), UInt64)", [2]any{map[string]uint64{"a": 1}, map[string]uint64{}}},
-	{"n", "Nullable(String)", [2]any{(*string)(nil), ptr("x")}},
-	{"nu", "Nullable(UInt32)", [2]any{ptr(uint32(7)), (*uint32)(nil)}},
-	{"nip", "Nullable(IPv6)", [2]any{(*net.IP)(nil), ptr(net.ParseIP("::1"))}},
+	{"n", "Nullable(String)", [2]any{(*string)(nil), new("x")}},
+	{"nu", "Nullable(UInt32)", [2]any{new(uint32(7)), (*uint32)(nil)}},
+	{"nip", "Nullable(IPv6)", [2]any{(*net.IP)(nil), new(net.ParseIP("::1"))}},
 	{"t", "Tuple(String, UInt64)", [2]any{[]any{"a", uint64(1)}, []any{"", uint64(0)}}},
 	{"saf", "SimpleAggregateFunction(sum, UInt64)", [2]any{uint64(1), uint64(2)}},
 }
 
-func ptr[T any](v T) *T { return &v }
-
+//go:fix inline
 // Each type goes in by a batch and comes out again, with each compression that the client knows.
 func TestClickhouseGoTypes(t *testing.T) {
 	for _, method := range []clickhouse.CompressionMethod{
@@ -283,8 +290,9 @@ func cpuTime(t testing.TB, s *storetest.Server) time.Duration {
 	}
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 	var user, system int64
-	fmt.Sscan(f[11], &user)
-	fmt.Sscan(f[12], &system)
+	if _, err := fmt.Sscan(f[11]+" "+f[12], &user, &system); err != nil {
+		t.Fatal(err)
+	}
 	return time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100
 }
 
@@ -295,8 +303,10 @@ func connections(t testing.TB, s *storetest.Server) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p int
-	fmt.Sscan(port, &p)
+	p, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := 0
 	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		b, _ := os.ReadFile(file)

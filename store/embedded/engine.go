@@ -46,7 +46,7 @@ func lockData(data string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		owner, _ := os.ReadFile(path)
-		f.Close()
+		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock data directory %q: in use by another weir (pid %s): stop that one or choose another directory", data, strings.TrimSpace(string(owner)))
 		}
@@ -96,15 +96,14 @@ func openEngine(cfg Config, log *slog.Logger) (*engine, error) {
 	// The grants are what keeps statements inside the store: refuse to serve without them.
 	if _, err := e.control.Query("DESCRIBE TABLE file('/dev/null', 'TSV')", "Null", nil); exceptionCode(err) != codeAccessDenied {
 		e.control.Close()
-		return nil, fmt.Errorf("start engine: its grants are not in force (file() gave %v)", err)
+		return nil, fmt.Errorf("start engine: its grants are not in force (file() gave %w)", err)
 	}
 	return e, nil
 }
 
 // exceptionCode is the code of an engine's error, 0 for any other or nil.
 func exceptionCode(err error) int {
-	var e *chdb.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*chdb.Error](err); ok {
 		return e.Code
 	}
 	return 0

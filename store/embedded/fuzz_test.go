@@ -104,7 +104,7 @@ func FuzzFront(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	secret := strings.SplitN(string(passwd), "\n", 2)[0] // root's line
+	secret, _, _ := strings.Cut(string(passwd), "\n") // root's line
 	f.Fuzz(func(t *testing.T, path, query, body, accept string) {
 		if !strings.HasPrefix(path, "/") {
 			path = "/" + path

@@ -152,10 +152,10 @@ func TestAuthentication(t *testing.T) {
 	f(s.Users.Writer, "user=weir&password=x", 403, "516")
 	f(s.Users.Writer, "", 200, "")
 	for range 2 * embedded.ThrottleFailures {
-		ask(t, s, embedded.Credentials{Name: "weir", Password: "guess"}, "", "SELECT 1")
+		f(embedded.Credentials{Name: "weir", Password: "guess"}, "", 403, "516")
 	}
 	resp, body, _ := ask(t, s, s.Users.Writer, "", "SELECT 1")
-	if resp.StatusCode != 403 || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "too many wrong passwords") {
+	if resp.StatusCode != http.StatusForbidden || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "too many wrong passwords") {
 		t.Errorf("after %d guesses: %s %s", 2*embedded.ThrottleFailures, resp.Status, body)
 	}
 	if s.PID() != pid {
@@ -220,17 +220,17 @@ func TestSlowClients(t *testing.T) {
 		return string(b)
 	}
 	c := dial()
-	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 	closed("header", c)
 
 	c = dial()
-	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 1000\r\n\r\nSELECT ", login)
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 1000\r\n\r\nSELECT ", login)
 	if got := closed("body of a SELECT", c); !strings.Contains(got, "Code: 209.") {
 		t.Errorf("slow body of a SELECT: %q, want SOCKET_TIMEOUT", got)
 	}
 	s.Exec(t, "CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
 	c = dial()
-	fmt.Fprintf(c, "POST /?query=INSERT+INTO+t+FORMAT+TSV HTTP/1.1\r\nHost: x\r\n%sTransfer-Encoding: chunked\r\n\r\n2\r\n1\n\r\n", login)
+	send(t, c, "POST /?query=INSERT+INTO+t+FORMAT+TSV HTTP/1.1\r\nHost: x\r\n%sTransfer-Encoding: chunked\r\n\r\n2\r\n1\n\r\n", login)
 	if got := closed("body of an INSERT", c); !strings.Contains(got, "Code: 209.") {
 		t.Errorf("slow body of an INSERT: %q, want SOCKET_TIMEOUT", got)
 	}
@@ -240,13 +240,20 @@ func TestSlowClients(t *testing.T) {
 
 	// Takes the header of an endless answer, then nothing.
 	c = dial()
-	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 33\r\n\r\nSELECT number FROM system.numbers", login)
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\n%sContent-Length: 33\r\n\r\nSELECT number FROM system.numbers", login)
 	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "200") {
 		t.Errorf("answer: %q, %v", line, err)
 	}
 	wantIdle(t, s)
 	closed("reader", c)
 	wantAlive(t, s, pid)
+}
+
+func send(t testing.TB, c net.Conn, format string, args ...any) {
+	t.Helper()
+	if _, err := fmt.Fprintf(c, format, args...); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func basic(u embedded.Credentials) string {

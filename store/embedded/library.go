@@ -116,7 +116,7 @@ func writeFileAtomic(path string, data []byte, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
 	err = f.Chmod(mode)
 	if err == nil {
 		_, err = f.Write(data)

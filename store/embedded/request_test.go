@@ -177,8 +177,13 @@ func TestThrottle(t *testing.T) {
 // Whatever a URL and its headers hold, the front answers without a panic, and what it makes SQL of is quoted.
 func FuzzParseRequest(f *testing.F) {
 	for _, s := range [][3]string{
-		{"query=SELECT+1&max_threads=1&param_x=1", "gzip", ""}, {"compress=1&network_compression_method=ZSTD", "br;q=0", "x"},
-		{"a=%00&b=%27", "", ""}, {"session_id=1", "", ""}, {"max_memory_usage=1e30&readonly=0", "", ""}, {"query_id=%ff", "", ""}, {";", "", ""},
+		{"query=SELECT+1&max_threads=1&param_x=1", "gzip", ""},
+		{"compress=1&network_compression_method=ZSTD", "br;q=0", "x"},
+		{"a=%00&b=%27", "", ""},
+		{"session_id=1", "", ""},
+		{"max_memory_usage=1e30&readonly=0", "", ""},
+		{"query_id=%ff", "", ""},
+		{";", "", ""},
 	} {
 		f.Add(s[0], s[1], s[2])
 	}

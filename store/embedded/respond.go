@@ -103,7 +103,7 @@ func (r *response) spoolTo(p []byte) (int, error) {
 // close gives up what is still held.
 func (r *response) close() {
 	if r.spool != nil {
-		r.spool.Close()
+		_ = r.spool.Close()
 	}
 }
 

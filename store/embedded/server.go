@@ -46,8 +46,8 @@ func FileListener(fd int) (net.Listener, error) {
 	if f == nil {
 		return nil, fmt.Errorf("take over listener: %d is no file descriptor", fd)
 	}
-	defer f.Close() // FileListener duplicates it
 	l, err := net.FileListener(f)
+	_ = f.Close() // FileListener duplicated it
 	if err != nil {
 		return nil, fmt.Errorf("take over listener from file descriptor %d: %w", fd, err)
 	}
@@ -93,7 +93,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	stopped := true
 	defer func() {
 		if stopped { // else the engine is still on the data: the lock ends with the process
-			lock.Close()
+			_ = lock.Close()
 		}
 	}()
 	if s.users, err = ensureUsers(s.cfg.Data); err != nil {
@@ -495,7 +495,7 @@ func (s *Server) read(session *session, st statement, resp *response) (chdb.Stat
 			stats = res.Stats()
 			res.Free()
 		}
-		pw.Close() // the last writer: the reader sees the end
+		_ = pw.Close() // the last writer: the reader sees the end
 		ended <- result{stats, err}
 	}()
 	sendErr := send(resp, format, pr)
@@ -518,8 +518,7 @@ func (s *Server) read(session *session, st statement, resp *response) (chdb.Stat
 		}
 	}
 	res := <-ended
-	var e *chdb.Error
-	if errors.As(res.err, &e) {
+	if e, ok := errors.AsType[*chdb.Error](res.err); ok {
 		e.Message = strings.ReplaceAll(e.Message, clause, "")
 	}
 	if res.err != nil && exceptionCode(sendErr) == 0 {

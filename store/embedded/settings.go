@@ -19,10 +19,10 @@ func sessionSettings(asked []setting, lim Limits, restricted, readonly bool, tag
 	set := make([]setting, 0, len(asked)+10)
 	set = append(set, setting{"implicit_select", "0"}) // on in an embedded engine: a typing error would be a SELECT
 	for _, s := range asked {
-		switch {
-		case s.name == tagSetting:
+		switch s.name {
+		case tagSetting:
 			return nil, refuse(codeReadonly, "Cannot modify %q setting: the store uses it", s.name)
-		case s.name == "readonly":
+		case "readonly":
 			// A client may only restrict itself.
 			if s.value != "0" {
 				readonly = true

@@ -168,7 +168,7 @@ func (s *Supervisor) runOnce(ctx context.Context, socket *os.File, first bool) e
 	// A process group of its own: Ctrl-C at the terminal reaches the parent only, which flushes before it lets the store go.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = cmd.Start()
-	parentRead.Close()
+	_ = parentRead.Close()
 	if err != nil {
 		return fmt.Errorf("start store: %w", err)
 	}
@@ -204,7 +204,7 @@ func (s *Supervisor) runOnce(ctx context.Context, socket *os.File, first bool) e
 				close(s.ready)
 			}
 		case <-ctx.Done():
-			parentWrite.Close()
+			_ = parentWrite.Close()
 			select {
 			case <-exited:
 			case <-time.After(s.cfg.StopTimeout):
@@ -227,7 +227,7 @@ func ping(ctx context.Context, addr string) error {
 		}
 		resp, err := client.Do(req)
 		if err == nil {
-			resp.Body.Close()
+			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				return nil
 			}

@@ -156,10 +156,11 @@ func (t token) name() string {
 	case tokenWord:
 		return t.text
 	case tokenQuoted:
-		if strings.HasPrefix(t.text, "“") {
-			return strings.TrimSuffix(strings.TrimPrefix(t.text, "“"), "”")
+		if inner, ok := strings.CutPrefix(t.text, "“"); ok {
+			return strings.TrimSuffix(inner, "”")
 		}
 		return strings.ReplaceAll(t.text[1:len(t.text)-1], t.text[:1]+t.text[:1], t.text[:1])
+	default:
+		return ""
 	}
-	return ""
 }
