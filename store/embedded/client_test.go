@@ -113,8 +113,9 @@ var everyType = []struct {
 	{"saf", "SimpleAggregateFunction(sum, UInt64)", [2]any{uint64(1), uint64(2)}},
 }
 
-//go:fix inline
 // Each type goes in by a batch and comes out again, with each compression that the client knows.
+//
+//go:fix inline
 func TestClickhouseGoTypes(t *testing.T) {
 	for _, method := range []clickhouse.CompressionMethod{
 		clickhouse.CompressionNone, clickhouse.CompressionLZ4, clickhouse.CompressionZSTD, clickhouse.CompressionGZIP, clickhouse.CompressionDeflate, clickhouse.CompressionBrotli,
@@ -544,6 +545,32 @@ func TestInsertPlaces(t *testing.T) {
 	f(url.Values{}, "INSERT INTO t SELECT number + 1, 'x' FROM numbers(2)", "(1,'x'),(2,'x')")
 	f(url.Values{"param_v": {"z"}}, "INSERT INTO t SELECT number + 1, {v:String} FROM numbers(2)", "(1,'z'),(2,'z')")
 	f(url.Values{"async_insert": {"1"}, "query": {"INSERT INTO t FORMAT TSV"}}, "1\tx\n2\ty\n", "(1,'x'),(2,'y')")
+}
+
+// VALUES beyond the size of a statement are read as plain values: expressions there would be SQL that nobody looked at.
+func TestInsertManyValues(t *testing.T) {
+	db, s := storetest.Database(t)
+	s.Exec(t, "CREATE TABLE "+db+".t (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
+	var rows strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&rows, ",(%d, 'row %d')", i, i)
+	}
+	values := rows.String()[1:]
+	resp, out, _ := ask(t, s, s.Users.Writer, "", "INSERT INTO "+db+".t VALUES "+values)
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("%s %s", resp.Status, out)
+	}
+	if got := s.Exec(t, "SELECT count(), sum(a), uniqExact(b) FROM "+db+".t"); got != "100000\t4999950000\t100000\n" {
+		t.Errorf("rows: %s", got)
+	}
+	resp, out, _ = ask(t, s, s.Users.Writer, "", "INSERT INTO "+db+".t VALUES "+values+",(1, file('/etc/hostname'))")
+	if resp.StatusCode < 400 || !strings.Contains(out, "Code: ") {
+		t.Errorf("an expression behind many rows: %s %s", resp.Status, out)
+	}
+	host, err := os.Hostname()
+	if err == nil && s.Exec(t, "SELECT count() FROM "+db+".t WHERE b LIKE '"+host+"%'") != "0\n" {
+		t.Error("the file is in the table")
+	}
 }
 
 // A body larger than any buffer, compressed in each way, and the limits on it.

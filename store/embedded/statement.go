@@ -28,7 +28,7 @@ func parse(text string) statement {
 			return st
 		}
 	}
-	ts := tokens(text)
+	ts := (&lexer{text: text}).tokens()
 	// The significant end: without semicolons and comments.
 	n := len(ts) - 1 // index of tokenEnd
 	for n > 0 && ts[n-1].mark(';') {
@@ -129,7 +129,11 @@ func (st statement) withOutput(path, format string) (text, clause string) {
 // code is ClickHouse's. It is applied to every text that is parsed as SQL, also to the rows of INSERT … VALUES. It errs
 // on the safe side: a column named file must be qualified or quoted … and is refused as a function whatever its quoting.
 func screen(text string) error {
-	ts := tokens(text)
+	l := lexer{text: text}
+	ts := l.tokens()
+	if l.open == maxOpenTags {
+		return refuse(codeSyntaxError, "Syntax error: %d $tag$ without an end", maxOpenTags)
+	}
 	var first token
 	depth := 0
 	for i, t := range ts {

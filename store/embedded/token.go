@@ -32,7 +32,11 @@ func (t token) mark(c byte) bool { return t.kind == tokenMark && t.text[0] == c 
 type lexer struct {
 	text string
 	pos  int
+	open int // $tag$ met that nothing closes, up to maxOpenTags
 }
+
+// maxOpenTags bounds the searches for the end of a $tag$, each of which may go through all of the text. Beyond it a statement is refused.
+const maxOpenTags = 100
 
 func isWordByte(c byte) bool {
 	return c == '_' || c == '$' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
@@ -71,11 +75,12 @@ func (l *lexer) next() token {
 		case strings.HasPrefix(rest, "“"):
 			return l.until(tokenQuoted, "“", "”")
 		case c == '$':
-			if i := strings.IndexByte(rest[1:], '$'); i >= 0 && allWord(rest[1:1+i]) {
+			if i := strings.IndexByte(rest[1:], '$'); i >= 0 && allWord(rest[1:1+i]) && l.open < maxOpenTags {
 				tag := rest[:i+2]
 				if j := strings.Index(rest[len(tag):], tag); j >= 0 {
 					return l.take(tokenString, start+len(tag)+j+len(tag))
 				}
+				l.open++
 			}
 			return l.word(tokenWord)
 		case c >= '0' && c <= '9':
@@ -137,9 +142,8 @@ func (l *lexer) until(kind tokenKind, open, end string) token {
 	return l.take(kind, l.pos+len(open)+i+len(end))
 }
 
-// tokens splits the whole text; the last one is tokenEnd.
-func tokens(text string) []token {
-	l := lexer{text: text}
+// tokens splits the rest of the text; the last one is tokenEnd.
+func (l *lexer) tokens() []token {
 	var ts []token
 	for {
 		t := l.next()
