@@ -14,9 +14,15 @@
 //
 // # What a statement may touch
 //
-// Neither user reaches files, processes or other hosts through SQL. The engine enforces most of it: its only account has no grant on any
-// source (file, url, s3, remote, mysql, …), which is checked at execution and so cannot be circumvented by spelling. What the engine
-// does not check when it is embedded is refused by name before it runs (screen): the functions file() and eval(), INTO OUTFILE, FROM
-// INFILE, table engines and dictionary sources outside a list, ATTACH … FROM, BACKUP and RESTORE. The read-only user runs under
-// readonly=1 besides, with its settings checked against a list and clamped, in a session that is thrown away after the statement.
+// Neither user reaches files, processes or other hosts through SQL, and there are three fences around that, since an embedded engine
+// trusts its program and checks less than a server does:
+//
+//   - The engine's only account has no grant on any source (file, url, s3, remote, mysql, …), which is checked at execution and so
+//     cannot be circumvented by spelling. readonly=1 alone would let DESCRIBE file(…) and the files-as-tables of the embedded
+//     database through.
+//   - What the engine does not check is refused by name before it runs (screen): the functions file() and eval(), INTO OUTFILE, FROM
+//     INFILE, table engines and dictionary sources outside a list, disk(…), ATTACH … FROM, BACKUP and RESTORE; settings that name files or
+//     hold SQL, formats that need such settings; and the terminal commands of the engine's client part (\i file).
+//   - The read-only user runs under readonly=1 besides, with its settings checked against a list and clamped, in a session that is thrown
+//     away after the statement.
 package embedded

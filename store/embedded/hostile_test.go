@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -35,8 +36,10 @@ func TestHostileStatements(t *testing.T) {
 	s.Exec(t, "CREATE TABLE "+db+".t (a UInt64) ENGINE = MergeTree ORDER BY a")
 	s.Exec(t, "INSERT INTO "+db+".t VALUES (1)")
 	query := url.Values{"database": {db}}.Encode()
+	out := filepath.Join(t.TempDir(), "out-") // what a statement would write begins with OUT here
 	try := func(u embedded.Credentials, query, sql string, codes ...string) {
 		t.Helper()
+		query, sql = strings.ReplaceAll(query, "OUT-", out), strings.ReplaceAll(sql, "OUT-", out)
 		resp, body, _ := ask(t, s, u, query, sql)
 		code := resp.Header.Get("X-ClickHouse-Exception-Code")
 		for _, want := range codes {
@@ -65,30 +68,53 @@ func TestHostileStatements(t *testing.T) {
 			"SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
 			"SELECT * FROM executable('id', TSV, 'a String')",
 			"SELECT * FROM sqlite('/etc/hostname', 'y')",
-			"SELECT 1 INTO OUTFILE '/tmp/weir-test-outfile'",
+			"SELECT 1 INTO OUTFILE 'OUT-outfile'",
 			"EXPLAIN SELECT * FROM file('/etc/hostname')",
 			"WITH x AS (SELECT file('/etc/hostname')) SELECT * FROM x",
 		} {
 			try(u, query+"&"+url.Values{"param_t": {"/etc/hostname"}}.Encode(), sql, "497", "358", "60")
 		}
 	}
+	// Commands that the client part of the engine takes from a terminal.
+	for _, sql := range []string{"exit", "quit", "logout", ":q", `\q`, `\i /etc/hostname`, "-- x\n\\i /etc/hostname", "?? hello", `\l`, "help", "EXIT;", "COPY t TO 'OUT-copy'", "йгеше"} {
+		for _, u := range []embedded.Credentials{s.Users.Writer, s.Users.ReadOnly} {
+			try(u, query, sql, "62")
+		}
+	}
+	for _, sql := range []string{"SELECT 1\n\\i /etc/hostname", "SELECT 1; \\i /etc/hostname", "SELECT 1; exit", "SELECT 1;\n?? hello", "DROP TABLE t; nonsense"} {
+		try(s.Users.Writer, query, sql, "62")
+		try(s.Users.ReadOnly, query, sql, "62")
+	}
+	// Formats and settings that read or write files.
+	for _, u := range []embedded.Credentials{s.Users.Writer, s.Users.ReadOnly} {
+		try(u, "format_template_resultset=/etc/hostname", "SELECT 1 FORMAT Template", "497")
+		try(u, "default_format=Template", "SELECT 1", "497")
+		try(u, "", "SELECT 1 FORMAT Template SETTINGS format_template_row = '/etc/hostname'", "497")
+		try(u, "output_format_schema=OUT-schema", "SELECT 1 AS a FORMAT Protobuf", "497")
+		try(u, "output_format_schema=OUT-schema", "SELECT 1 AS a", "497")
+		try(u, "additional_result_filter="+url.QueryEscape("file('/etc/hostname') = ''"), "SELECT 1 AS a", "497")
+		try(u, "dialect=kusto", "SELECT 1", "497")
+	}
 	for _, sql := range []string{
+		"CREATE DICTIONARY x (a String, b String) PRIMARY KEY a SOURCE(CLICKHOUSE(QUERY 'SELECT file(''/etc/hostname'') AS a, 1 AS b')) LAYOUT(COMPLEX_KEY_HASHED()) LIFETIME(0)",
+		"CREATE TABLE x (a Int8) ENGINE = MergeTree ORDER BY a SETTINGS disk = disk(type = web, endpoint = 'http://127.0.0.1:1/')",
+		"INSERT INTO t SETTINGS input_format_record_errors_file_path = 'OUT-errors' FORMAT CSV\n1",
 		"CREATE TABLE x (a String) ENGINE = File(TSV, '/etc/hostname')",
 		"CREATE TABLE x (a String) ENGINE = URL('http://127.0.0.1:1/', TSV)",
 		"CREATE TABLE x AS file('/etc/hostname')",
 		"CREATE DATABASE x ENGINE = Filesystem('/etc')",
 		"CREATE DICTIONARY x (a UInt64) PRIMARY KEY a SOURCE(EXECUTABLE(COMMAND 'id' FORMAT TSV)) LAYOUT(FLAT()) LIFETIME(0)",
 		"CREATE FUNCTION x AS (p) -> file(p)",
-		"INSERT INTO FUNCTION file('/tmp/weir-test-file', 'CSV', 'a Int8') VALUES (1)",
+		"INSERT INTO FUNCTION file('OUT-file', 'CSV', 'a Int8') VALUES (1)",
 		"INSERT INTO t FROM INFILE '/etc/hostname' FORMAT CSV",
 		"INSERT INTO t VALUES (length(file('/etc/hostname')))",
-		"BACKUP TABLE t TO File('/tmp/weir-test-backup')",
+		"BACKUP TABLE t TO File('OUT-backup')",
 		"ATTACH TABLE x FROM '/etc' (a Int8) ENGINE = MergeTree ORDER BY a",
 		"SYSTEM SHUTDOWN",
 		"SYSTEM KILL",
 		"CREATE USER x",
 		"SELECT addressToLine(1)",
-		"CREATE TABLE x (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS disk = disk(type = local, path = '/tmp/weir-test-disk/')",
+		"CREATE TABLE x (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS disk = disk(type = local, path = 'OUT-disk/')",
 	} {
 		try(s.Users.Writer, query, sql, "497", "36", "514", "446")
 	}
@@ -103,7 +129,7 @@ func TestHostileStatements(t *testing.T) {
 	}
 	try(s.Users.ReadOnly, query+"&max_network_bandwidth=1", "SELECT 1", "164")
 	try(s.Users.ReadOnly, query+"&allow_introspection_functions=1", "SELECT 1", "164")
-	try(s.Users.ReadOnly, query+"&promql_database=x", "SELECT 1", "164")
+	try(s.Users.ReadOnly, query+"&promql_database=x", "SELECT 1", "497")
 	try(s.Users.Writer, query+"&session_id=x", "SELECT 1", "48")
 	try(s.Users.Writer, query, "SELECT 1; DROP TABLE t", "62")
 	try(s.Users.ReadOnly, query, "SELECT 1; DROP TABLE t", "62")
@@ -116,6 +142,9 @@ func TestHostileStatements(t *testing.T) {
 	try(s.Users.ReadOnly, query+"&max_result_bytes=1000&result_overflow_mode=throw", "SELECT number FROM numbers(1000000)", "396", "307")
 	if got := s.Exec(t, "SELECT count() FROM "+db+".t"); got != "1\n" {
 		t.Errorf("rows of t: %s", got)
+	}
+	if found, _ := filepath.Glob(out + "*"); len(found) > 0 {
+		t.Errorf("files were written: %q", found)
 	}
 	wantAlive(t, s, pid)
 }

@@ -362,6 +362,16 @@ func (s *Server) execute(r *http.Request, resp *response, lim Limits, writer boo
 	if st.text == "" {
 		return none, refuse(codeSyntaxError, "Syntax error: failed at position 1 (end of query): Empty query")
 	}
+	if first := (&lexer{text: st.text}).next(); !startsStatement(first) {
+		return none, refuse(codeSyntaxError, "Syntax error: failed at position %d (%.100s): expected a statement, e.g. SELECT", first.start+1, first.text)
+	}
+	format := st.format
+	if format == "" {
+		format = req.format
+	}
+	if !allowedFormat(format) {
+		return none, refuse(codeAccessDenied, "format %q is refused: it needs files of the machine", format)
+	}
 	screened := st.text
 	if st.format == "Values" && !more {
 		screened = text // the rows may hold expressions
@@ -412,19 +422,28 @@ func (s *Server) execute(r *http.Request, resp *response, lim Limits, writer boo
 	defer stop()
 	switch {
 	case st.insert:
-		return s.insert(session, st, text[st.data:], body, req)
+		return s.insert(session, st, format, text[st.data:], body, req)
 	case what.Class == chdb.ClassReadOnly:
-		return s.read(session, st, resp)
+		return s.read(session, st, format, resp)
+	case what.Class == chdb.ClassUnknown:
+		return none, explain(session, st)
 	}
-	return s.change(session, st, resp)
+	return s.change(session, st, format, resp)
+}
+
+// explain returns the engine's reason for not understanding a statement. The streaming call parses before anything runs, takes no
+// more than one statement, and nothing but SELECT.
+func explain(session *session, st statement) error {
+	stream, err := session.Stream(st.text, "Null", nil)
+	if err != nil {
+		return err
+	}
+	stream.Close()
+	return refuse(codeSyntaxError, "Syntax error: the statement is not understood")
 }
 
 // insert sends the rows of an INSERT to the engine: those in rows, then those in body.
-func (s *Server) insert(session *session, st statement, rows string, body io.Reader, req request) (chdb.Stats, error) {
-	format := st.format
-	if format == "" {
-		format = req.format
-	}
+func (s *Server) insert(session *session, st statement, format, rows string, body io.Reader, req request) (chdb.Stats, error) {
 	in, err := session.Insert(st.head, format, req.params)
 	if err != nil {
 		return chdb.Stats{}, err
@@ -451,11 +470,7 @@ func (s *Server) insert(session *session, st statement, rows string, body io.Rea
 }
 
 // change runs a statement that gives no rows, or few.
-func (s *Server) change(session *session, st statement, resp *response) (chdb.Stats, error) {
-	format := st.format
-	if format == "" {
-		format = resp.req.format
-	}
+func (s *Server) change(session *session, st statement, format string, resp *response) (chdb.Stats, error) {
 	res, err := session.Query(st.text, format, resp.req.params)
 	if err != nil {
 		return chdb.Stats{}, err
@@ -470,11 +485,7 @@ func (s *Server) change(session *session, st statement, resp *response) (chdb.St
 
 // read runs a statement that gives rows. The engine formats them into a pipe (its streaming functions would write a document of its own for
 // each block), from which they go to the client; memory is bounded by the pipe and the buffers.
-func (s *Server) read(session *session, st statement, resp *response) (chdb.Stats, error) {
-	format := st.format
-	if format == "" {
-		format = resp.req.format
-	}
+func (s *Server) read(session *session, st statement, format string, resp *response) (chdb.Stats, error) {
 	setFormat(resp, format)
 	pr, pw, err := os.Pipe()
 	if err != nil {

@@ -19,10 +19,10 @@ func sessionSettings(asked []setting, lim Limits, restricted, readonly bool, tag
 	set := make([]setting, 0, len(asked)+10)
 	set = append(set, setting{"implicit_select", "0"}) // on in an embedded engine: a typing error would be a SELECT
 	for _, s := range asked {
-		switch s.name {
-		case tagSetting:
-			return nil, refuse(codeReadonly, "Cannot modify %q setting: the store uses it", s.name)
-		case "readonly":
+		if forbiddenSetting(s.name) {
+			return nil, refuseSetting(s.name)
+		}
+		if s.name == "readonly" {
 			// A client may only restrict itself.
 			if s.value != "0" {
 				readonly = true
@@ -79,7 +79,37 @@ func readableSetting(name string) bool {
 		"short_circuit_function_evaluation", "transform_null_in", "allow_experimental_join_condition", "max_estimated_execution_time":
 		return true
 	}
-	return strings.HasPrefix(name, "output_format_") || strings.HasPrefix(name, "format_") && !strings.HasPrefix(name, "format_schema")
+	for _, prefix := range []string{
+		"output_format_json_", "output_format_csv_", "output_format_tsv_", "output_format_pretty_", "output_format_native_", "output_format_parquet_",
+		"output_format_arrow_", "output_format_binary_", "output_format_decimal_", "output_format_values_", "output_format_markdown_", "output_format_xml_",
+		"output_format_write_", "output_format_float_", "output_format_trim_", "output_format_enable_", "format_csv_", "format_tsv_", "format_json_",
+		"format_custom_", "format_binary_",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// forbiddenSetting says of a setting that nobody may give it: it names a file or an address, holds SQL in a string, makes another language of
+// the text, or belongs to the front.
+func forbiddenSetting(name string) bool {
+	switch name {
+	case tagSetting, "dialect", "polyglot_dialect", "implicit_select", "implicit_table_at_top_level", "input_format_record_errors_file_path",
+		"rename_files_after_processing", "url_base", "output_format_schema", "allow_experimental_eval_table_function", "parallel_replicas_custom_key":
+		return true
+	}
+	for _, prefix := range []string{"additional_", "format_schema", "format_template", "format_avro_schema_registry", "promql_", "ai_function_", "s3queue_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func refuseSetting(name string) error {
+	return refuse(codeAccessDenied, "setting %q is refused: statements cannot reach files, processes or other hosts", name)
 }
 
 // setStatement is SET for all of them at once. Names are checked (settingName), values are quoted.

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -129,6 +130,11 @@ func (st statement) withOutput(path, format string) (text, clause string) {
 // code is ClickHouse's. It is applied to every text that is parsed as SQL, also to the rows of INSERT … VALUES. It errs
 // on the safe side: a column named file must be qualified or quoted … and is refused as a function whatever its quoting.
 func screen(text string) error {
+	return screenTokens(text, 0)
+}
+
+// screenTokens screens text; depth is how many literals it stands in.
+func screenTokens(text string, nested int) error {
 	l := lexer{text: text}
 	ts := l.tokens()
 	if l.open == maxOpenTags {
@@ -177,9 +183,11 @@ func screen(text string) error {
 				return refuse(codeAccessDenied, "engine %q is refused: tables cannot reach files, processes or other hosts", e)
 			}
 		case t.is("source") && next.mark('(') && depth == 0 && definesStorage(first):
-			if err := screenSource(ts[i+2:]); err != nil {
+			if err := screenSource(ts[i+2:], nested); err != nil {
 				return err
 			}
+		case next.mark('=') && forbiddenSetting(lower):
+			return refuseSetting(name)
 		case t.is("from") && first.is("attach") && next.kind == tokenString:
 			return refuse(codeAccessDenied, "ATTACH … FROM is refused: it takes a directory of the machine")
 		}
@@ -195,8 +203,9 @@ func definesStorage(first token) bool {
 	return first.is("create") || first.is("attach") || first.is("replace")
 }
 
-// screenSource checks SOURCE(… of a dictionary; ts begins after the parenthesis. Only this store's own tables are allowed.
-func screenSource(ts []token) error {
+// screenSource checks SOURCE(… of a dictionary; ts begins after the parenthesis. Only this store's own tables are allowed. Literals in it may
+// be SQL (QUERY, WHERE, INVALIDATE_QUERY), so they are screened too.
+func screenSource(ts []token, nested int) error {
 	kind := ts[0].name()
 	if !strings.EqualFold(kind, "clickhouse") && !strings.EqualFold(kind, "null") {
 		return refuse(codeAccessDenied, "dictionary source %q is refused: only CLICKHOUSE tables of this store and NULL are allowed", kind)
@@ -212,9 +221,40 @@ func screenSource(ts []token) error {
 			}
 		case t.is("host"), t.is("port"), t.is("secure"), t.is("name"):
 			return refuse(codeAccessDenied, "dictionary source key %q is refused: a dictionary reads from this store only", t.text)
+		case t.kind == tokenString:
+			inner, ok := t.literal()
+			if !ok || nested > 3 {
+				return refuse(codeAccessDenied, "literal %s in a dictionary source is refused: write it without escapes other than \\' and \\\\", t.text)
+			}
+			if err := screenTokens(inner, nested+1); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// startsStatement says whether a statement may begin with t. The engine's client part, which comes with it when it is embedded, also takes
+// commands for a terminal (exit, \i file, ?? question); they begin in other ways.
+func startsStatement(t token) bool {
+	if t.mark('(') {
+		return true
+	}
+	return slices.ContainsFunc([]string{
+		"select", "with", "from", "insert", "create", "alter", "drop", "undrop", "truncate", "rename", "exchange", "replace", "attach", "detach",
+		"optimize", "delete", "update", "system", "set", "use", "kill", "show", "describe", "desc", "exists", "explain", "check", "grant", "revoke",
+		"backup", "restore", "watch",
+	}, t.is)
+}
+
+// allowedFormat refuses formats that need files of the machine (schemas, templates) or other hosts.
+func allowedFormat(name string) bool {
+	for _, prefix := range []string{"template", "protobuf", "capnproto", "avroconfluent"} {
+		if strings.HasPrefix(strings.ToLower(name), prefix) {
+			return false
+		}
+	}
+	return true
 }
 
 // reachesOut says whether the function (lower case) reads or writes outside the store. The engine's grants stop most of
@@ -225,7 +265,7 @@ func reachesOut(name string) bool {
 		"url", "urlcluster", "remote", "remotesecure", "cluster", "clusterallreplicas",
 		"s3", "s3cluster", "gcs", "oss", "cosn", "hdfs", "hdfscluster", "azureblobstorage", "azureblobstoragecluster",
 		"mysql", "postgresql", "mongodb", "redis", "jdbc", "odbc", "ytsaurus", "arrowflight", "hudi", "hudicluster",
-		"reversednsquery", "loop":
+		"reversednsquery", "loop", "disk":
 		return true
 	}
 	return strings.HasPrefix(name, "iceberg") || strings.HasPrefix(name, "deltalake") || strings.HasPrefix(name, "paimon")

@@ -168,3 +168,36 @@ func (t token) name() string {
 		return ""
 	}
 }
+
+// literal is the text that a tokenString stands for. It reports false for escapes other than those of quote, backslash, line break and tab.
+func (t token) literal() (string, bool) {
+	if t.text[0] != '\'' {
+		if inner, ok := strings.CutPrefix(t.text, "‘"); ok {
+			return strings.TrimSuffix(inner, "’"), true
+		}
+		tag := t.text[:strings.IndexByte(t.text[1:], '$')+2]
+		return t.text[len(tag) : len(t.text)-len(tag)], true
+	}
+	s := t.text[1 : len(t.text)-1]
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			switch s[i] {
+			case '\'', '\\':
+				b.WriteByte(s[i])
+			case 'n', 't':
+				b.WriteByte(' ')
+			default:
+				return "", false
+			}
+		case s[i] == '\'':
+			b.WriteByte('\'')
+			i++ // doubled
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String(), true
+}
