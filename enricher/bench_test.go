@@ -93,44 +93,51 @@ func cpuTime(tb testing.TB) int64 {
 }
 
 func BenchmarkEnrich(b *testing.B) {
-	m := estatetest.Random(rand.New(rand.NewPCG(1, 2)), estatetest.Large)
-	s, err := estate.Compile(m)
-	if err != nil {
-		b.Fatal(err)
+	small := estatetest.Large
+	small.Hosts, small.Networks, small.VMs = 10, 20, 1000
+	for _, size := range []struct {
+		name string
+		estatetest.Size
+	}{{"1k_vifs", small}, {"100k_vifs", estatetest.Large}} {
+		m := estatetest.Random(rand.New(rand.NewPCG(1, 2)), size.Size)
+		s, err := estate.Compile(m)
+		if err != nil {
+			b.Fatal(err)
+		}
+		h := estate.NewHolder()
+		h.Store(s)
+		e := enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
+		for _, c := range []struct {
+			name          string
+			skewed, ports bool
+		}{{"ports_skewed", true, true}, {"ports_uniform", false, true}, {"addresses_skewed", true, false}, {"addresses_uniform", false, false}} {
+			b.Run(size.name+"/"+c.name, func(b *testing.B) {
+				t := newTraffic(m)
+				t.skewed, t.ports = c.skewed, c.ports
+				benchmarkEnrich(b, e, t)
+			})
+		}
 	}
-	h := estate.NewHolder()
-	h.Store(s)
-	e := enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
-	const rows, batches = 8192, 1
-	for _, c := range []struct {
-		name          string
-		skewed, ports bool
-	}{{"ports_skewed", true, true}, {"ports_uniform", false, true}, {"addresses_skewed", true, false}, {"addresses_uniform", false, false}} {
-		b.Run(c.name, func(b *testing.B) {
-			t := newTraffic(m)
-			t.skewed, t.ports = c.skewed, c.ports
-			var list [batches]*flow.Batch
-			groups := 0
-			for i := range list {
-				list[i] = flow.NewBatch(rows)
-				t.fill(list[i], rows)
-				e.Enrich(list[i])
-				groups += len(list[i].SrcGroups.IDs) + len(list[i].DstGroups.IDs)
-			}
-			before := e.Stats()
-			i := 0
-			cpu := cpuTime(b)
-			b.ReportAllocs()
-			for b.Loop() {
-				e.Enrich(list[i%batches])
-				i++
-			}
-			st := e.Stats()
-			flows := float64(st.Rows - before.Rows)
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/flows, "ns/flow")
-			b.ReportMetric(float64(cpuTime(b)-cpu)/flows, "cpu-ns/flow")
-			b.ReportMetric(float64(groups)/rows/batches, "groups/flow")
-			b.ReportMetric(float64(st.Port.Hits+st.MAC.Hits+st.Addr.Hits-before.Port.Hits-before.MAC.Hits-before.Addr.Hits)/flows, "ends/flow")
-		})
+}
+
+func benchmarkEnrich(b *testing.B, e *enricher.Enricher, t *traffic) {
+	const rows, batches = 1024, 1
+	var list [batches]*flow.Batch
+	groups := 0
+	for i := range list {
+		list[i] = flow.NewBatch(rows)
+		t.fill(list[i], rows)
+		e.Enrich(list[i])
+		groups += len(list[i].SrcGroups.IDs) + len(list[i].DstGroups.IDs)
 	}
+	before, cpu := e.Stats(), cpuTime(b)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		e.Enrich(list[i%batches])
+	}
+	st := e.Stats()
+	flows := float64(st.Rows - before.Rows)
+	b.ReportMetric(float64(cpuTime(b)-cpu)/flows, "cpu-ns/flow")
+	b.ReportMetric(float64(groups)/rows/batches, "groups/flow")
+	b.ReportMetric(float64(st.Port.Hits+st.MAC.Hits+st.Addr.Hits-before.Port.Hits-before.MAC.Hits-before.Addr.Hits)/flows, "ends/flow")
 }

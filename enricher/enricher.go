@@ -74,40 +74,44 @@ func (e *Enricher) liveHosts(s *estate.Snapshot, ms int64) []bool {
 	return a.hosts
 }
 
-// work is the enrichment of rows [from, to) of a batch, at most chunk. Row i is at i-from in the arrays.
+// work is the enrichment of rows [from, to) of a batch, at most chunk. Row i is number i-from in the arrays of rows, and
+// its ends are 2*(i-from), the source, and the next, the destination, in the arrays of ends.
 type work struct {
 	b        *flow.Batch
 	s        *estate.Snapshot
 	alive    []bool // by HostRef
 	from, to int
 	tally    Stats
-	touched  uint32 // so that no touch seems useless to the compiler
 
+	// Of rows.
 	vantages [chunk]estate.Vantage // of the runs of rows of one exporter and observation domain
 	run      [chunk]uint16         // index in vantages
-	src, dst [chunk]found
 	network  [chunk]estate.NetworkRef
-}
 
-// found is the VIF at one end of a row, and whether an interface of the exporter said so.
-type found struct {
-	ref    estate.Ref
-	byPort bool
+	// Of ends.
+	ref    [2 * chunk]estate.Ref // the VIF that was found; 0 if none
+	byPort [2 * chunk]bool       // an interface of the exporter said so
+
+	// What is looked up in a step.
+	asked [2 * chunk]uint16 // ends
+	keys  [2 * chunk]uint64
+	addrs [2 * chunk]flow.Addr
+	found [2 * chunk]estate.Ref
 }
 
 func (w *work) enrich() {
 	w.locate()
-	w.byPort()
-	w.networks()
-	w.byMAC()
-	w.byAddr()
+	w.findByPort()
+	w.findNetworks()
+	w.findByMAC()
+	w.findByAddr()
 	w.fill()
-	w.groups(&w.b.SrcGroups, w.b.SrcAddr, &w.src)
-	w.groups(&w.b.DstGroups, w.b.DstAddr, &w.dst)
+	w.groups(&w.b.SrcGroups, w.b.SrcAddr, 0)
+	w.groups(&w.b.DstGroups, w.b.DstAddr, 1)
 }
 
-// at returns where row i was observed.
-func (w *work) at(i int) *estate.Vantage { return &w.vantages[w.run[i-w.from]] }
+// at returns where row number n was observed.
+func (w *work) at(n int) *estate.Vantage { return &w.vantages[w.run[n]] }
 
 // locate finds where the rows were observed.
 func (w *work) locate() {
@@ -118,124 +122,128 @@ func (w *work) locate() {
 			runs++
 		}
 		w.run[i-w.from] = uint16(runs - 1)
-		if w.vantages[runs-1].Host == 0 {
+		if w.vantages[runs-1].HostRef == 0 {
 			w.tally.UnknownExporter++
 		}
 	}
 }
 
-// byPort finds ends by interface index.
-func (w *work) byPort() {
-	version, in, out := w.b.Version, w.b.InIf, w.b.OutIf
-	for i := w.from; i < w.to; i++ {
-		w.touched += w.s.TouchPort(w.at(i), version[i], in[i]) + w.s.TouchPort(w.at(i), version[i], out[i])
+// The steps below do without branches where they can: which of the ends are found, and how, is as good as random, and a
+// branch that the processor guesses wrong costs as much as a look-up.
+
+// findByPort finds ends by interface index.
+func (w *work) findByPort() {
+	rows := w.to - w.from
+	version, in, out := w.b.Version[w.from:w.to], w.b.InIf[w.from:w.to], w.b.OutIf[w.from:w.to]
+	asked := 0
+	for n := range rows {
+		at := w.at(n)
+		src, dst := at.PortKey(version[n], in[n]), at.PortKey(version[n], out[n])
+		w.keys[2*n], w.keys[2*n+1] = src, dst
+		asked += one(src != 0) + one(dst != 0)
 	}
-	var n [3]uint64
-	find := func(i int, index uint32) (end found) {
-		if at := w.at(i); index != 0 && at.Host != 0 {
-			ref, m := w.s.Port(at, version[i], index)
-			end = found{ref, m == estate.Hit}
-			n[m]++
+	w.s.Ports(w.keys[:2*rows], w.ref[:])
+	hits, ambiguous := 0, 0
+	for e, ref := range w.ref[:2*rows] {
+		if ref == estate.Several {
+			ref = 0
+			ambiguous++
 		}
-		return end
+		w.ref[e], w.byPort[e] = ref, ref != 0
+		hits += one(ref != 0)
 	}
-	for i := w.from; i < w.to; i++ {
-		w.src[i-w.from] = find(i, in[i])
-		w.dst[i-w.from] = find(i, out[i])
-	}
-	w.tally.Port.count(&n)
-	w.touchEnds()
+	w.tally.Port.add(asked, hits, ambiguous)
 }
 
-// touchEnds prepares for what is asked of the VIFs that were found.
-func (w *work) touchEnds() {
-	for i := range w.to - w.from {
-		w.touched += uint32(w.s.Endpoint(w.src[i].ref).NetworkRef) + uint32(w.s.Endpoint(w.dst[i].ref).NetworkRef)
-	}
-}
-
-// networks finds the networks that interfaces and VLAN tags tell, by which MAC and IP addresses are then looked up.
-func (w *work) networks() {
+// findNetworks finds the networks that interfaces and VLAN tags tell, by which MAC and IP addresses are looked up.
+func (w *work) findNetworks() {
 	run, last, lastNetwork := -1, uint16(0), estate.NetworkRef(0) // the rows of a run mostly have one tag
-	for i := w.from; i < w.to; i++ {
-		n := w.s.Endpoint(w.src[i-w.from].ref).NetworkRef
-		if n == 0 {
-			n = w.s.Endpoint(w.dst[i-w.from].ref).NetworkRef
+	for n := range w.to - w.from {
+		network := w.s.Endpoint(w.ref[2*n]).NetworkRef
+		ofDst := w.s.Endpoint(w.ref[2*n+1]).NetworkRef
+		if network == 0 {
+			network = ofDst
 		}
-		if n == 0 {
-			vlan := w.b.VLANIn[i]
+		if network == 0 {
+			vlan, vlanOut := w.b.VLANIn[w.from+n], w.b.VLANOut[w.from+n]
 			if vlan == 0 {
-				vlan = w.b.VLANOut[i]
+				vlan = vlanOut
 			}
-			if vlan != last || int(w.run[i-w.from]) != run {
-				run, last, lastNetwork = int(w.run[i-w.from]), vlan, w.s.VLAN(w.at(i), vlan)
+			if vlan != last || int(w.run[n]) != run {
+				run, last, lastNetwork = int(w.run[n]), vlan, w.s.VLAN(w.at(n), vlan)
 			}
-			n = lastNetwork
+			network = lastNetwork
 		}
-		w.network[i-w.from] = n
+		w.network[n] = network
 	}
 }
 
-// byMAC finds ends that are not found yet by MAC address.
-func (w *work) byMAC() {
-	src, dst := w.b.SrcMAC, w.b.DstMAC
-	for i := w.from; i < w.to; i++ {
-		if w.src[i-w.from].ref == 0 {
-			w.touched += w.s.TouchMAC(src[i])
-		}
-		if w.dst[i-w.from].ref == 0 {
-			w.touched += w.s.TouchMAC(dst[i])
-		}
+// findByMAC finds ends that are not found yet by MAC address.
+func (w *work) findByMAC() {
+	rows, asked := w.to-w.from, 0
+	src, dst := w.b.SrcMAC[w.from:w.to], w.b.DstMAC[w.from:w.to]
+	ask := func(e int, mac uint64) {
+		const multicast = 40 // the number of the bit that says so
+		w.asked[asked], w.keys[asked] = uint16(e), mac
+		asked += one(w.ref[e] == 0) & one(mac != 0) &^ int(mac>>multicast)
 	}
-	var n [3]uint64
-	find := func(i int, mac uint64, end *found) {
-		if end.ref == 0 && mac != 0 {
-			var m estate.Match
-			end.ref, m = w.s.MAC(mac, w.network[i-w.from])
-			n[m]++
-			w.learnNetwork(i, end.ref)
-		}
+	for n := range rows {
+		ask(2*n, src[n])
+		ask(2*n+1, dst[n])
 	}
-	for i := w.from; i < w.to; i++ {
-		find(i, src[i], &w.src[i-w.from])
-		find(i, dst[i], &w.dst[i-w.from])
-	}
-	w.tally.MAC.count(&n)
+	w.s.MACs(w.keys[:asked], w.found[:])
+	w.tally.MAC.add(w.take(asked, func(i int, network estate.NetworkRef) estate.Ref {
+		ref, _ := w.s.MAC(w.keys[i], network)
+		return ref
+	}))
 }
 
-// byAddr finds ends that are not found yet by IP address.
-func (w *work) byAddr() {
-	src, dst := w.b.SrcAddr, w.b.DstAddr
-	for i := w.from; i < w.to; i++ {
-		if w.src[i-w.from].ref == 0 {
-			w.touched += w.s.TouchAddr(src[i])
-		}
-		if w.dst[i-w.from].ref == 0 {
-			w.touched += w.s.TouchAddr(dst[i])
-		}
+// findByAddr finds ends that are not found yet by IP address.
+func (w *work) findByAddr() {
+	rows, asked := w.to-w.from, 0
+	src, dst := w.b.SrcAddr[w.from:w.to], w.b.DstAddr[w.from:w.to]
+	ask := func(e int, addr *flow.Addr) {
+		w.asked[asked], w.addrs[asked] = uint16(e), *addr
+		asked += one(w.ref[e] == 0) & one(*addr != flow.Addr{})
 	}
-	var n [3]uint64
-	find := func(i int, addr flow.Addr, end *found) {
-		if end.ref == 0 && addr != (flow.Addr{}) {
-			var m estate.Match
-			end.ref, m = w.s.Addr(addr, w.network[i-w.from])
-			n[m]++
-			w.learnNetwork(i, end.ref)
-		}
+	for n := range rows {
+		ask(2*n, &src[n])
+		ask(2*n+1, &dst[n])
 	}
-	for i := w.from; i < w.to; i++ {
-		find(i, src[i], &w.src[i-w.from])
-		find(i, dst[i], &w.dst[i-w.from])
-	}
-	w.tally.Addr.count(&n)
-	w.touchEnds()
+	w.s.Addrs(w.addrs[:asked], w.found[:])
+	w.tally.Addr.add(w.take(asked, func(i int, network estate.NetworkRef) estate.Ref {
+		ref, _ := w.s.Addr(w.addrs[i], network)
+		return ref
+	}))
 }
 
-// learnNetwork takes the network of an end for that of its row, if nothing told it before.
-func (w *work) learnNetwork(i int, ref estate.Ref) {
-	if n := &w.network[i-w.from]; *n == 0 && ref != 0 {
-		*n = w.s.Endpoint(ref).NetworkRef
+// take takes over what was found for the ends that were asked for. Where there are several, within asks for the one in
+// a network. The network of an end becomes that of its row, if nothing told it before.
+func (w *work) take(n int, within func(i int, network estate.NetworkRef) estate.Ref) (asked, hits, ambiguous int) {
+	for i := range n {
+		e, ref := int(w.asked[i]), w.found[i]
+		network := w.network[e/2]
+		if ref == estate.Several {
+			ref = within(i, network)
+			ambiguous += one(ref == 0)
+		}
+		w.ref[e] = ref
+		hits += one(ref != 0)
+		ofEnd := w.s.Endpoint(ref).NetworkRef
+		if network == 0 {
+			network = ofEnd
+		}
+		w.network[e/2] = network
 	}
+	return n, hits, ambiguous
+}
+
+// one returns 1 for true, without a branch.
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // directions are by whether source and destination are VMs.
@@ -247,76 +255,68 @@ var directions = [2][2]flow.Direction{
 // fill writes the columns of single values.
 func (w *work) fill() {
 	b, s := w.b, w.s
-	for i := w.from; i < w.to; i++ {
-		at, src, dst := w.at(i), w.src[i-w.from], w.dst[i-w.from]
-		from, to := s.Endpoint(src.ref), s.Endpoint(dst.ref)
+	for n := range w.to - w.from {
+		i, at := w.from+n, w.at(n)
+		src, dst := 2*n, 2*n+1
+		from, to := s.Endpoint(w.ref[src]), s.Endpoint(w.ref[dst])
 		b.Host[i], b.Pool[i], b.Bridge[i] = at.Host, at.Pool, at.Bridge
-		if at.Bridge == 0 {
+		if at.Bridge == 0 && at.HostRef != 0 {
 			b.Bridge[i] = w.bridge(at, src, dst)
 		}
 		b.SrcVIF[i], b.SrcVM[i] = from.ID, from.VM
 		b.DstVIF[i], b.DstVM[i] = to.ID, to.VM
-		b.Direction[i] = directions[known(src)][known(dst)]
-		if src.ref == 0 && dst.ref == 0 {
-			w.tally.NoEnd++
-		}
-		n := w.network[i-w.from]
-		if n == 0 {
-			if n = s.Subnet(at, b.SrcAddr[i]); n == 0 {
-				n = s.Subnet(at, b.DstAddr[i])
+		srcKnown, dstKnown := one(w.ref[src] != 0), one(w.ref[dst] != 0)
+		b.Direction[i] = directions[srcKnown][dstKnown]
+		w.tally.NoEnd += uint64(1 &^ (srcKnown | dstKnown))
+		network := w.network[n]
+		if network == 0 {
+			if network = s.Subnet(at, b.SrcAddr[i]); network == 0 {
+				network = s.Subnet(at, b.DstAddr[i])
 			}
+			w.tally.NoNetwork += uint64(one(network == 0))
 		}
-		if n == 0 {
-			w.tally.NoNetwork++
-		}
-		b.Network[i] = s.Network(n)
-		b.Counted[i] = w.counted(at, src, dst, b.Stage[i])
-		if !b.Counted[i] {
-			w.tally.NotCounted++
-		}
+		b.Network[i] = s.Network(network)
+		counted := w.counted(at, w.hostOf(at, src), w.hostOf(at, dst), b.Stage[i])
+		b.Counted[i] = counted != 0
+		w.tally.NotCounted += uint64(1 - counted)
 	}
-}
-
-func known(end found) int {
-	if end.ref != 0 {
-		return 1
-	}
-	return 0
 }
 
 // bridge returns the bridge of the exporting host into which an end found at an interface is plugged.
-func (w *work) bridge(at *estate.Vantage, src, dst found) uint64 {
-	for _, end := range [2]found{src, dst} {
-		if e := w.s.Endpoint(end.ref); end.byPort && e.Host == at.HostRef && e.Bridge != 0 {
+func (w *work) bridge(at *estate.Vantage, ends ...int) uint64 {
+	for _, end := range ends {
+		if e := w.s.Endpoint(w.ref[end]); w.byPort[end] && e.Host == at.HostRef && e.Bridge != 0 {
 			return e.Bridge
 		}
 	}
 	return 0
 }
 
-// counted reports whether totals count a row observed at a host, with these ends.
-func (w *work) counted(at *estate.Vantage, src, dst found, stage flow.Stage) bool {
-	if h := w.hostOf(at, src); h != 0 && (h == at.HostRef || w.alive[h]) {
-		return h == at.HostRef && stage != flow.StageIngress
+// hostOf returns the host of the VIF at an end; 0 if it is not known.
+func (w *work) hostOf(at *estate.Vantage, end int) estate.HostRef {
+	h := w.s.Endpoint(w.ref[end]).Host
+	if w.byPort[end] {
+		h = at.HostRef
 	}
-	if h := w.hostOf(at, dst); h != 0 && (h == at.HostRef || w.alive[h]) {
-		return h == at.HostRef
-	}
-	return true
+	return h
 }
 
-// hostOf returns the host of the VIF at an end.
-func (w *work) hostOf(at *estate.Vantage, end found) estate.HostRef {
-	if end.byPort {
-		return at.HostRef
-	}
-	return w.s.Endpoint(end.ref).Host
+// counted returns 1 if totals count a row observed at a host, with ends on two hosts, else 0.
+func (w *work) counted(at *estate.Vantage, src, dst estate.HostRef, stage flow.Stage) int {
+	me := at.HostRef
+	srcHere, dstHere := one(src == me), one(dst == me)
+	srcLive := (srcHere | one(w.alive[src])) & one(src != 0)
+	dstLive := (dstHere | one(w.alive[dst])) & one(dst != 0)
+	bySrc := srcHere & one(stage != flow.StageIngress)
+	return srcLive&bySrc | (1-srcLive)&(dstHere|(1-dstLive))
 }
 
-// groups writes the groups of one end of all rows.
-func (w *work) groups(lists *flow.Lists, addrs flow.Column[flow.Addr], ends *[chunk]found) {
-	for i := w.from; i < w.to; i++ {
-		lists.IDs = w.s.AppendGroups(lists.IDs, ends[i-w.from].ref, addrs[i])
-		lists.Offsets[i] = uint64(len(lists.IDs))
+// groups writes the groups of one end of all rows: of the source for side 0, of the destination for side 1.
+func (w *work) groups(lists *flow.Lists, addrs flow.Column[flow.Addr], side int) {
+	rows := w.to - w.from
+	refs := w.found[:rows]
+	for n := range refs {
+		refs[n] = w.ref[2*n+side]
 	}
+	lists.IDs = w.s.AppendGroups(lists.IDs, lists.Offsets[w.from:w.to], refs, addrs[w.from:w.to])
 }

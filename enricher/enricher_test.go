@@ -198,9 +198,10 @@ func TestCounted(t *testing.T) {
 	}
 	webToDB := func(exporter string) seen {
 		in := seen{exporter: exporter, src: "10.1.0.5", dst: "10.2.0.7", srcMAC: macWeb, dstMAC: macDB}
-		if exporter == h1 {
+		switch exporter {
+		case h1:
 			in.in, in.out = 1, uplink
-		} else if exporter == h2 {
+		case h2:
 			in.in, in.out = uplink, 4
 		}
 		return in

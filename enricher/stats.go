@@ -1,10 +1,6 @@
 package enricher
 
-import (
-	"sync/atomic"
-
-	"github.com/weirhq/weir/estate"
-)
+import "sync/atomic"
 
 // Stats are counts since the start.
 type Stats struct {
@@ -22,10 +18,10 @@ type Stats struct {
 // Lookups are counts of look-ups of one kind by their outcome.
 type Lookups struct{ Hits, Misses, Ambiguous uint64 }
 
-func (l *Lookups) count(n *[3]uint64) {
-	l.Hits += n[estate.Hit]
-	l.Misses += n[estate.Miss]
-	l.Ambiguous += n[estate.Ambiguous]
+func (l *Lookups) add(asked, hits, ambiguous int) {
+	l.Hits += uint64(hits)
+	l.Misses += uint64(asked - hits - ambiguous)
+	l.Ambiguous += uint64(ambiguous)
 }
 
 // Stats returns what was counted so far.

@@ -55,11 +55,11 @@ func Compile(m *Model) (*Snapshot, error) { return compile(m, flow.NewID) }
 
 func compile(m *Model, newID func(flow.Kind, string) flow.ID) (*Snapshot, error) {
 	c := &compiler{
-		m: m, newID: newID, endpointVM: []int{-1}, owners: map[flow.ID]owner{}, bridgeNames: map[string]uint32{}, listNo: map[string]uint32{},
+		m: m, newID: newID, hash: newHasher(), endpointVM: []int{-1}, owners: map[flow.ID]owner{}, bridgeNames: map[string]uint32{}, listNo: map[string]uint32{},
 		s: &Snapshot{
 			hosts: make([]host, 1, 1+len(m.Hosts)), networks: make([]network, 1, 1+len(m.Networks)), endpoints: make([]Endpoint, 1),
 			exporters: map[flow.Addr]HostRef{}, domains: map[domainKey]int{}, vlans: map[vlanKey]uint32{},
-			byID: map[flow.ID]int32{}, hash: newHasher(),
+			byID: map[flow.ID]int32{}, addr6: map[addrKey]uint32{},
 		},
 	}
 	c.list(nil)
@@ -85,6 +85,7 @@ func compile(m *Model, newID func(flow.Kind, string) flow.ID) (*Snapshot, error)
 type compiler struct {
 	m        *Model
 	newID    func(flow.Kind, string) flow.ID
+	hash     hasher
 	s        *Snapshot
 	problems Problems
 	owners   map[flow.ID]owner
@@ -95,11 +96,12 @@ type compiler struct {
 	vmGroups                    [][]uint64
 	bridgeNames                 map[string]uint32
 
-	endpointVM  []int             // by Ref: index in vms
-	listNo      map[string]uint32 // index in Snapshot.lists, by the ids
-	listKey     []byte
-	macs, addrs []located
-	ports       []port
+	endpointVM []int             // by Ref: index in vms
+	listNo     map[string]uint32 // where in Snapshot.lists, by the ids
+	listKey    []byte
+	macs       []located[MAC]
+	addrs      []located[netip.Addr]
+	ports      []port
 }
 
 type owner struct {
@@ -109,8 +111,8 @@ type owner struct {
 }
 
 // located is an address of a VIF.
-type located struct {
-	key  longKey // a MAC address is in its low word; without scope
+type located[A any] struct {
+	addr A
 	net  NetworkRef
 	ref  Ref
 	path string
@@ -445,7 +447,7 @@ func (c *compiler) addVIF(path string, i, j int) {
 	if vif.MAC&multicastBit != 0 || vif.MAC >= 1<<48 {
 		c.refuse(path+".mac", "%s is a multicast address, which no interface has", vif.MAC)
 	} else if vif.MAC != 0 {
-		c.macs = append(c.macs, located{longKey{low: uint64(vif.MAC)}, net, ref, path + ".mac"})
+		c.macs = append(c.macs, located[MAC]{vif.MAC, net, ref, path + ".mac"})
 	}
 	var first flow.Addr
 	for n, a := range vif.IPs {
@@ -454,7 +456,7 @@ func (c *compiler) addVIF(path string, i, j int) {
 		if !ok {
 			continue
 		}
-		c.addrs = append(c.addrs, located{longKeyOf(u.As16()), net, ref, path})
+		c.addrs = append(c.addrs, located[netip.Addr]{u, net, ref, path})
 		if first == (flow.Addr{}) {
 			first = u.As16()
 		}
@@ -531,6 +533,7 @@ func (c *compiler) addPort(path string, i int, p *Port, ref Ref) (host, bridge i
 			c.refuse(path+".bridge", "%q is no bridge of host %q%s", p.Bridge, c.m.Hosts[host].Name, c.meant(p.Bridge, names))
 		}
 	}
+	c.s.hosts[host+1].hasOFPorts = c.s.hosts[host+1].hasOFPorts || p.OFPort != 0
 	added := port{host: HostRef(host + 1), bridge: bridge, ref: ref}
 	if p.IfIndex != 0 {
 		added.path, added.index = path+".if_index", p.IfIndex
@@ -573,105 +576,102 @@ func (c *compiler) buildSubnets() {
 	}
 }
 
-// buildPorts fills the look-up of ports: each in the scope of its bridge, or in those of all bridges if it does not
-// say which, and in the scope of the host as a whole. Interface indexes serve as OpenFlow ports, too, at hosts of
-// which no OpenFlow port is known: there NetFlow 5 comes from something else than Open vSwitch.
+// buildPorts fills the look-up of ports. A bridge has its own numbers; a port that does not say its bridge may be on
+// any. At a host where the row may not say its bridge either, the numbers of all bridges together are looked up.
+// OpenFlow ports count for themselves; at a host of which none is known, NetFlow 5 comes from something else than Open
+// vSwitch and has interface indexes as well (Vantage.ofScope).
 func (c *compiler) buildPorts() {
-	entries := 0
-	hasOFPorts := make([]bool, len(c.s.hosts))
-	for i := range c.ports {
-		hasOFPorts[c.ports[i].host] = hasOFPorts[c.ports[i].host] || c.ports[i].ofPort
-		entries += 2 * (2 + len(c.s.hosts[c.ports[i].host].bridges))
+	type entry struct {
+		ref  Ref // or many
+		path string
 	}
-	t, hash := newTable[uint64](entries), c.s.hash
-	paths := make(map[uint64]string, len(c.ports)) // of the ports in the scopes of bridges and bridgeless hosts
+	found := make(map[uint64]entry, len(c.ports))
 	for i := range c.ports {
 		p := &c.ports[i]
 		h := &c.s.hosts[p.host]
 		put := func(bridge int, exact bool) {
-			ifScope, ofScope := h.scopeOf(bridge)
-			for _, scope := range [2]uint32{ifScope, ofScope} {
-				if scope == ifScope && p.ofPort || scope == ofScope && !p.ofPort && hasOFPorts[p.host] {
-					continue
-				}
-				k := uint64(scope)<<32 | uint64(p.index)
-				switch other := t.get(k, hash.word(k)); {
-				case other == 0 || other == uint32(p.ref):
-					t.put(k, hash.word(k), uint32(p.ref))
-					paths[k] = p.path
-				case exact:
-					c.refuse(p.path, "%d is also that of another VIF at host %q (%s)", p.index, c.m.Hosts[p.host-1].Name, paths[k])
-					return
-				default: // on two bridges, and the row does not say on which
-					t.put(k, hash.word(k), many)
-				}
+			scope, ofScope := h.scopeOf(bridge)
+			if p.ofPort {
+				scope = ofScope
+			}
+			k := uint64(scope)<<32 | uint64(p.index)
+			other, ok := found[k]
+			switch {
+			case !ok:
+				found[k] = entry{p.ref, p.path}
+			case other.ref == p.ref:
+			case exact:
+				c.refuse(p.path, "%d is also that of another VIF at host %q (%s)", p.index, c.m.Hosts[p.host-1].Name, other.path)
+			default: // on two bridges, and the row does not say on which
+				found[k] = entry{Ref(many), p.path}
 			}
 		}
 		if p.bridge >= 0 {
 			put(p.bridge, true)
-			put(-1, false)
-			continue
+		} else {
+			for b := range h.bridges {
+				put(b, true)
+			}
 		}
-		for b := range h.bridges {
-			put(b, true)
+		if len(h.bridges) != 1 { // else the row is always of that bridge
+			put(-1, len(h.bridges) == 0)
 		}
-		put(-1, len(h.bridges) == 0)
 	}
-	c.s.ports = t
+	c.s.ports = newTable(len(found), c.hash)
+	for k, e := range found {
+		c.s.ports.put(k, uint32(e.ref))
+	}
 }
 
 // buildMACs fills the look-up of MAC addresses.
 func (c *compiler) buildMACs() {
-	found := c.resolve(c.macs, "MAC address")
-	c.s.macs = newTable[uint64](len(found))
+	found := resolve(c, c.macs, "MAC address", func(a, b MAC) int { return cmp.Compare(a, b) })
+	c.s.macs = newTable(len(found), c.hash)
 	for _, f := range found {
-		k := uint64(f.key.scope)<<48 | f.key.low
-		c.s.macs.put(k, c.s.hash.word(k), f.value)
+		c.s.macs.put(uint64(f.net)<<48|uint64(f.addr), f.value)
 	}
 }
 
 // buildAddrs fills the look-ups of IPv4 and IPv6 addresses.
 func (c *compiler) buildAddrs() {
-	found := c.resolve(c.addrs, "IP address")
+	found := resolve(c, c.addrs, "IP address", netip.Addr.Compare)
 	n := 0
 	for i := range found {
-		if found[i].key.isIPv4() {
+		if found[i].addr.Is4() {
 			n++
 		}
 	}
-	c.s.addr4, c.s.addr6 = newTable[uint64](n), newTable[longKey](len(found)-n)
+	c.s.addr4 = newTable(n, c.hash)
 	for _, f := range found {
-		if f.key.isIPv4() {
-			k := uint64(f.key.scope)<<32 | f.key.low&0xffffffff
-			c.s.addr4.put(k, c.s.hash.word(k), f.value)
+		if k, ok := addr4Key(f.addr.As16()); ok {
+			c.s.addr4.put(uint64(f.net)<<32|k, f.value)
 		} else {
-			c.s.addr6.put(f.key, c.s.hash.long(f.key), f.value)
+			c.s.addr6[addrKey{f.addr.As16(), f.net}] = f.value
 		}
 	}
 }
 
 // resolved is what a look-up by an address finds.
-type resolved struct {
-	key   longKey // scope: NetworkRef, or 0 for all networks
-	value uint32  // Ref, or many
+type resolved[A any] struct {
+	addr  A
+	net   NetworkRef // 0 for all networks
+	value uint32     // Ref, or many
 }
 
 // resolve returns what look-ups by the addresses in list find: in all networks, and within each network for those
 // addresses that several VIFs have.
-func (c *compiler) resolve(list []located, what string) []resolved {
-	slices.SortStableFunc(list, func(a, b located) int {
-		return cmp.Or(cmp.Compare(a.key.high, b.key.high), cmp.Compare(a.key.low, b.key.low), cmp.Compare(a.net, b.net))
-	})
-	found := make([]resolved, 0, len(list))
+func resolve[A comparable](c *compiler, list []located[A], what string, compare func(a, b A) int) []resolved[A] {
+	slices.SortStableFunc(list, func(a, b located[A]) int { return cmp.Or(compare(a.addr, b.addr), cmp.Compare(a.net, b.net)) })
+	found := make([]resolved[A], 0, len(list))
 	for len(list) > 0 {
 		n := 1
-		for n < len(list) && list[n].key == list[0].key {
+		for n < len(list) && list[n].addr == list[0].addr {
 			n++
 		}
 		same := list[:n]
 		list = list[n:]
-		k := same[0].key
-		found = append(found, resolved{k, sole(same)})
+		addr := same[0].addr
+		found = append(found, resolved[A]{addr, 0, sole(same)})
 		if sole(same) != many {
 			continue
 		}
@@ -681,11 +681,11 @@ func (c *compiler) resolve(list []located, what string) []resolved {
 				n++
 			}
 			value := sole(same[:n])
-			if k.scope = uint32(same[0].net); k.scope != 0 {
-				found = append(found, resolved{k, value})
+			if same[0].net != 0 {
+				found = append(found, resolved[A]{addr, same[0].net, value})
 			}
 			if value == many {
-				c.warnTwice(same[:n], what)
+				warnTwice(c, same[:n], what)
 			}
 			same = same[n:]
 		}
@@ -694,7 +694,7 @@ func (c *compiler) resolve(list []located, what string) []resolved {
 }
 
 // sole returns the VIF that all of list are about, or many.
-func sole(list []located) uint32 {
+func sole[A any](list []located[A]) uint32 {
 	for i := range list {
 		if list[i].ref != list[0].ref {
 			return many
@@ -703,12 +703,12 @@ func sole(list []located) uint32 {
 	return uint32(list[0].ref)
 }
 
-func (c *compiler) warnTwice(list []located, what string) {
+func warnTwice[A any](c *compiler, list []located[A], what string) {
 	where := "outside of all networks"
 	if list[0].net != 0 {
 		where = fmt.Sprintf("in network %q", c.m.Networks[list[0].net-1].Name)
 	}
-	other := slices.IndexFunc(list, func(l located) bool { return l.ref != list[0].ref })
+	other := slices.IndexFunc(list, func(l located[A]) bool { return l.ref != list[0].ref })
 	c.warn(list[other].path, "the same %s %s as %s: look-ups by it find no VIF", what, where, list[0].path)
 }
 

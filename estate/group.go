@@ -49,13 +49,13 @@ func (c *compiler) addAddressGroups() {
 	for _, p := range prefixes {
 		list := groupsOf[p]
 		if cover, ok := c.s.prefixes.LookupPrefix(p); ok { // the nearest: shorter prefixes were inserted before
-			list = append(list, c.s.lists[cover]...)
+			list = append(list, c.s.list(cover)...)
 		}
 		c.s.prefixes.Insert(p, c.list(list))
 	}
 }
 
-// list returns the index of a list of group ids in Snapshot.lists. It disorders ids.
+// list returns where in Snapshot.lists the list of these group ids is. It disorders ids.
 func (c *compiler) list(ids []uint64) uint32 {
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -67,7 +67,7 @@ func (c *compiler) list(ids []uint64) uint32 {
 	if !ok {
 		i = uint32(len(c.s.lists))
 		c.listNo[string(c.listKey)] = i
-		c.s.lists = append(c.s.lists, slices.Clone(ids))
+		c.s.lists = append(append(c.s.lists, uint64(len(ids))), ids...)
 	}
 	return i
 }
@@ -194,9 +194,10 @@ func (c *compiler) addVMGroups() {
 	for ref := 1; ref < len(c.s.endpoints); ref++ {
 		e := &c.s.endpoints[ref]
 		e.vmGroups = c.list(append(union[:0], c.vmGroups[c.endpointVM[ref]]...))
-		union = append(append(union[:0], c.s.lists[e.vmGroups]...), c.s.AddressGroups(e.addr)...)
+		union = append(append(union[:0], c.s.list(e.vmGroups)...), c.s.AddressGroups(e.addr)...)
 		e.allGroups = c.list(union)
 	}
+	c.s.lists = append(c.s.lists, make([]uint64, shortList)...)
 }
 
 // candidates returns the VMs by what most selectors ask for, so that few VMs are looked at for a group.

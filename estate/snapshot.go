@@ -37,7 +37,7 @@ type Endpoint struct {
 	NetworkRef NetworkRef // of Network
 	Host       HostRef    // where the VM runs; 0 if it is not known
 
-	vmGroups, allGroups uint32    // of the VM; with those of addr: indexes in Snapshot.lists
+	vmGroups, allGroups uint32    // of the VM; with those of addr: where in Snapshot.lists
 	addr                flow.Addr // the VIF's first address, or none
 }
 
@@ -69,14 +69,13 @@ type Snapshot struct {
 	vlans     map[vlanKey]uint32
 	subnets   []bart.Table[uint32] // by number of the pool; of all networks for pool 0
 
-	hash  hasher
-	ports table[uint64] // scope << 32 | number
-	macs  table[uint64] // NetworkRef, or 0 for all networks, << 48 | address
-	addr4 table[uint64] // NetworkRef or 0 << 32 | IPv4 address
-	addr6 table[longKey]
+	ports table              // scope << 32 | number
+	macs  table              // NetworkRef, or 0 for all networks, << 48 | address
+	addr4 table              // NetworkRef or 0 << 32 | IPv4 address
+	addr6 map[addrKey]uint32 // with NetworkRef or 0
 
-	prefixes bart.Table[uint32] // of address groups: index in lists
-	lists    [][]uint64         // ids of groups, in ascending order, no list twice; the first is empty
+	prefixes bart.Table[uint32] // of address groups: where in lists
+	lists    []uint64           // lists of group ids: each its length, then ids that ascend; no list twice, the first empty; shortList words follow the last
 }
 
 type host struct {
@@ -85,7 +84,9 @@ type host struct {
 	poolNo    uint32
 	exporters []netip.Addr
 	bridges   []bridge
-	scope     uint32 // of interface indexes of the host; see scopeOf
+	scope     uint32 // first of the host's scopes; see scopeOf
+
+	hasOFPorts bool // OpenFlow ports of VIFs are known
 }
 
 type bridge struct {
@@ -133,10 +134,14 @@ func (s *Snapshot) Vantage(exporter flow.Addr, domain uint32) Vantage {
 	if !ok && len(h.bridges) == 1 {
 		at, ok = 0, true
 	}
-	v.ifScope, v.ofScope = h.scopeOf(-1)
 	if ok {
 		v.Bridge, v.bridge = h.bridges[at].id, h.bridges[at].name
-		v.ifScope, v.ofScope = h.scopeOf(at)
+	} else {
+		at = -1
+	}
+	v.ifScope, v.ofScope = h.scopeOf(at)
+	if !h.hasOFPorts {
+		v.ofScope = v.ifScope
 	}
 	return v
 }
@@ -152,18 +157,21 @@ const netFlow5 = 5
 
 // Port returns the VIF behind an interface index that a row of the given protocol version has at v.
 func (s *Snapshot) Port(v *Vantage, version uint8, index uint32) (Ref, Match) {
-	if v.HostRef == 0 || index == 0 {
-		return 0, Miss
+	if k := v.PortKey(version, index); k != 0 {
+		return match(s.ports.get(k))
 	}
-	k := v.portKey(version, index)
-	return match(s.ports.get(k, s.hash.word(k)))
+	return 0, Miss
 }
 
-// portKey returns the key of a port in Snapshot.ports.
-func (v *Vantage) portKey(version uint8, index uint32) uint64 {
+// PortKey returns the key for Ports of an interface index that a row of the given protocol version has at v; 0 if there
+// is nothing to look up.
+func (v *Vantage) PortKey(version uint8, index uint32) uint64 {
 	scope := v.ifScope
 	if version == netFlow5 {
 		scope = v.ofScope
+	}
+	if scope == 0 || index == 0 {
+		return 0
 	}
 	return uint64(scope)<<32 | uint64(index)
 }
@@ -174,46 +182,82 @@ func (s *Snapshot) MAC(mac uint64, network NetworkRef) (Ref, Match) {
 	if mac == 0 || MAC(mac)&multicastBit != 0 {
 		return 0, Miss
 	}
-	value := s.macs.get(mac, s.hash.word(mac))
+	value := s.macs.get(mac)
 	if value == many && network != 0 {
-		k := uint64(network)<<48 | mac
-		value = or(s.macs.get(k, s.hash.word(k)), many)
+		value = or(s.macs.get(uint64(network)<<48|mac), many)
 	}
 	return match(value)
 }
 
 // Addr returns the VIF with an IP address: the one in network, if several networks have it.
 func (s *Snapshot) Addr(addr flow.Addr, network NetworkRef) (Ref, Match) {
-	long := longKeyOf(addr)
-	if long.isIPv4() {
-		k := long.low & 0xffffffff
-		value := s.addr4.get(k, s.hash.word(k))
+	var value uint32
+	if k, ok := addr4Key(addr); ok {
+		value = s.addr4.get(k)
 		if value == many && network != 0 {
-			k |= uint64(network) << 32
-			value = or(s.addr4.get(k, s.hash.word(k)), many)
+			value = or(s.addr4.get(uint64(network)<<32|k), many)
 		}
-		return match(value)
-	}
-	value := s.addr6.get(long, s.hash.long(long))
-	if value == many && network != 0 {
-		long.scope = uint32(network)
-		value = or(s.addr6.get(long, s.hash.long(long)), many)
+	} else if len(s.addr6) > 0 {
+		value = s.addr6[addrKey{addr, 0}]
+		if value == many && network != 0 {
+			value = or(s.addr6[addrKey{addr, network}], many)
+		}
 	}
 	return match(value)
 }
 
-func longKeyOf(a flow.Addr) longKey {
-	return longKey{high: binary.BigEndian.Uint64(a[:8]), low: binary.BigEndian.Uint64(a[8:])}
+// addrKey is an address in a network; in any for 0.
+type addrKey struct {
+	addr    flow.Addr
+	network NetworkRef
 }
 
-// isIPv4 reports whether k is an IPv4-mapped address, ::ffff:0:0/96.
-func (k *longKey) isIPv4() bool { return k.high == 0 && k.low>>32 == 0xffff }
+// addr4Key returns the key of an IPv4 address, which is mapped to ::ffff:0:0/96.
+func addr4Key(a flow.Addr) (uint64, bool) {
+	high, low := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(a[8:])
+	return low & 0xffffffff, high == 0 && low>>32 == 0xffff
+}
 
 func or(value, otherwise uint32) uint32 {
 	if value == 0 {
 		return otherwise
 	}
 	return value
+}
+
+// Several is what Ports, MACs and Addrs find where there is more than one.
+const Several = Ref(many)
+
+// Ports is Port for many keys at once, which is much faster in a large estate: refs[i] is what keys[i] finds, 0 or
+// Several. len(refs) must not be less than len(keys).
+func (s *Snapshot) Ports(keys []uint64, refs []Ref) { s.ports.find(keys, refs) }
+
+// MACs is MAC for many addresses at once, none of them broadcast or multicast, as Ports is Port. Where it finds Several,
+// MAC with the network may find one.
+func (s *Snapshot) MACs(macs []uint64, refs []Ref) { s.macs.find(macs, refs) }
+
+// Addrs is Addr for many addresses at once, as Ports is Port. Where it finds Several, Addr with the network may find
+// one.
+func (s *Snapshot) Addrs(addrs []flow.Addr, refs []Ref) {
+	var keys [64]uint64
+	for len(addrs) > 0 {
+		n := min(len(keys), len(addrs))
+		six := false
+		for i := range n {
+			k, ok := addr4Key(addrs[i])
+			keys[i] = k // of an IPv6 address anything
+			six = six || !ok
+		}
+		s.addr4.find(keys[:n], refs)
+		if six {
+			for i, a := range addrs[:n] {
+				if _, ok := addr4Key(a); !ok {
+					refs[i] = Ref(s.addr6[addrKey{a, 0}])
+				}
+			}
+		}
+		addrs, refs = addrs[n:], refs[n:]
+	}
 }
 
 func match(value uint32) (Ref, Match) {
@@ -224,34 +268,6 @@ func match(value uint32) (Ref, Match) {
 		return 0, Ambiguous
 	}
 	return Ref(value), Hit
-}
-
-// The Touch methods read what the look-up of the same key will read first, and return anything: called for many keys
-// before the look-ups, they let the memory answer to all of them at once instead of one after the other.
-
-// TouchPort prepares for Port.
-func (s *Snapshot) TouchPort(v *Vantage, version uint8, index uint32) uint32 {
-	if v.HostRef == 0 || index == 0 {
-		return 0
-	}
-	return s.ports.touch(s.hash.word(v.portKey(version, index)))
-}
-
-// TouchMAC prepares for MAC.
-func (s *Snapshot) TouchMAC(mac uint64) uint32 {
-	if mac == 0 || MAC(mac)&multicastBit != 0 {
-		return 0
-	}
-	return s.macs.touch(s.hash.word(mac))
-}
-
-// TouchAddr prepares for Addr.
-func (s *Snapshot) TouchAddr(addr flow.Addr) uint32 {
-	long := longKeyOf(addr)
-	if long.isIPv4() {
-		return s.addr4.touch(s.hash.word(long.low & 0xffffffff))
-	}
-	return s.addr6.touch(s.hash.long(long))
 }
 
 // Endpoint returns the VIF that r refers to; of 0 one of zeros.
@@ -302,7 +318,7 @@ func (s *Snapshot) Network(r NetworkRef) uint64 { return s.networks[r].id }
 
 // AddressGroups returns the ids of the address groups that addr is in, in ascending order. The list belongs to the
 // snapshot.
-func (s *Snapshot) AddressGroups(addr flow.Addr) []uint64 { return s.lists[s.addressGroups(addr)] }
+func (s *Snapshot) AddressGroups(addr flow.Addr) []uint64 { return s.list(s.addressGroups(addr)) }
 
 func (s *Snapshot) addressGroups(addr flow.Addr) uint32 {
 	if s.prefixes.Size() == 0 || addr == (flow.Addr{}) {
@@ -312,19 +328,44 @@ func (s *Snapshot) addressGroups(addr flow.Addr) uint32 {
 	return list
 }
 
+// list returns the list of group ids at a place in lists.
+func (s *Snapshot) list(at uint32) []uint64 {
+	first := int(at) + 1
+	return s.lists[first : first+int(s.lists[at])]
+}
+
 // VMGroups returns the ids of the VM groups that the VM of a VIF is in, in ascending order. The list belongs to the
 // snapshot.
-func (s *Snapshot) VMGroups(r Ref) []uint64 { return s.lists[s.endpoints[r].vmGroups] }
+func (s *Snapshot) VMGroups(r Ref) []uint64 { return s.list(s.endpoints[r].vmGroups) }
 
-// AppendGroups appends to dst the ids of all groups of an end of a flow, those of its address and those of the VM
-// of its VIF, in ascending order.
-func (s *Snapshot) AppendGroups(dst []uint64, r Ref, addr flow.Addr) []uint64 {
-	e := &s.endpoints[r]
-	if addr == e.addr { // most are: all that is needed was found before
-		return append(dst, s.lists[e.allGroups]...)
+// AppendGroups appends to ids, for each end of a flow, the ids of all groups of the end in ascending order: those of its
+// address and those of the VM of its VIF. ends[i] is the length of ids after end i, refs[i] and addrs[i].
+func (s *Snapshot) AppendGroups(ids, ends []uint64, refs []Ref, addrs []flow.Addr) []uint64 {
+	for i := range refs {
+		e, addr := &s.endpoints[refs[i]], addrs[i]
+		at := e.allGroups
+		if addr != e.addr { // then only a VIF's second address is a bit of work
+			if at = s.addressGroups(addr); e.vmGroups != 0 {
+				ids = appendUnion(ids, s.list(at), s.list(e.vmGroups))
+				ends[i] = uint64(len(ids))
+				continue
+			}
+		}
+		// Most lists are short: so copy as many words as they have at most, and take in as many as there are.
+		n, p := int(s.lists[at]), len(ids)
+		if cap(ids)-p < shortList || n > shortList {
+			ids = append(ids, s.list(at)...)
+		} else {
+			*(*[shortList]uint64)(ids[p : p+shortList]) = *(*[shortList]uint64)(s.lists[at+1:])
+			ids = ids[:p+n]
+		}
+		ends[i] = uint64(len(ids))
 	}
-	return appendUnion(dst, s.lists[s.addressGroups(addr)], s.lists[e.vmGroups])
+	return ids
 }
+
+// shortList is how many words may be read after each length in Snapshot.lists.
+const shortList = 4
 
 // appendUnion appends the ids that are in a or b, which ascend, in ascending order.
 func appendUnion(dst, a, b []uint64) []uint64 {

@@ -8,85 +8,135 @@ import (
 // many is the value of a key that several entities share.
 const many = ^uint32(0)
 
-// table maps keys to numbers that are not 0 by open addressing with linear probing. It is filled once and then only
-// read, mostly with cold caches: what counts is that a look-up touches one cache line, seldom two.
-type table[K comparable] struct {
-	slots []slot[K] // a power of two, at most two thirds of them in use; nil if the table is empty
+// table maps keys of 64 bits to numbers that are not 0. It is filled once and then only read, mostly with cold caches:
+// so a look-up touches one cache line, seldom two, and takes no branch that depends on what it finds there.
+type table struct {
+	buckets []bucket // twice as many slots as keys, and a bit; nil if there are no keys
+	hash    hasher
 }
 
-// slot is 16 bytes with a key of 64 bits.
-type slot[K comparable] struct {
-	key   K
-	value uint32 // 0: the slot is free
+// bucket is a cache line of slots, filled from the first on. A key that has no room in its bucket is in the next.
+type bucket struct {
+	keys   [slots]uint64
+	values [slots]uint32 // 0: the slot is free
+	_      uint32
 }
+
+const slots = 5
 
 // newTable returns an empty table with room for n keys.
-func newTable[K comparable](n int) table[K] {
+func newTable(n int, hash hasher) table {
 	if n == 0 {
-		return table[K]{}
+		return table{}
 	}
-	return table[K]{slots: make([]slot[K], 1<<bits.Len(uint(n+n/2)))}
+	return table{buckets: make([]bucket, 2*n/slots+1), hash: hash}
 }
 
-// at returns the slot of k, whose hash is given, or the free one where it belongs. The table is not empty.
-func (t *table[K]) at(k K, hash uint64) *slot[K] {
-	mask := uint64(len(t.slots) - 1)
-	for i := hash & mask; ; i = (i + 1) & mask {
-		s := &t.slots[i]
-		if s.value == 0 || s.key == k {
-			return s
+// first returns the bucket where the search for k begins: its hash as a fraction of 2^64, times their number.
+func (t *table) first(k uint64) uint32 {
+	i, _ := bits.Mul64(t.hash.word(k), uint64(len(t.buckets)))
+	return uint32(i)
+}
+
+// get returns the value of k; 0 means that there is none.
+func (t *table) get(k uint64) uint32 {
+	if t.buckets == nil {
+		return 0
+	}
+	i := t.first(k)
+	v := t.buckets[i].get(k)
+	if v == 0 && t.buckets[i].values[slots-1] != 0 {
+		return t.after(i, k)
+	}
+	return v
+}
+
+// get returns the value of k if it is in b, else 0.
+func (b *bucket) get(k uint64) (v uint32) {
+	// Values first: so the compiler makes moves of the ifs, not branches.
+	v0, v1, v2, v3, v4 := b.values[0], b.values[1], b.values[2], b.values[3], b.values[4]
+	if b.keys[0] == k {
+		v = v0
+	}
+	if b.keys[1] == k {
+		v = v1
+	}
+	if b.keys[2] == k {
+		v = v2
+	}
+	if b.keys[3] == k {
+		v = v3
+	}
+	if b.keys[4] == k {
+		v = v4
+	}
+	return v
+}
+
+// after returns the value of k, for which bucket i had no room.
+func (t *table) after(i uint32, k uint64) uint32 {
+	for {
+		if i++; i == uint32(len(t.buckets)) {
+			i = 0
+		}
+		b := &t.buckets[i]
+		if v := b.get(k); v != 0 || b.values[slots-1] == 0 {
+			return v
 		}
 	}
 }
 
-// get returns the value of k; 0 means that there is none.
-func (t *table[K]) get(k K, hash uint64) uint32 {
-	if t.slots == nil {
-		return 0
+// find sets found[i] to the value of keys[i], as get does for one. It waits for the memory of many keys at once.
+func (t *table) find(keys []uint64, found []Ref) {
+	found = found[:len(keys)]
+	if t.buckets == nil {
+		clear(found)
+		return
 	}
-	return t.at(k, hash).value
-}
-
-// touch reads the slot where the search for a key with this hash begins.
-func (t *table[K]) touch(hash uint64) uint32 {
-	if t.slots == nil {
-		return 0
+	const together = 64 // more than a processor has loads under way
+	var full [together]bool
+	for len(keys) > 0 {
+		n := min(together, len(keys))
+		for i, k := range keys[:n] {
+			first := t.first(k)
+			found[i], full[i] = Ref(first), t.buckets[first].values[slots-1] != 0
+		}
+		for i, k := range keys[:n] {
+			first := uint32(found[i])
+			v := t.buckets[first].get(k)
+			if v == 0 && full[i] {
+				v = t.after(first, k)
+			}
+			found[i] = Ref(v)
+		}
+		keys, found = keys[n:], found[n:]
 	}
-	return t.slots[hash&uint64(len(t.slots)-1)].value
 }
 
-// put sets the value of k, which is not 0. The caller puts no more keys than newTable made room for.
-func (t *table[K]) put(k K, hash uint64, value uint32) {
-	s := t.at(k, hash)
-	s.key, s.value = k, value
+// put sets the value of k, which has none yet, to one that is not 0. The caller puts no more keys than newTable made
+// room for.
+func (t *table) put(k uint64, value uint32) {
+	for i := t.first(k); ; i = (i + 1) % uint32(len(t.buckets)) {
+		b := &t.buckets[i]
+		for j := range b.values {
+			if b.values[j] == 0 {
+				b.keys[j], b.values[j] = k, value
+				return
+			}
+		}
+	}
 }
 
-// hasher hashes keys with a seed of its own, so that nobody can choose addresses that meet in one slot.
+// hasher hashes keys with a seed of its own, so that nobody can choose addresses that meet in one bucket.
 type hasher uint64
 
 func newHasher() hasher { return hasher(rand.Uint64()) }
 
-// Odd constants without a pattern (the fractional parts of the square roots of 2 and 3).
-const (
-	mix1 = 0x6a09e667f3bcc909
-	mix2 = 0xbb67ae8584caa73b
-)
-
-// word hashes 64 bits: two rounds of a multiplication folded to its own width.
+// word hashes 64 bits by two multiplications, each folded to its own width; after one, keys that differ in their high
+// bits only are still uneven.
 func (h hasher) word(w uint64) uint64 {
-	hi, lo := bits.Mul64(w^uint64(h), mix1)
-	hi, lo = bits.Mul64(hi^lo^uint64(h), mix2)
+	const odd1, odd2 = 0x6a09e667f3bcc909, 0xbb67ae8584caa73b // no pattern: fractions of the square roots of 2 and 3
+	hi, lo := bits.Mul64(w^uint64(h), odd1)
+	hi, lo = bits.Mul64(hi^lo^uint64(h), odd2)
 	return hi ^ lo
-}
-
-// long hashes the three words of a key.
-func (h hasher) long(k longKey) uint64 {
-	hi, lo := bits.Mul64(k.high^uint64(h), k.low^mix1)
-	return h.word(hi ^ lo ^ k.low ^ uint64(k.scope)<<32)
-}
-
-// longKey is an IPv6 address within a scope.
-type longKey struct {
-	high, low uint64
-	scope     uint32
 }

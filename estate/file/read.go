@@ -29,7 +29,7 @@ func load(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read estate: %w", err)
 	}
-	defer f.Close() // only read from
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, int64(maxSize)+1))
 	if err != nil {
 		return nil, fmt.Errorf("read estate: %w", err)
@@ -46,11 +46,9 @@ func Parse(name string, data []byte) (*estate.Model, *estate.Snapshot, error) {
 		return nil, nil, fmt.Errorf("read estate: %w", err)
 	}
 	s, err := estate.Compile(m)
-	var problems *estate.Problems
-	if errors.As(err, &problems) { // once more, so that they get their lines
+	if problems, ok := errors.AsType[*estate.Problems](err); ok { // once more, so that they get their lines
 		err = strictyaml.Decode(doc, &refused{problems: problems})
-		var all *strictyaml.Error
-		if errors.As(err, &all) {
+		if all, ok := errors.AsType[*strictyaml.Error](err); ok {
 			all.More += problems.More
 		}
 	}
