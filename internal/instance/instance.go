@@ -26,9 +26,10 @@ type Instance struct {
 	StorePID int       `json:"store_pid"` // of the embedded store; 0 where the store is a server
 	Version  string    `json:"version"`
 	Started  time.Time `json:"started"`
-	Store    string    `json:"store"`  // host:port of the ClickHouse HTTP interface
-	API      string    `json:"api"`    // host:port of API, status page and metrics
-	Listen   []string  `json:"listen"` // host:port of each flow listener
+	Store    string    `json:"store"`            // host:port of the ClickHouse HTTP interface
+	API      string    `json:"api"`              // host:port of API, status page and metrics
+	Listen   []string  `json:"listen"`           // host:port of each flow listener
+	Config   string    `json:"config,omitempty"` // configuration file, absolute; "" if there is none
 }
 
 // ErrNotRunning is returned by Find when no data directory holds a running instance.
@@ -130,4 +131,29 @@ func DataDir(data string) string {
 func alive(pid int) bool {
 	err := unix.Kill(pid, 0)
 	return pid > 0 && (err == nil || errors.Is(err, unix.EPERM))
+}
+
+// ErrRunning is returned by Lock for a data directory that another process runs in.
+var ErrRunning = errors.New("another weir runs there")
+
+// Lock makes this process the only one that runs in data, which exists, until unlock or its end, whichever is first.
+func Lock(data string) (unlock func(), err error) {
+	dir := filepath.Dir(path(data))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrRunning
+			if i, readErr := Read(data); readErr == nil {
+				err = fmt.Errorf("%w, pid %d", ErrRunning, i.PID)
+			}
+		}
+		return nil, errors.Join(fmt.Errorf("lock data directory %q: %w", data, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // closing is what unlocks; there is nothing to flush
 }

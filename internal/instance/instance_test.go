@@ -47,3 +47,20 @@ func TestFindTellsAnEndedProcess(t *testing.T) {
 		t.Errorf("Find with a dead pid: %v, want ErrNotRunning", err)
 	}
 }
+
+func TestLockIsExclusive(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := instance.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := instance.Lock(dir); !errors.Is(err, instance.ErrRunning) {
+		t.Errorf("second Lock: %v, want ErrRunning", err)
+	}
+	unlock()
+	again, err := instance.Lock(dir)
+	if err != nil {
+		t.Fatalf("Lock after unlock: %v", err)
+	}
+	again()
+}
