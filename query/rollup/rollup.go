@@ -2,6 +2,7 @@ package rollup
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/query"
@@ -126,8 +127,8 @@ func (s *sums) add(t sums) {
 // exporter returns the number of an exporter in this batch. Datagrams have one exporter, so rows of one come in runs;
 // few exporters share a socket's batch.
 func (a *Aggregator) exporter(addr flow.Addr) uint32 {
-	for i := len(a.exporters) - 1; i >= 0; i-- {
-		if a.exporters[i] == addr {
+	for i, v := range slices.Backward(a.exporters) {
+		if v == addr {
 			return uint32(i)
 		}
 	}

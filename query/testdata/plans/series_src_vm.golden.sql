@@ -21,7 +21,10 @@ SELECT
   dictGetOrDefault('entity_now', 'name', k1, '') AS `src_vm_name`,
   b_sum * 8 / 60 AS `bps`
 FROM (
-  SELECT *, multiIf(is_total = 1, 2, is_best, 0, 1) AS r, c1 AS k1
+  SELECT
+    *,
+    multiIf(is_total = 1, 2, is_best, 0, 1) AS r,
+    c1 AS k1
   FROM (
     SELECT
       grouping(is_best) AS is_total,

@@ -22,7 +22,10 @@ SELECT
   if(r = 2, f_all, f_sum) AS `flows`,
   if(r = 2, b_all, b_sum) AS `bytes`
 FROM (
-  SELECT *, multiIf(is_total = 1, 2, is_best, 0, 1) AS r, c1 AS k1
+  SELECT
+    *,
+    multiIf(is_total = 1, 2, is_best, 0, 1) AS r,
+    c1 AS k1
   FROM (
     SELECT
       grouping(is_best) AS is_total,

@@ -29,7 +29,11 @@ SELECT
   b_in AS `bytes_in`,
   b_out AS `bytes_out`
 FROM (
-  SELECT *, multiIf(is_total = 1, 2, is_best, 0, 1) AS r, c1 AS k1, c2 AS k2
+  SELECT
+    *,
+    multiIf(is_total = 1, 2, is_best, 0, 1) AS r,
+    c1 AS k1,
+    c2 AS k2
   FROM (
     SELECT
       grouping(is_best) AS is_total,

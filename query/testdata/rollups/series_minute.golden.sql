@@ -20,7 +20,10 @@ SELECT
   k1 AS `protocol`,
   b_sum AS `bytes`
 FROM (
-  SELECT *, multiIf(is_total = 1, 2, is_best, 0, 1) AS r, c1 AS k1
+  SELECT
+    *,
+    multiIf(is_total = 1, 2, is_best, 0, 1) AS r,
+    c1 AS k1
   FROM (
     SELECT
       grouping(is_best) AS is_total,
