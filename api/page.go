@@ -1,0 +1,66 @@
+package api
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/weirhq/weir/collector"
+)
+
+//go:embed page.html
+var pageText string
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"count": groupDigits,
+	"ago": func(ms int64, now time.Time) string {
+		return now.Sub(time.UnixMilli(ms)).Round(time.Second).String()
+	},
+	"protocol": func(v uint8) string {
+		if v == 10 {
+			return "IPFIX"
+		}
+		return fmt.Sprintf("NetFlow %d", v)
+	},
+	"sampling": func(e collector.Exporter) string {
+		switch {
+		case e.SamplingRate > 0:
+			return fmt.Sprintf("1:%d", e.SamplingRate)
+		case len(e.Samplers)+len(e.PerInterface) > 0:
+			return fmt.Sprintf("%d samplers", len(e.Samplers)+len(e.PerInterface))
+		case e.Counts.Assumed > 0:
+			return "not said"
+		default:
+			return "in records"
+		}
+	},
+}).Parse(pageText))
+
+// groupDigits writes n in groups of three digits, as 1 234 567 with thin spaces.
+func groupDigits(n uint64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "\u202f" + s[i:]
+	}
+	return s
+}
+
+// page is the status page: HTML without scripts, which renews itself.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	status := s.deps.Status()
+	now := time.Now()
+	var out bytes.Buffer
+	err := pageTemplate.Execute(&out, map[string]any{
+		"S": &status, "Now": now, "Up": now.Sub(status.Started).Round(time.Second),
+	})
+	if err != nil {
+		s.deps.Log.Error("status page", "err", err)
+		http.Error(w, "status page: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	_, _ = w.Write(out.Bytes()) // the client may be gone: nothing is lost
+}

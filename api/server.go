@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/weirhq/weir/query"
+)
+
+// Config is api in the YAML file.
+type Config struct {
+	Listen string `yaml:"listen" doc:"host:port of the API, status page and metrics; loopback only, since there are no users yet."`
+}
+
+// Default returns the configuration that is used where the file is silent.
+func Default() Config { return Config{Listen: "127.0.0.1:8080"} }
+
+// Validate refuses addresses that others could reach.
+func (c Config) Validate() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %q: expected host:port, e.g. %q", c.Listen, Default().Listen)
+	}
+	if !loopback(host) {
+		return fmt.Errorf("listen: %q: expected a loopback address such as 127.0.0.1 or [::1]: the API has no users yet; use an SSH tunnel from elsewhere", c.Listen)
+	}
+	return nil
+}
+
+// Deps are what a Server uses and does not own, except Listener, which Run closes.
+type Deps struct {
+	Log      *slog.Logger
+	Listener net.Listener
+	Metrics  prometheus.Gatherer
+	Version  string
+
+	// These are safe for concurrent use.
+	Status func() Status
+	Flows  func(context.Context, query.Request) (FlowsAnswer, error) // a *query.Error is the asker's mistake
+	Ready  func(context.Context) error                               // nil when flows that come in are stored
+}
+
+// Server is the HTTP server.
+type Server struct {
+	deps Deps
+	http *http.Server
+}
+
+// Listen binds the address of the configuration.
+func Listen(cfg Config) (net.Listener, error) {
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for api on %q: %w", cfg.Listen, err)
+	}
+	return l, nil
+}
+
+// New wires the routes and starts nothing.
+func New(d Deps) *Server {
+	s := &Server{deps: d}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}))
+	s.routes(humago.New(mux, openAPI(d.Version)))
+	s.http = &http.Server{
+		Handler:           guard(mux),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      2 * time.Minute, // the longest query that the API allows, and its answer
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+func openAPI(version string) huma.Config {
+	cfg := huma.DefaultConfig("Weir", version)
+	cfg.OpenAPIPath = "/api/v1/openapi"
+	cfg.SchemasPath = "/api/v1/schemas"
+	cfg.DocsPath = "" // the library's page loads scripts from elsewhere
+	cfg.Components = &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)}
+	return cfg
+}
+
+// schemaName names a type in the OpenAPI document. Types of other packages carry the package's name, since several
+// have a Stats.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if pkg := path.Base(t.PkgPath()); t.Name() != "" && strings.HasPrefix(t.PkgPath(), module+"/") && pkg != "api" {
+		return strings.ToUpper(pkg[:1]) + pkg[1:] + name
+	}
+	return name
+}
+
+const module = "github.com/weirhq/weir"
+
+// Run serves until ctx is done, then lets requests under way finish for five seconds.
+func (s *Server) Run(ctx context.Context) error {
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err := s.http.Shutdown(grace)
+		stopped <- errors.Join(err, s.http.Close())
+	})
+	err := s.http.Serve(s.deps.Listener)
+	if stop() || !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve api: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		s.deps.Log.Warn("api requests cut at stop", "err", err)
+	}
+	return nil
+}
+
+// guard refuses requests by a name that is not this machine's own, and sets the headers every answer carries.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		if !loopback(host) {
+			http.Error(w, fmt.Sprintf("host %q: expected localhost or a loopback address", host), http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// loopback tells whether host, without a port, names this machine to itself.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}

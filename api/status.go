@@ -1,0 +1,59 @@
+package api
+
+import (
+	"time"
+
+	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/enricher"
+	"github.com/weirhq/weir/store"
+)
+
+// Status is how an instance does: its ledger from socket to store.
+type Status struct {
+	Version   string               `json:"version"`
+	Started   time.Time            `json:"started"`
+	Data      string               `json:"data_directory"`
+	Listen    []string             `json:"listen"`
+	Store     StoreStatus          `json:"store"`
+	Estate    EstateStatus         `json:"estate"`
+	Collector collector.Stats      `json:"collector"`
+	Enricher  enricher.Stats       `json:"enricher"`
+	Writer    store.WriterStats    `json:"writer"`
+	Exporters []collector.Exporter `json:"-"` // served at /api/v1/exporters
+}
+
+// StoreStatus says which ClickHouse is used.
+type StoreStatus struct {
+	Mode     string `json:"mode"` // embedded or server
+	Addr     string `json:"addr"`
+	PID      int    `json:"pid,omitempty"`      // of the embedded store's process
+	Restarts int    `json:"restarts,omitempty"` // of the embedded store after it ended by itself
+	Problem  string `json:"problem,omitempty"`  // why it does not answer
+}
+
+// EstateStatus says what is known of the estate.
+type EstateStatus struct {
+	File     string   `json:"file,omitempty"`
+	Problem  string   `json:"problem,omitempty"` // with the newest version of the file; the one before it is in use
+	Warnings []string `json:"warnings,omitempty"`
+	Pools    int      `json:"pools"`
+	Hosts    int      `json:"hosts"`
+	Networks int      `json:"networks"`
+	VMs      int      `json:"vms"`
+	VIFs     int      `json:"vifs"`
+	Groups   int      `json:"groups"`
+}
+
+// OnTheWay returns the flows that were decoded and are neither stored nor lost yet.
+func (s *Status) OnTheWay() uint64 { return s.Collector.Pending + s.Writer.Waiting.Rows }
+
+// Lost returns the flows that the store did not get, by reason; reasons that did not occur are left out.
+func (s *Status) Lost() map[string]uint64 {
+	lost := map[string]uint64{}
+	for reason, n := range s.Writer.Dropped {
+		if n.Rows > 0 {
+			lost[reason] = n.Rows
+		}
+	}
+	return lost
+}

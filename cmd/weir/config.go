@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/store"
+	"github.com/weirhq/weir/store/embedded"
+)
+
+// config is the configuration file.
+type config struct {
+	Collector       collector.Config `yaml:"collector" doc:"Where flows come in."`
+	Estate          file.Config      `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
+	Store           storeConfig      `yaml:"store" doc:"Where flows go."`
+	API             api.Config       `yaml:"api" doc:"Status page, metrics and API."`
+	Log             logConfig        `yaml:"log" doc:"What is logged, to standard error."`
+	ShutdownTimeout time.Duration    `yaml:"shutdown_timeout" doc:"At the end, longest wait until all flows that came in are stored."`
+}
+
+// storeConfig says which ClickHouse is used.
+type storeConfig struct {
+	Mode     storeMode          `yaml:"mode" doc:"embedded: Weir runs the ClickHouse engine itself; server: it uses the ClickHouse of the section server."`
+	Embedded embedded.Config    `yaml:"embedded" doc:"The engine that Weir runs."`
+	Server   store.Config       `yaml:"server" doc:"A ClickHouse server or cluster."`
+	Reader   readerConfig       `yaml:"reader" doc:"With mode server: the user as whom commands read; it needs SELECT on the database and dictGet."`
+	Writer   store.WriterConfig `yaml:"writer" doc:"Batches on their way to the store."`
+}
+
+// readerConfig is the user for reading from a server. The embedded engine has its own.
+type readerConfig struct {
+	User         string `yaml:"user" doc:"Name; empty takes the user of the section server."`
+	PasswordFile string `yaml:"password_file" doc:"File with the password; empty is none."`
+}
+
+type storeMode string
+
+const (
+	storeEmbedded storeMode = "embedded"
+	storeServer   storeMode = "server"
+)
+
+// Allowed lists the values for messages and for the manual.
+func (storeMode) Allowed() []string { return []string{string(storeEmbedded), string(storeServer)} }
+
+// UnmarshalText accepts the allowed values only.
+func (m *storeMode) UnmarshalText(b []byte) error {
+	switch v := storeMode(b); v {
+	case storeEmbedded, storeServer:
+		*m = v
+		return nil
+	default:
+		return errors.New("expected embedded or server")
+	}
+}
+
+// MarshalText writes the mode.
+func (m storeMode) MarshalText() ([]byte, error) { return []byte(m), nil }
+
+// logConfig says what is logged.
+type logConfig struct {
+	Level  slog.Level `yaml:"level" doc:"debug, info, warn or error; the environment variable WEIR_LOG_LEVEL overrides it."`
+	Format logFormat  `yaml:"format" doc:"text or json."`
+}
+
+type logFormat string
+
+// Allowed lists the values for messages and for the manual.
+func (logFormat) Allowed() []string { return []string{"text", "json"} }
+
+// UnmarshalText accepts the allowed values only.
+func (f *logFormat) UnmarshalText(b []byte) error {
+	if s := string(b); s != "text" && s != "json" {
+		return errors.New("expected text or json")
+	}
+	*f = logFormat(b)
+	return nil
+}
+
+// MarshalText writes the format.
+func (f logFormat) MarshalText() ([]byte, error) { return []byte(f), nil }
+
+func defaultConfig() config {
+	return config{
+		Collector:       collector.Default(),
+		Estate:          file.Default(),
+		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig()},
+		API:             api.Default(),
+		Log:             logConfig{Level: slog.LevelInfo, Format: "text"},
+		ShutdownTimeout: 15 * time.Second,
+	}
+}
+
+// Validate checks what concerns more than one section.
+func (c *config) Validate() error {
+	if c.ShutdownTimeout <= 0 {
+		return strictyaml.At("shutdown_timeout", fmt.Errorf("%s: expected more than 0, e.g. 15s", c.ShutdownTimeout))
+	}
+	return nil
+}
+
+// loadConfig reads the file named name, or, where name is empty, DIR/weir.yaml if there is one. It returns which file
+// was read, "" if none was.
+func loadConfig(name, data string) (config, string, error) {
+	c := defaultConfig()
+	if name == "" {
+		name = filepath.Join(data, "weir.yaml")
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return c, "", nil
+		}
+	}
+	if err := strictyaml.Load(name, &c); err != nil {
+		return c, name, fmt.Errorf("load config %q: %w", name, err)
+	}
+	return c, name, nil
+}
+
+// rebase makes the paths of the configuration that are relative to its file, or to the data directory, absolute.
+func (c *config) rebase(file, data string) {
+	dir := data
+	if file != "" {
+		dir = filepath.Dir(file)
+	}
+	for _, p := range []*string{&c.Estate.File, &c.Store.Server.PasswordFile, &c.Store.Reader.PasswordFile} {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}

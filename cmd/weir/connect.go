@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/store"
+	"github.com/weirhq/weir/store/embedded"
+)
+
+// storeDir is where the embedded store lives in a data directory.
+func storeDir(data string) string { return filepath.Join(data, "store") }
+
+func dataFlag(cmd *cobra.Command, data *string) {
+	cmd.Flags().StringVar(data, "data", "", "data directory of the instance (default: ./data/demo, else /var/lib/weir)")
+}
+
+func jsonFlag(cmd *cobra.Command, asJSON *bool) {
+	cmd.Flags().BoolVar(asJSON, "json", false, "print JSON")
+}
+
+func outputOf(cmd *cobra.Command, asJSON bool) *cli.Output {
+	return cli.NewOutput(cmd.OutOrStdout(), cmd.ErrOrStderr(), asJSON, os.Getenv)
+}
+
+// readerOf returns the configuration of a connection to the instance's store that can read only.
+func readerOf(in instance.Instance) (store.Config, error) {
+	if in.StorePID == 0 { // a server: who reads was configured
+		return configuredReader(in)
+	}
+	users, err := embedded.ReadUsers(storeDir(in.Data))
+	if err != nil {
+		return store.Config{}, err
+	}
+	return embeddedConfig(in.Store, users.ReadOnly), nil
+}
+
+// configuredReader is the connection that the instance's configuration names for reading.
+func configuredReader(in instance.Instance) (store.Config, error) {
+	cfg, file, err := loadConfig(in.Config, in.Data)
+	if err != nil {
+		return store.Config{}, err
+	}
+	cfg.rebase(file, in.Data)
+	c := cfg.Store.Server
+	if r := cfg.Store.Reader; r.User != "" {
+		c.User, c.PasswordFile = r.User, r.PasswordFile
+	}
+	return c, nil
+}
+
+// embeddedConfig is a connection to the embedded store at addr.
+func embeddedConfig(addr string, user embedded.Credentials) store.Config {
+	c := store.DefaultConfig()
+	c.Addr, c.User, c.Password = addr, user.Name, user.Password
+	return c
+}
+
+// openReader connects to the store of a running instance as the user that can read only.
+func openReader(data string) (*store.Client, instance.Instance, error) {
+	in, err := instance.Find(data)
+	if err != nil {
+		return nil, in, err
+	}
+	cfg, err := readerOf(in)
+	if err != nil {
+		return nil, in, err
+	}
+	c, err := store.Open(cfg)
+	return c, in, err
+}
+
+// getJSON asks the API of an instance.
+func getJSON(ctx context.Context, in instance.Instance, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+in.API+path, nil)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", path, err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask weir: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+		if err != nil {
+			return fmt.Errorf("ask weir for %s: %s: %w", path, resp.Status, err)
+		}
+		return fmt.Errorf("ask weir for %s: %s: %s", path, resp.Status, strings.TrimSpace(string(text)))
+	}
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("ask weir for %s: %w", path, err)
+	}
+	return nil
+}
+
+// dialable returns addr with an unspecified host replaced by loopback.
+func dialable(addr string) string {
+	a, err := netip.ParseAddrPort(addr)
+	if err != nil || !a.Addr().IsUnspecified() {
+		return addr
+	}
+	if a.Addr().Is4() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port()).String()
+	}
+	return netip.AddrPortFrom(netip.IPv6Loopback(), a.Port()).String()
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/internal/bytesize"
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/store/embedded"
+)
+
+// finding is the outcome of one check of `weir doctor`.
+type finding struct {
+	Check string `json:"check"`
+	State string `json:"state"` // ok, warning, problem or skipped
+	Found string `json:"found"`
+	Do    string `json:"do,omitempty"` // what to do about it
+}
+
+func newDoctor() *cobra.Command {
+	var data, configFile string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look for what is wrong with this machine or a running instance, and say what to do",
+		Long: `Checks the engine's library, the data directory, the kernel's limits and the configuration, and, if an instance runs,
+its store, exporters and losses. It changes nothing. Exit code 1 means that something is a problem.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			findings := examine(cmd.Context(), data, configFile)
+			out := outputOf(cmd, asJSON)
+			if err := printFindings(out, findings); err != nil {
+				return err
+			}
+			for _, f := range findings {
+				if f.State == "problem" {
+					return errors.New("doctor: at least one problem was found")
+				}
+			}
+			return nil
+		},
+	}
+	dataFlag(cmd, &data)
+	configFlag(cmd, &configFile)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func printFindings(out *cli.Output, findings []finding) error {
+	if out.JSON {
+		return cli.WriteJSON(out, findings)
+	}
+	styles := map[string]cli.Style{"ok": cli.Good, "warning": cli.Warn, "problem": cli.Bad, "skipped": cli.Dim}
+	t := &cli.Table{Columns: []cli.Column{{Name: "CHECK"}, {Name: "STATE"}, {Name: "FOUND"}}}
+	for _, f := range findings {
+		t.Add(cell(f.Check), cli.Cell{Text: f.State, Style: styles[f.State]}, cell(f.Found))
+	}
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	for _, f := range findings {
+		if f.Do != "" {
+			if _, err := fmt.Fprintf(out.W, "\n%s: %s\n", f.Check, f.Do); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// examine makes all checks, in the order in which one would look.
+func examine(ctx context.Context, data, configFile string) []finding {
+	dir := instance.DataDir(data)
+	cfg, file, err := loadConfig(configFile, dir)
+	cfg.rebase(file, dir)
+	list := []finding{checkConfiguration(file, err)}
+	if cfg.Store.Mode == storeEmbedded {
+		list = append(list, checkLibrary(cfg.Store.Embedded.Library))
+	}
+	list = append(list, checkDisk(dir), checkReceiveBuffer(cfg.Collector))
+
+	in, err := instance.Find(data)
+	if err != nil {
+		return append(list, finding{Check: "instance", State: "skipped", Found: err.Error()})
+	}
+	list = append(list, finding{Check: "instance", State: "ok", Found: fmt.Sprintf("pid %d, version %s, in %s", in.PID, in.Version, in.Data)})
+	var s api.Status
+	if err := getJSON(ctx, in, "/api/v1/status", &s); err != nil {
+		return append(list, finding{"api", "problem", err.Error(), "look at the log of weir; restart it if it hangs"})
+	}
+	var answer struct {
+		Exporters []collector.Exporter `json:"exporters"`
+	}
+	if err := getJSON(ctx, in, "/api/v1/exporters", &answer); err != nil {
+		return append(list, finding{"api", "problem", err.Error(), "look at the log of weir; restart it if it hangs"})
+	}
+	return append(list, checkStore(&s), checkLoss(&s), checkEstate(&s), checkExporters(answer.Exporters, in.Listen, time.Now()))
+}
+
+func checkConfiguration(file string, err error) finding {
+	switch {
+	case err != nil:
+		return finding{"configuration", "problem", err.Error(), "mend the file; `weir check-config` checks it again"}
+	case file == "":
+		return finding{Check: "configuration", State: "ok", Found: "no file: the defaults are used"}
+	default:
+		return finding{Check: "configuration", State: "ok", Found: file}
+	}
+}
+
+func checkLibrary(explicit string) finding {
+	path, err := embedded.FindLibrary(explicit)
+	if err != nil {
+		return finding{"engine library", "problem", err.Error(), "`make deps` in the checkout installs it"}
+	}
+	return finding{Check: "engine library", State: "ok", Found: path}
+}
+
+func checkDisk(dir string) finding {
+	const low = 5 * bytesize.GiB // about a day of 3000 flows a second
+	f := finding{Check: "data directory", State: "ok"}
+	info, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		f.Found = dir + " is not there yet"
+		return f
+	}
+	var fs unix.Statfs_t
+	if err == nil {
+		err = unix.Statfs(dir, &fs)
+	}
+	if err != nil {
+		return finding{f.Check, "problem", err.Error(), "run this as the user of weir"}
+	}
+	free := bytesize.Size(fs.Bavail * uint64(fs.Bsize))
+	f.Found = fmt.Sprintf("%s, %s free", dir, cli.Bytes(float64(free)))
+	switch {
+	case info.Mode().Perm()&0o077 != 0:
+		f.State, f.Do = "warning", fmt.Sprintf("others can read it (mode %o): chmod 700 %s", info.Mode().Perm(), dir)
+	case free < low:
+		f.State, f.Do = "warning", "make room, or move the data directory: a full disk stops storing"
+	}
+	return f
+}
+
+func checkReceiveBuffer(c collector.Config) finding {
+	f := finding{Check: "receive buffer", State: "ok"}
+	b, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+	if err != nil {
+		return finding{Check: f.Check, State: "skipped", Found: err.Error()}
+	}
+	limit, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 63)
+	if err != nil {
+		return finding{Check: f.Check, State: "skipped", Found: err.Error()}
+	}
+	f.Found = fmt.Sprintf("%s asked for, net.core.rmem_max is %s", c.RecvBuffer, cli.Bytes(float64(limit)))
+	if bytesize.Size(limit) < c.RecvBuffer && os.Geteuid() != 0 {
+		f.State = "warning"
+		f.Do = fmt.Sprintf("bursts may be lost in the kernel: sysctl -w net.core.rmem_max=%d, or install deploy/sysctl/60-weir.conf", int64(c.RecvBuffer))
+	}
+	return f
+}
+
+func checkStore(s *api.Status) finding {
+	f := finding{Check: "store", State: "ok", Found: fmt.Sprintf("%s at %s answers, %d flows stored since the start", s.Store.Mode, s.Store.Addr, s.Writer.Stored.Rows)}
+	switch {
+	case s.Store.Problem != "":
+		f.State, f.Found, f.Do = "problem", s.Store.Problem, "look at the log of the store; flows wait in memory meanwhile, and are dropped when that is full"
+	case s.Store.Restarts > 0:
+		f.State, f.Do = "warning", fmt.Sprintf("it ended by itself %d times: look at the log for the reason", s.Store.Restarts)
+	}
+	return f
+}
+
+func checkLoss(s *api.Status) finding {
+	f := finding{Check: "losses", State: "ok", Found: "none since the start"}
+	lost := s.Lost()
+	if len(lost) > 0 {
+		f.State, f.Found = "problem", "flows not stored: "+reasons(lost)
+		f.Do = "store_full: the store is too slow or was away; refused: the log says why"
+	}
+	if s.Collector.KernelDrops > 0 {
+		f.State = "problem"
+		f.Found = strings.TrimPrefix(f.Found+fmt.Sprintf("; the kernel dropped %d datagrams", s.Collector.KernelDrops), "none since the start; ")
+		f.Do = strings.TrimPrefix(f.Do+"; raise collector.recv_buffer and net.core.rmem_max, or collector.workers", "; ")
+	}
+	return f
+}
+
+func checkEstate(s *api.Status) finding {
+	e := &s.Estate
+	f := finding{Check: "estate", State: "ok", Found: fmt.Sprintf("%d hosts, %d VMs, %d VIFs", e.Hosts, e.VMs, e.VIFs)}
+	switch {
+	case e.Problem != "":
+		f.State, f.Found, f.Do = "problem", e.Problem, "mend the file; the estate before that is in use until then"
+	case e.VIFs == 0:
+		f.State, f.Do = "warning", "flows are stored without names: describe hosts and VMs in the estate file (docs/howto/describe-the-estate.md)"
+	case len(e.Warnings) > 0:
+		f.State, f.Do = "warning", strings.Join(e.Warnings, "\n  ")
+	}
+	return f
+}
+
+func checkExporters(list []collector.Exporter, listen []string, now time.Time) finding {
+	f := finding{Check: "exporters", State: "ok", Found: fmt.Sprintf("%d observation domains", len(list))}
+	var do []string
+	for i := range list {
+		e := &list[i]
+		name := fmt.Sprintf("%s domain %d", e.Exporter, e.Domain)
+		if !e.Live {
+			do = append(do, fmt.Sprintf("%s is silent for %s: is it up, and does it still export here?", name, cli.Span(now.Sub(time.UnixMilli(e.LastSeen)))))
+		}
+		if e.HeldNow > 0 {
+			do = append(do, fmt.Sprintf("%s: %d data sets wait for a template; many exporters send theirs every few minutes only", name, e.HeldNow))
+		}
+		if len(e.Counts.Dropped) > 0 {
+			do = append(do, fmt.Sprintf("%s: %s", name, reasons(e.Counts.Dropped)))
+		}
+	}
+	switch {
+	case len(list) == 0:
+		f.State, f.Found, f.Do = "warning", "none has sent anything", "point NetFlow 5, NetFlow 9 or IPFIX at "+strings.Join(listen, " or ")+"; is a firewall between?"
+	case len(do) > 0:
+		f.State, f.Do = "warning", strings.Join(do, "\n  ")
+	}
+	return f
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/query"
+)
+
+func newFlows() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "flows",
+		Short: "Ask about flows",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newFlowsTop(), newFlowsList())
+	return cmd
+}
+
+// flowsOptions are the flags that all questions about flows share.
+type flowsOptions struct {
+	data, last, from, to, filter, direction string
+	by, units                               []string
+	limit                                   int
+	watch, explain, asJSON                  bool
+}
+
+func (o *flowsOptions) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	dataFlag(cmd, &o.data)
+	f.StringVar(&o.last, "last", "", "the last span of time, as 15m, 2h or 7d (default 15m)")
+	f.StringVar(&o.from, "from", "", "start, as 2026-11-24 10:00 or now-2h")
+	f.StringVar(&o.to, "to", "", "end, in the same forms (default now)")
+	f.StringVar(&o.filter, "filter", "", `filter, as: src_vm = web-01 and port = 443`)
+	f.StringVar(&o.direction, "direction", "both", "narrows fields that mean either end: in, out or both")
+	f.IntVar(&o.limit, "limit", 0, "rows (default 10, of a list 100)")
+	f.BoolVar(&o.watch, "watch", false, "ask again every 2 seconds until interrupted")
+	f.BoolVar(&o.explain, "explain", false, "print the SQL instead of asking it")
+	jsonFlag(cmd, &o.asJSON)
+}
+
+func newFlowsTop() *cobra.Command {
+	var o flowsOptions
+	var bottom, split, noOther bool
+	cmd := &cobra.Command{
+		Use:   "top",
+		Short: "Show the largest talkers, by any field",
+		Long: `Shows the largest groups of flows by one or more fields, what is left as "other", and the total. Figures count each packet
+once, however many exporters saw it, and are multiplied by the sampling rate.
+
+Fields: ` + strings.Join(groupable(), ", ") + `.
+The filter language is described in docs/reference/filter.md.`,
+		Example: `  weir flows top --by src_vm --last 15m --watch
+  weir flows top --by network,service --unit bps --filter 'direction = inbound'
+  weir flows top --by dst_addr --filter 'src_vm = web-01 and not addr in 10.0.0.0/8'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, query.Request{Kind: query.Top, Bottom: bottom, Split: split, Other: !noOther, Total: true})
+		},
+	}
+	o.flags(cmd)
+	f := cmd.Flags()
+	f.StringSliceVar(&o.by, "by", []string{"src_vm"}, "fields to group by")
+	f.StringSliceVar(&o.units, "unit", []string{"bytes", "packets", "flows"}, "figures: bytes, bits, packets, flows, bps, pps, fps; the first one ranks")
+	f.BoolVar(&bottom, "bottom", false, "show the smallest groups")
+	f.BoolVar(&split, "split", false, "also show what is in and what is out")
+	f.BoolVar(&noOther, "no-other", false, "leave out the row for all other groups")
+	return cmd
+}
+
+func newFlowsList() *cobra.Command {
+	var o flowsOptions
+	var observations bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List single flow records, newest first",
+		Example: `  weir flows list --last 5m --filter 'addr = 192.0.2.10'
+  weir flows list --columns time_received,src_addr,dst_addr,dst_port,bytes --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd, query.Request{Kind: query.List, Observations: observations})
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().StringSliceVar(&o.by, "columns", nil, "fields to show (default: the usual ones)")
+	cmd.Flags().BoolVar(&observations, "observations", false, "also list records of packets that another exporter's record counts")
+	return cmd
+}
+
+func groupable() []string {
+	var names []string
+	for i := range query.Fields {
+		if f := &query.Fields[i]; f.Groupable() {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+func (o *flowsOptions) run(cmd *cobra.Command, r query.Request) error {
+	span, err := cli.ParseRange(o.last, o.from, o.to, time.Now())
+	if err != nil {
+		return usageError{err}
+	}
+	r.By, r.Filter, r.Direction, r.Limit = o.by, o.filter, query.Direction(o.direction), o.limit
+	for _, u := range o.units {
+		r.Units = append(r.Units, query.Unit(u))
+	}
+	out := outputOf(cmd, o.asJSON)
+	if o.explain {
+		if r.From, r.To, err = span.At(time.Now()); err != nil {
+			return usageError{err}
+		}
+		return mistake(cli.Explain(r, query.Tables, out, time.Now()))
+	}
+	c, _, err := openReader(o.data)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	show := func(ctx context.Context, out *cli.Output, now time.Time) error {
+		if r.From, r.To, err = span.At(now); err != nil {
+			return usageError{err}
+		}
+		return mistake(cli.Flows(ctx, cli.Conn(c.Conn()), r, query.Tables, out, now))
+	}
+	if o.watch {
+		return cli.Watch(cmd.Context(), out, 2*time.Second, time.Now, show)
+	}
+	return show(cmd.Context(), out, time.Now())
+}
+
+// mistake makes what the user asked wrongly a usage error.
+func mistake(err error) error {
+	if _, ok := errors.AsType[*query.Error](err); ok {
+		return usageError{err}
+	}
+	return err
+}
+
+// flows answers the API's questions.
+func (n *node) flows(ctx context.Context, r query.Request) (api.FlowsAnswer, error) {
+	now := time.Now()
+	plan, err := query.Build(r, query.Tables, now)
+	if err != nil {
+		return api.FlowsAnswer{}, err
+	}
+	var rows, notes bytes.Buffer
+	if err := cli.Flows(ctx, cli.Conn(n.reader.Conn()), r, query.Tables, &cli.Output{W: &rows, Err: &notes, JSON: true}, now); err != nil {
+		return api.FlowsAnswer{}, fmt.Errorf("ask about flows: %w", err)
+	}
+	return api.FlowsAnswer{Columns: plan.Columns, Rows: json.RawMessage(rows.Bytes()), Table: plan.Table, Notes: lines(notes.String())}, nil
+}
+
+func lines(s string) []string {
+	if s = strings.TrimSpace(s); s == "" {
+		return nil
+	}
+	return strings.Split(s, "\n")
+}

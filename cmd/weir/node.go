@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/collector/template"
+	"github.com/weirhq/weir/enricher"
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/lab/demo"
+	"github.com/weirhq/weir/lab/flowgen"
+	"github.com/weirhq/weir/sql"
+	"github.com/weirhq/weir/store"
+	"github.com/weirhq/weir/store/embedded"
+)
+
+// node is a running instance: all services of `weir up`, wired.
+type node struct {
+	*env
+	sockets *sockets
+	started time.Time
+	metrics *prometheus.Registry
+
+	supervisor *embedded.Supervisor // nil where the store is a server
+	client     *store.Client        // as the user that writes
+	reader     *store.Client        // as the user that can only read
+
+	estate    *estate.Holder
+	source    *file.Source
+	collector *collector.Collector
+	names     *collector.Names
+	published *store.ExporterNames
+	enricher  *enricher.Enricher
+	writer    *store.Writer
+	api       *api.Server
+	demo      *demo.Demo // nil without --demo
+}
+
+// runStore starts the embedded store and returns once it answers. end stops it and waits for it; failed gets its error
+// if it gives up before.
+func (n *node) runStore(ctx context.Context, stderr io.Writer) (end func() error, failed <-chan error, err error) {
+	if n.sockets.store == nil {
+		return func() error { return nil }, nil, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find own program: %w", err)
+	}
+	args := []string{"store", "--data", n.data}
+	if n.file != "" {
+		args = append(args, "--config", n.file)
+	}
+	n.supervisor, err = embedded.NewSupervisor(
+		embedded.SupervisorConfig{Path: self, Args: args},
+		embedded.SupervisorDeps{Log: n.log, Listener: n.sockets.store, Stderr: stderr},
+	)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The store outlives ctx: what came in before the end is still to be stored.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- n.supervisor.Run(running) }()
+	end = func() error {
+		stop()
+		return <-ended
+	}
+	select {
+	case <-n.supervisor.Ready():
+		return end, ended, nil
+	case err := <-ended:
+		stop()
+		return nil, nil, err
+	case <-ctx.Done():
+		return nil, nil, errors.Join(ctx.Err(), end())
+	}
+}
+
+// openStore connects as the user that writes and as the one that reads, and brings the tables up to date.
+func (n *node) openStore(ctx context.Context) error {
+	write, read := n.config.Store.Server, n.config.Store.Server
+	if n.supervisor != nil {
+		users, err := embedded.ReadUsers(storeDir(n.data))
+		if err != nil {
+			return err
+		}
+		addr := n.supervisor.Addr().String()
+		write, read = embeddedConfig(dialable(addr), users.Writer), embeddedConfig(dialable(addr), users.ReadOnly)
+	} else if r := n.config.Store.Reader; r.User != "" {
+		read.User, read.PasswordFile = r.User, r.PasswordFile
+	}
+	var err error
+	if n.client, err = store.Open(write); err != nil {
+		return err
+	}
+	if n.reader, err = store.Open(read); err != nil {
+		return err
+	}
+	if err := n.client.WaitReady(ctx); err != nil {
+		return fmt.Errorf("wait for store %q: %w", n.client.Addr(), err)
+	}
+	migrations, err := store.LoadMigrations(sql.Migrations())
+	if err != nil {
+		return err
+	}
+	_, err = store.Apply(ctx, n.client, migrations, n.log)
+	return err
+}
+
+// wire makes the services. It starts none.
+func (n *node) wire(o upOptions) error {
+	cfg := &n.config
+	n.metrics = prometheus.NewRegistry()
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	live := estate.NewLiveness(3 * cfg.Collector.ActiveTimeout)
+	n.enricher = enricher.New(enricher.Deps{Estate: n.estate, Live: live, Metrics: n.metrics})
+
+	free := store.NewFreeList(2*len(n.sockets.flows)+cfg.Store.Writer.Queue, cfg.Collector.BatchCap())
+	var err error
+	n.writer, err = store.NewWriter(cfg.Store.Writer, store.WriterDeps{
+		Log: n.log, Metrics: n.metrics, Client: n.client, Recycle: free.Put,
+	})
+	if err != nil {
+		return err
+	}
+	ids := store.NewBatchIDs(rand.Uint32())
+	templates := template.New(cfg.Collector.Templates)
+	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
+	n.collector, err = collector.New(cfg.Collector, collector.Deps{
+		Log: n.log, Metrics: n.metrics, Conns: n.sockets.flows, Templates: templates,
+		Get: free.Get, Enrich: n.enricher.Enrich, Seal: n.writer.Seal, BatchID: ids.Next,
+		Seen: live.Seen,
+	})
+	if err != nil {
+		return err
+	}
+	if o.demo {
+		if n.demo, err = newDemo(n.sockets, o.rate, n.log); err != nil {
+			return err
+		}
+	}
+	n.api = api.New(api.Deps{
+		Log: n.log, Listener: n.sockets.api, Metrics: n.metrics, Version: versionString(),
+		Status: n.status, Flows: n.flows, Ready: n.client.Ping,
+	})
+	return nil
+}
+
+// run runs the services until ctx is done or one of them fails, then stops them along the way of the data: sources,
+// writer, and the caller the store.
+func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWriting()
+	written := make(chan error, 1)
+	go func() { written <- n.writer.Run(writing) }()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.collector.Run(ctx) })
+	g.Go(func() error { return n.source.Run(ctx) })
+	g.Go(func() error { return n.publish(ctx) })
+	g.Go(func() error { return n.api.Run(ctx) })
+	if n.demo != nil {
+		g.Go(func() error { return n.demo.Run(ctx) })
+	}
+	if storeFailed != nil {
+		g.Go(func() error {
+			select {
+			case err := <-storeFailed:
+				return fmt.Errorf("embedded store gave up: %w", err)
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
+	err := g.Wait()
+	stopWriting()
+	return errors.Join(err, <-written)
+}
+
+const publishInterval = 5 * time.Second
+
+// publish writes the entities of the estate, and the names that exporters told, to the store: at once, when the estate
+// changes, and every few seconds. What fails is tried again with the next round.
+func (n *node) publish(ctx context.Context) error {
+	changes, cancel := n.estate.Subscribe()
+	defer cancel()
+	tick := time.NewTicker(publishInterval)
+	defer tick.Stop()
+	var published *estate.Snapshot
+	for {
+		if s := n.estate.Load(); s != published {
+			if err := n.publishEntities(ctx, s); err != nil {
+				n.complain(ctx, "entities", err)
+			} else {
+				published = s
+			}
+		}
+		if err := n.publishNames(ctx); err != nil {
+			n.complain(ctx, "names of exporters", err)
+		}
+		select {
+		case <-changes:
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (n *node) complain(ctx context.Context, what string, err error) {
+	if ctx.Err() == nil {
+		n.log.Warn("not published, tried again", "what", what, "err", err)
+	}
+}
+
+func (n *node) publishEntities(ctx context.Context, s *estate.Snapshot) error {
+	entities := s.Entities()
+	rows := make([]store.Entity, len(entities))
+	for i, e := range entities {
+		rows[i] = store.Entity(e)
+	}
+	_, err := store.PublishEntities(ctx, n.client, rows, "file", time.Now())
+	return err
+}
+
+func (n *node) publishNames(ctx context.Context) error {
+	changed := n.names.Changed()
+	if len(changed) == 0 {
+		return nil
+	}
+	rows := make([]store.ExporterName, len(changed))
+	for i, c := range changed {
+		rows[i] = store.ExporterName{
+			Exporter: c.Exporter, Domain: c.Domain, Kind: store.NameKind(c.Kind), Key: c.Number, Name: c.Name, Description: c.Description,
+		}
+	}
+	if _, err := n.published.Publish(ctx, rows, time.Now()); err != nil {
+		return err
+	}
+	n.names.Published(changed)
+	return nil
+}
+
+// newDemo makes the simulated hosts, which send to the first socket that they can reach over loopback.
+func newDemo(s *sockets, rate float64, log *slog.Logger) (*demo.Demo, error) {
+	addrs := s.flowAddrs()
+	to := func(addr string) (netip.AddrPort, error) {
+		a, err := netip.ParseAddrPort(dialable(addr))
+		if err == nil && a.Addr() == netip.IPv6Loopback() { // a dual-stack socket
+			a = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
+		}
+		return a, err
+	}
+	netFlow, err1 := to(addrs[0])
+	ipfix, err2 := to(addrs[len(addrs)-1])
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, fmt.Errorf("start demo: %w", err)
+	}
+	return demo.New(demo.Config{NetFlow: netFlow, IPFIX: ipfix, Rate: rate, Estate: flowgen.Demo()}, demo.Deps{Log: log})
+}
+
+// instance is what other commands find the node by.
+func (n *node) instance() instance.Instance {
+	i := instance.Instance{
+		Data: n.data, PID: os.Getpid(), Version: versionString(), Started: n.started, Config: n.file,
+		Store: n.client.Addr(), API: dialable(n.sockets.api.Addr().String()), Listen: n.sockets.flowAddrs(),
+	}
+	if n.supervisor != nil {
+		i.StorePID = n.supervisor.PID()
+	}
+	return i
+}
+
+// announce tells a person where to look.
+func (n *node) announce(out io.Writer) {
+	i := n.instance()
+	fmt.Fprintf(out, "weir %s is up after %.1f s, data in %s\n\n", i.Version, time.Since(n.started).Seconds(), i.Data)
+	fmt.Fprintf(out, "  status page  http://%s/\n", i.API)
+	fmt.Fprintf(out, "  ClickHouse   http://%s/\n", i.Store)
+	fmt.Fprintf(out, "  flows        NetFlow 5, NetFlow 9 and IPFIX to UDP %s\n", strings.Join(i.Listen, ", "))
+	if n.demo != nil {
+		fmt.Fprintln(out, "  demo         3 simulated hosts with 24 VMs are sending")
+	}
+	data := ""
+	if found, err := instance.Find(""); err != nil || found.Data != n.data {
+		data = " --data " + n.data
+	}
+	fmt.Fprintf(out, "\nIn another terminal:\n\n  weir flows top --by src_vm --last 15m%s\n  weir sql%s \"SELECT src_vm_name, dst_vm_name, dst_port, bytes FROM flows LIMIT 5\"\n\nCtrl-C ends it.\n", data, data)
+}
+
+// status gathers what the status page and `weir status` show.
+func (n *node) status() api.Status {
+	s := api.Status{
+		Version: versionString(), Started: n.started, Data: n.data, Listen: n.sockets.flowAddrs(),
+		Store:     api.StoreStatus{Mode: string(n.config.Store.Mode), Addr: n.client.Addr()},
+		Estate:    n.estateStatus(),
+		Writer:    n.writer.Stats(), // before the collector: what is on the way is not counted twice then
+		Enricher:  n.enricher.Stats(),
+		Collector: n.collector.Stats(),
+		Exporters: n.collector.Exporters(time.Now()),
+	}
+	if n.supervisor != nil {
+		s.Store.PID, s.Store.Restarts = n.supervisor.PID(), n.supervisor.Restarts()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := n.client.Ping(ctx); err != nil {
+		s.Store.Problem = err.Error()
+	}
+	return s
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/store"
+)
+
+func newSQL() *cobra.Command {
+	var data, format string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "sql [QUERY]",
+		Short: "Run one SQL query as the read-only user",
+		Long: `Runs one query against the store of a running instance, as its read-only user, and prints the answer as the store
+sends it. The query comes from the argument, or from standard input.`,
+		Example: `  weir sql "SELECT src_vm_name, sum(bytes) FROM flows WHERE counted GROUP BY 1 ORDER BY 2 DESC LIMIT 5"
+  weir sql --format CSVWithNames < query.sql > answer.csv`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := strings.Join(args, "")
+			if query == "" {
+				b, err := io.ReadAll(cmd.InOrStdin())
+				if err != nil {
+					return fmt.Errorf("read query: %w", err)
+				}
+				query = string(b)
+			}
+			if strings.TrimSpace(query) == "" {
+				return usagef("no query: give one as argument or on standard input")
+			}
+			if asJSON {
+				format = "JSONEachRow"
+			}
+			if format == "" {
+				format = "TSVWithNames"
+				if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+					format = "PrettyCompactMonoBlock"
+				}
+			}
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			return runSQL(cmd.Context(), in, query, format, cmd.OutOrStdout())
+		},
+	}
+	dataFlag(cmd, &data)
+	cmd.Flags().StringVar(&format, "format", "", "any output format of ClickHouse (default: a table on a terminal, else TSVWithNames)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a row; the same as --format JSONEachRow")
+	return cmd
+}
+
+// runSQL copies the store's answer to out while it comes in.
+func runSQL(ctx context.Context, in instance.Instance, query, format string, out io.Writer) error {
+	reader, err := readerOf(in)
+	if err != nil {
+		return err
+	}
+	c, err := store.Open(reader)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	answer, err := c.Stream(ctx, query, format)
+	if err != nil {
+		return fmt.Errorf("run query: %w", err)
+	}
+	defer answer.Close()
+	if _, err := io.Copy(out, answer); err != nil {
+		return fmt.Errorf("run query: %w", err)
+	}
+	return nil
+}

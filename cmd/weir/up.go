@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/collector/udp"
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/store/embedded"
+)
+
+func newUp() *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything on this machine",
+		Long: `Runs collector, enricher, embedded store and API in the foreground until it is interrupted. Without a configuration it
+receives NetFlow 5, NetFlow 9 and IPFIX on UDP ports 2055 and 4739 of every address, and serves ClickHouse's HTTP
+interface on 127.0.0.1:8123 and the status page on 127.0.0.1:8080.
+
+--demo adds a simulated estate of 3 hosts and 24 VMs that sends NetFlow 9 and IPFIX over loopback, and listens on
+loopback only.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return up(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "", "data directory (default: with --demo ./data/demo, else /var/lib/weir)")
+	configFlag(cmd, &o.config)
+	f.BoolVar(&o.demo, "demo", false, "simulate an estate and its traffic")
+	f.Float64Var(&o.rate, "demo-rate", 300, "flows a second that the simulated estate sends, in the mean over a day")
+	f.StringSliceVar(&o.listen, "listen", nil, "host:port to receive flows on, instead of the configured ones; port 0 is any free one")
+	f.StringVar(&o.store, "store-listen", "", "host:port of the embedded store's HTTP interface, instead of the configured one")
+	f.StringVar(&o.api, "api-listen", "", "host:port of status page and API, instead of the configured one")
+	return cmd
+}
+
+type upOptions struct {
+	data, config string
+	demo         bool
+	rate         float64
+	listen       []string
+	store, api   string
+}
+
+// apply puts the command line over the configuration file.
+func (o *upOptions) apply(e *env) error {
+	c := &e.config
+	if o.demo {
+		c.Collector.Listen = []string{"127.0.0.1:2055", "127.0.0.1:4739"}
+		c.Estate.File = filepath.Join(e.data, "estate.yaml")
+	}
+	if len(o.listen) > 0 {
+		c.Collector.Listen = o.listen
+	}
+	if o.store != "" {
+		c.Store.Embedded.Listen = o.store
+	}
+	if o.api != "" {
+		c.API.Listen = o.api
+	}
+	c.Store.Embedded.Data = storeDir(e.data)
+	return errors.Join(c.Collector.Validate(), c.API.Validate())
+}
+
+// up reads as the life of an instance: prepare, bind, start the store, wire, run, and stop along the way of the data.
+func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) {
+	started := time.Now()
+	if o.data == "" {
+		o.data = instance.DefaultDirs[1]
+		if o.demo {
+			o.data = instance.DefaultDirs[0]
+		}
+	}
+	env, err := prepare(o.data, o.config, stderr)
+	if err != nil {
+		return err
+	}
+	if err := o.apply(env); err != nil {
+		return err
+	}
+	unlock, err := instance.Lock(env.data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if o.demo {
+		if err := writeDemoEstate(env.config.Estate.File); err != nil {
+			return err
+		}
+	}
+	n := &node{env: env, started: started, estate: estate.NewHolder()}
+	if n.source, err = file.New(env.config.Estate, file.Deps{Log: env.log, Estate: n.estate}); err != nil {
+		return err
+	}
+	if err := n.source.Load(); err != nil {
+		return err
+	}
+	if n.sockets, err = bind(env); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.sockets.close()) }()
+	endStore, storeFailed, err := n.runStore(ctx, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, endStore()) }()
+	if err := n.openStore(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.client.Close(), n.reader.Close()) }()
+	if err := n.wire(o); err != nil {
+		return err
+	}
+	if err := instance.Write(n.instance()); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, instance.Remove(n.data, os.Getpid())) }()
+	n.announce(stdout)
+	return n.run(ctx, storeFailed)
+}
+
+// sockets are everything that is bound before anything starts, so that a port in use is the first thing one hears.
+type sockets struct {
+	flows []*udp.Conn
+	api   net.Listener
+	store net.Listener // nil where the store is a server
+}
+
+func bind(e *env) (s *sockets, err error) {
+	s = &sockets{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.flows, err = collector.Listen(e.config.Collector); err != nil {
+		return s, err
+	}
+	if s.api, err = api.Listen(e.config.API); err != nil {
+		return s, err
+	}
+	if e.config.Store.Mode == storeEmbedded {
+		s.store, err = embedded.Listen(e.config.Store.Embedded)
+	}
+	return s, err
+}
+
+// close closes what nobody has taken over.
+func (s *sockets) close() error {
+	var errs []error
+	for _, c := range s.flows {
+		errs = append(errs, c.Close())
+	}
+	for _, l := range []net.Listener{s.api, s.store} {
+		if l != nil {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// flowAddrs are the addresses on which flows are received, each once.
+func (s *sockets) flowAddrs() []string {
+	var list []string
+	seen := map[netip.AddrPort]bool{}
+	for _, c := range s.flows {
+		if a := c.LocalAddr(); !seen[a] {
+			seen[a] = true
+			list = append(list, a.String())
+		}
+	}
+	return list
+}
