@@ -69,7 +69,12 @@ type enum []struct {
 
 var (
 	verdicts = enum{
-		{0, "unknown"}, {1, "allowed"}, {2, "denied"}, {3, "shadow_denied"}, {4, "spoofed"}, {5, "invalid"},
+		{0, "unknown"},
+		{1, "allowed"},
+		{2, "denied"},
+		{3, "shadow_denied"},
+		{4, "spoofed"},
+		{5, "invalid"},
 		{6, "unknown_port"},
 	}
 	stages     = enum{{0, "none"}, {1, "egress"}, {2, "ingress"}, {3, "reply"}, {4, "system"}}

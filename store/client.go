@@ -123,6 +123,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ping store %q: %w", c.cfg.Addr, withoutURL(err))
 	}
+	defer resp.Body.Close()
 	defer drain(resp.Body)
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("ping store %q: status %d, expected 200", c.cfg.Addr, resp.StatusCode)
@@ -153,15 +154,13 @@ func (c *Client) WaitReady(ctx context.Context) error {
 }
 
 // drain reads an answer to its end, within reason, so that its connection can be used again.
-func drain(body io.ReadCloser) {
-	_, _ = io.CopyN(io.Discard, body, 1<<20)
-	_ = body.Close()
+func drain(body io.Reader) {
+	_, _ = io.CopyN(io.Discard, body, 1<<20) // a connection that breaks here is only not used again
 }
 
 // withoutURL takes the URL, which is long and holds the whole statement, off an error of net/http.
 func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

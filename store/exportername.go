@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 )
@@ -76,9 +77,7 @@ func (n *ExporterNames) publish(ctx context.Context, names []ExporterName, at ti
 		if err := n.insert(ctx, changed, at); err != nil {
 			return 0, err
 		}
-		for key, text := range changed {
-			n.stored[key] = text
-		}
+		maps.Copy(n.stored, changed)
 		n.stale = true
 	}
 	if n.stale {

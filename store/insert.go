@@ -94,6 +94,7 @@ func (c *Client) insertNative(ctx context.Context, table string, block []byte, t
 		}
 		return Written{}, classify(ctx, withoutURL(err))
 	}
+	defer resp.Body.Close()
 	defer drain(resp.Body)
 	if code := resp.Header.Get("X-ClickHouse-Exception-Code"); resp.StatusCode != http.StatusOK || code != "" {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))

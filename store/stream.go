@@ -29,6 +29,7 @@ func (c *Client) Stream(ctx context.Context, query, format string) (io.ReadClose
 		return nil, classify(ctx, withoutURL(err))
 	}
 	if code := resp.Header.Get("X-ClickHouse-Exception-Code"); resp.StatusCode != http.StatusOK || code != "" {
+		defer resp.Body.Close()
 		defer drain(resp.Body)
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
 		return nil, errors.Join(answerError(resp.StatusCode, code, text), err)

@@ -255,7 +255,7 @@ func TestTokenSurvivesAKill(t *testing.T) {
 	eventually(t, "the store takes the block again", func() bool {
 		_, err := c.InsertNative(t.Context(), "flows", block, "once")
 		var e *store.Error
-		if err != nil && !(errors.As(err, &e) && e.Retryable) {
+		if err != nil && (!errors.As(err, &e) || !e.Retryable) {
 			t.Fatalf("insert into a store that comes back: %v, want success or a retryable error", err)
 		}
 		return err == nil

@@ -135,7 +135,7 @@ func (d *decoder) parse(data []byte) *yaml.Node {
 		text, at := strings.TrimPrefix(err.Error(), "yaml: "), 0
 		if m := lineOfError.FindStringSubmatch(err.Error()); m != nil {
 			text = strings.TrimPrefix(err.Error(), m[0])
-			at, _ = strconv.Atoi(m[1]) //nolint:errcheck // digits
+			at, _ = strconv.Atoi(m[1])
 		}
 		d.report(at, nil, "not YAML: %s", text)
 		return nil
@@ -378,7 +378,7 @@ func callValidate(v reflect.Value) error {
 	if !v.CanAddr() {
 		return nil
 	}
-	if val, ok := v.Addr().Interface().(validator); ok {
+	if val, ok := reflect.TypeAssert[validator](v.Addr()); ok {
 		return val.Validate()
 	}
 	return nil
@@ -399,7 +399,7 @@ func newElement(t reflect.Type) reflect.Value {
 }
 
 func setDefaults(v reflect.Value) {
-	if d, ok := v.Addr().Interface().(interface{ SetDefaults() }); ok {
+	if d, ok := reflect.TypeAssert[interface{ SetDefaults() }](v.Addr()); ok {
 		d.SetDefaults()
 	}
 }
@@ -418,7 +418,7 @@ func scalar(n *yaml.Node, v reflect.Value) string {
 		v.SetInt(int64(dur))
 		return ""
 	}
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		if err := u.UnmarshalText([]byte(n.Value)); err != nil {
 			return refused(n.Value, v.Type(), err)
 		}

@@ -86,7 +86,7 @@ func encodeScalar(v reflect.Value) (*yaml.Node, error) {
 	if v.Type() == durationType {
 		return text(FormatDuration(time.Duration(v.Int()))), nil
 	}
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		s, err := m.MarshalText()
 		if err != nil {
 			return nil, err

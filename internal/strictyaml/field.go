@@ -25,8 +25,7 @@ type field struct {
 // theirs to the section that holds them.
 func fieldsOf(t reflect.Type) []field {
 	var fields []field
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		switch {
 		case options == "inline":
@@ -69,7 +68,7 @@ func sortedKeys(v reflect.Value) []mapKey {
 
 // textOf returns v, of a type with MarshalText or of a basic kind, as text.
 func textOf(v reflect.Value) string {
-	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+	if m, ok := reflect.TypeAssert[encoding.TextMarshaler](v); ok {
 		text, err := m.MarshalText()
 		if err != nil {
 			panic(fmt.Sprintf("BUG: marshal %T: %v", v.Interface(), err))
@@ -133,7 +132,7 @@ func allowedOf(t reflect.Type) []string {
 	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Interface {
 		return nil
 	}
-	if e, ok := reflect.New(t).Interface().(interface{ Allowed() []string }); ok {
+	if e, ok := reflect.TypeAssert[interface{ Allowed() []string }](reflect.New(t)); ok {
 		return e.Allowed()
 	}
 	return nil
