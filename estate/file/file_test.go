@@ -239,17 +239,17 @@ func TestReload(t *testing.T) {
 	x.log.take()
 
 	// One that makes no sense is told once, in full, and changes nothing.
-	write(t, x.name, "vms: [{name: a}, {name: b}, {name: c, host: h}]\nhots: 1\n")
+	write(t, x.name, "vms: [{name: a}, {naem: b}, {name: c, host: h}]\nhots: 1\n")
 	x.settle()
 	x.vms(2)
 	x.look(5)
 	told := x.log.take()
-	for _, want := range []string{"estate file is not used", `estate.yaml:1: vms[1].name: unknown key; did you mean`, `estate.yaml:2: hots: unknown key`} {
+	for _, want := range []string{"estate file is not used", `estate.yaml:1: vms[1].naem: unknown key; did you mean`, `estate.yaml:2: hots: unknown key`} {
 		if strings.Count(strings.ReplaceAll(told, `\"`, `"`), want) != 1 {
 			t.Errorf("log has %q not once:\n%s", want, told)
 		}
 	}
-	if p := x.s.Status().Problem; !strings.Contains(p, "vms[1].name") || !strings.Contains(p, "hots") {
+	if p := x.s.Status().Problem; !strings.Contains(p, "vms[1].naem") || !strings.Contains(p, "hots") {
 		t.Errorf("Status().Problem = %q", p)
 	}
 	if x.metric("weir_estate_file_current") != 0 || x.metric("weir_estate_file_reads_total/refused") != 1 {
