@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,7 +27,10 @@ const StartTimeout = 90 * time.Second
 // stopTimeout bounds the wait for a process that was asked to end, before it is killed.
 const stopTimeout = 30 * time.Second
 
+var used atomic.Bool // a binary was built
+
 var build = sync.OnceValues(func() (string, error) {
+	used.Store(true)
 	dir, err := os.MkdirTemp("", "weir-apptest-")
 	if err != nil {
 		return "", err
@@ -53,6 +57,9 @@ func Binary(t testing.TB) string {
 // Main runs the tests of a package and removes the binary that they used.
 func Main(m *testing.M) int {
 	code := m.Run()
+	if !used.Load() {
+		return code
+	}
 	if bin, err := build(); err == nil {
 		if err := os.RemoveAll(filepath.Dir(bin)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
