@@ -159,7 +159,7 @@ func mac(s slot, rank uint8, col func(*flow.Batch) flow.Column[uint64]) target {
 }
 
 // icmp returns a target that fills ICMP type and code from type × 256 + code, where both are zero.
-func icmp() target {
+func icmp(rank uint8) target {
 	set := func(x *run, src []byte, stride, width int) {
 		types, codes := column(x, x.out.ICMPType), column(x, x.out.ICMPCode)
 		for i := range types {
@@ -169,7 +169,7 @@ func icmp() target {
 			}
 		}
 	}
-	return target{slot: slotICMP, lo: 1, hi: 2, set: set, fill: set}
+	return target{slot: slotICMP, rank: rank, lo: 1, hi: 2, set: set, fill: set}
 }
 
 // dscp returns a target that fills the column TOS from a differentiated services code point: its six high bits.
@@ -291,8 +291,8 @@ var targets = map[ie.ID]target{
 	ie.Of(178): number(slotICMPType, 1, func(b *flow.Batch) flow.Column[uint8] { return b.ICMPType }),
 	ie.Of(177): number(slotICMPCode, 0, func(b *flow.Batch) flow.Column[uint8] { return b.ICMPCode }),
 	ie.Of(179): number(slotICMPCode, 1, func(b *flow.Batch) flow.Column[uint8] { return b.ICMPCode }),
-	ie.Of(32):  icmp(),
-	ie.Of(139): icmp(),
+	ie.Of(32):  icmp(0),
+	ie.Of(139): icmp(1),
 
 	ie.Of(152):     timed(slotStart, 0, 8, 8, epochMilliseconds(scratchStart)),
 	ie.Of(156):     timed(slotStart, 1, 8, 8, ntp(scratchStart)),
