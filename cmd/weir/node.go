@@ -302,7 +302,7 @@ func (n *node) announce(out io.Writer) {
 	if found, err := instance.Find(""); err != nil || found.Data != n.data {
 		data = " --data " + n.data
 	}
-	fmt.Fprintf(out, "\nIn another terminal:\n\n  weir flows top --by src_vm --last 15m%s\n  weir sql%s \"SELECT src_vm_name, dst_vm_name, dst_port, bytes FROM flows LIMIT 5\"\n\nCtrl-C ends it.\n", data, data)
+	fmt.Fprintf(out, "\nIn another terminal:\n\n  %[1]s flows top --by src_vm --last 15m%[2]s\n  %[1]s sql%[2]s \"SELECT src_vm_name, dst_vm_name, dst_port, bytes FROM flows LIMIT 5\"\n\nCtrl-C ends it.\n", os.Args[0], data)
 }
 
 // status gathers what the status page and `weir status` show.
