@@ -76,7 +76,7 @@ func Open(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("open store %q: %w", cfg.Addr, err)
 	}
 	return &Client{
-		cfg: cfg, base: base, password: password, coding: cfg.compression(base), zstd: encoder,
+		cfg: cfg, base: base, password: password, coding: cfg.coding(base), zstd: encoder,
 		transport: transport, http: &http.Client{Transport: transport}, conn: conn,
 	}, nil
 }

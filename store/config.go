@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,11 +24,40 @@ type Config struct {
 	PasswordFile string        `yaml:"password_file" doc:"File with the password of the user; empty is none."`
 	Password     string        `yaml:"-"` // the password itself, of a server that this process started
 	TLS          TLSConfig     `yaml:"tls" doc:"Certificates, where addr is an https URL."`
-	Compression  string        `yaml:"compression" doc:"Compression of inserts: none, lz4, zstd, or auto, which is none on loopback and zstd elsewhere."`
+	Compression  Compression   `yaml:"compression" doc:"Compression of inserts; auto is none on loopback and zstd elsewhere."`
 	Timeout      time.Duration `yaml:"timeout" doc:"Longest wait for one statement or insert."`
 
 	DictionaryCollection string `yaml:"dictionary_collection" doc:"Named collection of the server with user and password for its dictionaries, which read the server's own tables; empty where the server's user default needs no password."`
 }
+
+// Compression is how inserts are compressed.
+type Compression string
+
+// The values of Compression.
+const (
+	CompressionAuto Compression = "auto" // none on loopback, zstd elsewhere
+	CompressionNone Compression = "none"
+	CompressionLZ4  Compression = "lz4"
+	CompressionZSTD Compression = "zstd"
+)
+
+// Allowed lists the values for messages and for the manual.
+func (Compression) Allowed() []string {
+	return []string{string(CompressionAuto), string(CompressionNone), string(CompressionLZ4), string(CompressionZSTD)}
+}
+
+// UnmarshalText accepts the allowed values only.
+func (c *Compression) UnmarshalText(b []byte) error {
+	v := Compression(b)
+	if !slices.Contains(v.Allowed(), string(v)) {
+		return fmt.Errorf("found %q, want %s", v, strings.Join(v.Allowed(), " or "))
+	}
+	*c = v
+	return nil
+}
+
+// MarshalText writes the value.
+func (c Compression) MarshalText() ([]byte, error) { return []byte(c), nil }
 
 // TLSConfig is how the server proves who it is, and the client too if the server asks.
 type TLSConfig struct {
@@ -43,7 +73,7 @@ func DefaultConfig() Config {
 		Addr:        "127.0.0.1:8123",
 		Database:    "default",
 		User:        "default",
-		Compression: "auto",
+		Compression: CompressionAuto,
 		Timeout:     time.Minute,
 	}
 }
@@ -66,10 +96,8 @@ func (c *Config) Validate() error {
 	if c.Password != "" && c.PasswordFile != "" {
 		refuse("password_file", "given together with a password, want one of them")
 	}
-	switch c.Compression {
-	case "auto", "none", "lz4", "zstd":
-	default:
-		refuse("compression", "found %q, want auto, none, lz4 or zstd", c.Compression)
+	if err := new(Compression).UnmarshalText([]byte(c.Compression)); err != nil {
+		refuse("compression", "%w", err)
 	}
 	if c.Timeout < time.Second || c.Timeout > time.Hour {
 		refuse("timeout", "found %s, want 1s to 1h", c.Timeout)
@@ -129,18 +157,18 @@ func (c *Config) password() (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-// compression is the content coding of inserts: "" (none), "lz4" or "zstd".
-func (c *Config) compression(u *url.URL) string {
+// coding is the content coding of inserts: "" (none), "lz4" or "zstd".
+func (c *Config) coding(u *url.URL) string {
 	switch c.Compression {
-	case "none":
+	case CompressionNone:
 		return ""
-	case "auto":
+	case CompressionAuto:
 		if isLoopback(u.Hostname()) {
 			return "" // measured: the copy through loopback costs less than the fastest compressor
 		}
-		return "zstd"
+		return string(CompressionZSTD)
 	default:
-		return c.Compression
+		return string(c.Compression)
 	}
 }
 

@@ -145,8 +145,8 @@ func TestInsertNativeWithOneTokenStoresOnce(t *testing.T) {
 }
 
 func TestInsertNativeCompressed(t *testing.T) {
-	for _, compression := range []string{"none", "lz4", "zstd"} {
-		t.Run(compression, func(t *testing.T) {
+	for _, compression := range []store.Compression{store.CompressionNone, store.CompressionLZ4, store.CompressionZSTD} {
+		t.Run(string(compression), func(t *testing.T) {
 			database, srv := storetest.Database(t)
 			cfg := config(srv, database)
 			cfg.Compression = compression

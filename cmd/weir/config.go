@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/api"
@@ -68,8 +69,21 @@ func (m storeMode) MarshalText() ([]byte, error) { return []byte(m), nil }
 
 // logConfig says what is logged.
 type logConfig struct {
-	Level  slog.Level `yaml:"level" doc:"debug, info, warn or error; the environment variable WEIR_LOG_LEVEL overrides it."`
-	Format logFormat  `yaml:"format" doc:"text or json."`
+	Level  logLevel  `yaml:"level" doc:"Least severity that is logged; the environment variable WEIR_LOG_LEVEL overrides it."`
+	Format logFormat `yaml:"format" doc:"Form of a line."`
+}
+
+type logLevel slog.Level
+
+// Allowed lists the values for messages and for the manual.
+func (logLevel) Allowed() []string { return []string{"debug", "info", "warn", "error"} }
+
+// UnmarshalText accepts the allowed values, and what slog writes.
+func (l *logLevel) UnmarshalText(b []byte) error { return (*slog.Level)(l).UnmarshalText(b) }
+
+// MarshalText writes the level.
+func (l logLevel) MarshalText() ([]byte, error) {
+	return []byte(strings.ToLower(slog.Level(l).String())), nil
 }
 
 type logFormat string
@@ -95,7 +109,7 @@ func defaultConfig() config {
 		Estate:          file.Default(),
 		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig()},
 		API:             api.Default(),
-		Log:             logConfig{Level: slog.LevelInfo, Format: "text"},
+		Log:             logConfig{Level: logLevel(slog.LevelInfo), Format: "text"},
 		ShutdownTimeout: 15 * time.Second,
 	}
 }
@@ -130,7 +144,11 @@ func (c *config) rebase(file, data string) {
 	if file != "" {
 		dir = filepath.Dir(file)
 	}
-	for _, p := range []*string{&c.Estate.File, &c.Store.Server.PasswordFile, &c.Store.Reader.PasswordFile} {
+	server := &c.Store.Server
+	for _, p := range []*string{
+		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
+		&server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
+	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

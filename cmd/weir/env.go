@@ -57,7 +57,7 @@ func newLogger(c logConfig, level string, w io.Writer) (*slog.Logger, error) {
 			return nil, fmt.Errorf("WEIR_LOG_LEVEL %q: expected debug, info, warn or error", level)
 		}
 	}
-	options := &slog.HandlerOptions{Level: c.Level}
+	options := &slog.HandlerOptions{Level: slog.Level(c.Level)}
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}

@@ -6,27 +6,19 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/internal/bytesize"
+	"github.com/weirhq/weir/internal/strictyaml"
 )
 
 // Config bounds what exporters may make a [Store] remember. It is collector.templates in the YAML file.
 type Config struct {
-	// MaxExporters is the number of exporter addresses that are remembered. Datagrams of further ones are dropped
-	// and counted as too_many_exporters.
-	MaxExporters int `yaml:"max_exporters"`
-	// MaxDomains is the number of observation domains of one exporter.
-	MaxDomains int `yaml:"max_domains"`
-	// MaxTemplates is the number of templates of one observation domain.
-	MaxTemplates int `yaml:"max_templates"`
-	// MaxFields is the number of fields of one template.
-	MaxFields int `yaml:"max_fields"`
-	// MaxMemory bounds all templates, names and held data together.
-	MaxMemory bytesize.Size `yaml:"max_memory"`
-	// MaxHeld is how much data one observation domain may have waiting for its templates.
-	MaxHeld bytesize.Size `yaml:"max_held"`
-	// HeldAge is how long data waits for its template before it is dropped.
-	HeldAge time.Duration `yaml:"held_age"`
-	// Timeout is how long a template, or an exporter that sends nothing, is remembered.
-	Timeout time.Duration `yaml:"timeout"`
+	MaxExporters int           `yaml:"max_exporters" doc:"Exporter addresses that are remembered; datagrams of further ones are dropped and counted as too_many_exporters."`
+	MaxDomains   int           `yaml:"max_domains" doc:"Observation domains of one exporter."`
+	MaxTemplates int           `yaml:"max_templates" doc:"Templates of one observation domain."`
+	MaxFields    int           `yaml:"max_fields" doc:"Fields of one template."`
+	MaxMemory    bytesize.Size `yaml:"max_memory" doc:"Memory of all templates, names and held data together."`
+	MaxHeld      bytesize.Size `yaml:"max_held" doc:"Data of one observation domain that may wait for its templates; 0 drops what comes before its template."`
+	HeldAge      time.Duration `yaml:"held_age" doc:"How long data waits for its template before it is dropped."`
+	Timeout      time.Duration `yaml:"timeout" doc:"How long a template, or an exporter that sends nothing, is remembered."`
 }
 
 // DefaultConfig returns bounds that no estate of ordinary size meets.
@@ -46,22 +38,33 @@ func DefaultConfig() Config {
 // Validate reports every value that makes no sense, each with its key.
 func (c Config) Validate() error {
 	var errs []error
-	positive := func(key string, v int64) {
-		if v < 1 {
-			errs = append(errs, fmt.Errorf("%s: %d: want at least 1", key, v))
+	refuse := func(key, format string, args ...any) {
+		errs = append(errs, strictyaml.At(key, fmt.Errorf(format, args...)))
+	}
+	for _, n := range []struct {
+		key string
+		v   int
+	}{
+		{"max_exporters", c.MaxExporters},
+		{"max_domains", c.MaxDomains},
+		{"max_templates", c.MaxTemplates},
+		{"max_fields", c.MaxFields},
+	} {
+		if n.v < 1 {
+			refuse(n.key, "found %d, want 1 or more", n.v)
 		}
 	}
-	positive("max_exporters", int64(c.MaxExporters))
-	positive("max_domains", int64(c.MaxDomains))
-	positive("max_templates", int64(c.MaxTemplates))
-	positive("max_fields", int64(c.MaxFields))
-	positive("max_memory", int64(c.MaxMemory))
-	positive("timeout", int64(c.Timeout))
+	if c.MaxMemory < 1 {
+		refuse("max_memory", "found %s, want 1B or more", c.MaxMemory)
+	}
 	if c.MaxHeld < 0 {
-		errs = append(errs, fmt.Errorf("max_held: %d: want 0 (hold nothing) or more", c.MaxHeld))
+		refuse("max_held", "found %s, want 0 (hold nothing) or more", c.MaxHeld)
 	}
 	if c.HeldAge < 0 {
-		errs = append(errs, fmt.Errorf("held_age: %s: want 0 or more", c.HeldAge))
+		refuse("held_age", "found %s, want 0s or more", c.HeldAge)
+	}
+	if c.Timeout <= 0 {
+		refuse("timeout", "found %s, want more than 0s", c.Timeout)
 	}
 	return errors.Join(errs...)
 }
