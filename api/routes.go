@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,7 +17,7 @@ import (
 // FlowsQuery are the parameters of a question about flows. See docs/reference/filter.md for the filter language.
 type FlowsQuery struct {
 	Kind      string    `query:"kind" enum:"top,list,series" default:"top" doc:"Largest groups, single records (newest first), or the groups over time."`
-	By        []string  `query:"by" maxItems:"8" doc:"Fields to group by; for a list, the columns. Comma separated." example:"src_vm"`
+	By        []string  `query:"by" maxItems:"100" doc:"Fields to group by, at most 8; for a list, the columns. Comma separated." example:"src_vm"`
 	Filter    string    `query:"filter" maxLength:"4096" doc:"Filter, as in: src_vm = web-01 and port = 443"`
 	From      time.Time `query:"from" doc:"Start, RFC 3339; default 15 minutes before to."`
 	To        time.Time `query:"to" doc:"End, RFC 3339; default now."`
@@ -76,15 +77,24 @@ func (s *Server) routes(api huma.API) {
 		var mistake *query.Error
 		switch {
 		case errors.As(err, &mistake):
-			return nil, huma.Error422UnprocessableEntity(err.Error(), &huma.ErrorDetail{
-				Message: mistake.Msg, Location: "query." + mistake.Part,
-			})
+			return nil, huma.Error422UnprocessableEntity(mistake.Error(), detail(mistake))
+		case ctx.Err() != nil: // who asked is gone
+			return nil, huma.Error503ServiceUnavailable("cancelled")
 		case err != nil:
 			s.deps.Log.Warn("flow query", "err", err)
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}
 		return &body[FlowsAnswer]{answer}, nil
 	})
+}
+
+// detail says which parameter of a question is wrong.
+func detail(e *query.Error) *huma.ErrorDetail {
+	parameter := e.Part
+	if parameter == "units" {
+		parameter = "unit" // the API takes one
+	}
+	return &huma.ErrorDetail{Location: "query." + parameter, Message: strings.TrimPrefix(e.Error(), e.Part+": ")}
 }
 
 // health answers 200 when flows that come in are stored, else 503 and why.

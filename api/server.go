@@ -11,6 +11,7 @@ import (
 	"path"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,9 +57,13 @@ type Deps struct {
 
 // Server is the HTTP server.
 type Server struct {
-	deps Deps
-	http *http.Server
+	deps  Deps
+	http  *http.Server
+	fresh sync.Map // net.Conn → struct{}: connections that have not asked anything yet
 }
+
+// stopGrace is how long requests under way may take at the end. All of `weir up` is to end within five seconds.
+const stopGrace = 2 * time.Second
 
 // Listen binds the address of the configuration.
 func Listen(cfg Config) (net.Listener, error) {
@@ -85,15 +90,27 @@ func New(d Deps) *Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
+		ConnState:         s.track,
 	}
 	return s
+}
+
+// track keeps the list of connections that have not asked anything yet. Browsers open some ahead, and Shutdown would
+// wait five seconds for a first request on them.
+func (s *Server) track(c net.Conn, state http.ConnState) {
+	if state == http.StateNew {
+		s.fresh.Store(c, struct{}{})
+	} else {
+		s.fresh.Delete(c)
+	}
 }
 
 func openAPI(version string) huma.Config {
 	cfg := huma.DefaultConfig("Weir", version)
 	cfg.OpenAPIPath = "/api/v1/openapi"
 	cfg.SchemasPath = "/api/v1/schemas"
-	cfg.DocsPath = "" // the library's page loads scripts from elsewhere
+	cfg.RejectUnknownQueryParameters = true // a mistyped filter is not no filter
+	cfg.DocsPath = ""                       // the library's page loads scripts from elsewhere
 	cfg.Components = &huma.Components{Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName)}
 	return cfg
 }
@@ -113,12 +130,16 @@ func schemaName(t reflect.Type, hint string) string {
 
 const module = "github.com/weirhq/weir"
 
-// Run serves until ctx is done, then lets requests under way finish for five seconds.
+// Run serves until ctx is done, then lets requests under way finish for two seconds.
 func (s *Server) Run(ctx context.Context) error {
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
+		s.fresh.Range(func(c, _ any) bool {
+			c.(net.Conn).Close()
+			return true
+		})
 		err := s.http.Shutdown(grace)
 		stopped <- errors.Join(err, s.http.Close())
 	})
@@ -154,7 +175,7 @@ func guard(next http.Handler) http.Handler {
 
 // loopback tells whether host, without a port, names this machine to itself.
 func loopback(host string) bool {
-	if host == "localhost" {
+	if strings.EqualFold(host, "localhost") {
 		return true
 	}
 	if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/weirhq/weir/collector"
@@ -42,6 +43,23 @@ type EstateStatus struct {
 	VMs      int      `json:"vms"`
 	VIFs     int      `json:"vifs"`
 	Groups   int      `json:"groups"`
+}
+
+// Counts returns how many there are of each kind, as "1 pool", "3 hosts".
+func (e *EstateStatus) Counts() []string {
+	list := make([]string, 0, 6)
+	for _, c := range []struct {
+		n    int
+		kind string
+	}{
+		{e.Pools, "pool"}, {e.Hosts, "host"}, {e.Networks, "network"}, {e.VMs, "VM"}, {e.VIFs, "VIF"}, {e.Groups, "group"},
+	} {
+		if c.n != 1 {
+			c.kind += "s"
+		}
+		list = append(list, strconv.Itoa(c.n)+" "+c.kind)
+	}
+	return list
 }
 
 // OnTheWay returns the flows that were decoded and are neither stored nor lost yet.

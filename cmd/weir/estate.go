@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
@@ -62,9 +63,6 @@ func countEntities(s *estate.Snapshot) api.EstateStatus {
 
 // printCheck says what `weir check-config` found to be right.
 func printCheck(out *cli.Output, configFile string, estateFile string, s *estate.Snapshot) error {
-	if configFile == "" {
-		configFile = "none, the defaults are used"
-	}
 	if estateFile != "" {
 		if abs, err := filepath.Abs(estateFile); err == nil {
 			estateFile = abs
@@ -78,13 +76,16 @@ func printCheck(out *cli.Output, configFile string, estateFile string, s *estate
 	if out.JSON {
 		return cli.WriteJSON(out, map[string]any{"config": configFile, "estate": e})
 	}
-	fmt.Fprintf(out.W, "config: %s: ok\n", configFile)
+	if configFile == "" {
+		fmt.Fprintln(out.W, "config: no file: the defaults are used")
+	} else {
+		fmt.Fprintf(out.W, "config: %s: ok\n", configFile)
+	}
 	if estateFile == "" {
 		_, err := fmt.Fprintln(out.W, "estate: no file: flows are stored without names")
 		return err
 	}
-	_, err := fmt.Fprintf(out.W, "estate: %s: ok: %d pools, %d hosts, %d networks, %d VMs, %d VIFs, %d groups\n",
-		estateFile, e.Pools, e.Hosts, e.Networks, e.VMs, e.VIFs, e.Groups)
+	_, err := fmt.Fprintf(out.W, "estate: %s: ok: %s\n", estateFile, strings.Join(e.Counts(), ", "))
 	for _, w := range e.Warnings {
 		_, err = fmt.Fprintf(out.W, "  warning: %s\n", w)
 	}

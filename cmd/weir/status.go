@@ -62,7 +62,7 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 		add("store restarts", cli.Bad, "%d", s.Store.Restarts)
 	}
 	e := &s.Estate
-	add("estate", cli.Plain, "%d pools, %d hosts, %d networks, %d VMs, %d VIFs, %d groups", e.Pools, e.Hosts, e.Networks, e.VMs, e.VIFs, e.Groups)
+	add("estate", cli.Plain, "%s", strings.Join(e.Counts(), ", "))
 	if e.Problem != "" {
 		add("estate file", cli.Bad, "%s", e.Problem)
 	}
