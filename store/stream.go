@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -34,7 +35,7 @@ func (c *Client) Stream(ctx context.Context, query, format string) (io.ReadClose
 		text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
 		return nil, errors.Join(answerError(resp.StatusCode, code, text), err)
 	}
-	return &stream{body: resp.Body, tag: resp.Header.Get("X-ClickHouse-Exception-Tag")}, nil
+	return &stream{ctx: ctx, body: resp.Body, tag: resp.Header.Get("X-ClickHouse-Exception-Tag"), buf: make([]byte, 4*maxTail)}, nil
 }
 
 // stream hands out an answer, but for the exception that may stand at its end:
@@ -43,35 +44,49 @@ func (c *Client) Stream(ctx context.Context, query, format string) (io.ReadClose
 //
 // It keeps back as many bytes as an exception may have until the body ends.
 type stream struct {
-	body io.ReadCloser
-	tag  string // random, sent in the header; empty for servers that do not mark exceptions
-	kept []byte
-	err  error // of body; io.EOF at its good end
+	ctx      context.Context
+	body     io.ReadCloser
+	tag      string // random, sent in the header; empty for servers that do not mark exceptions
+	buf      []byte
+	from, to int   // buf[from:to] was read and not handed out
+	err      error // of body; io.EOF at its good end
 }
 
 // maxTail bounds an exception in an answer: its text is at most 16 KiB in ClickHouse.
 const maxTail = 32 << 10
 
 func (s *stream) Read(p []byte) (int, error) {
-	for s.err == nil && len(s.kept) <= maxTail {
-		n := len(s.kept)
-		s.kept = append(s.kept, make([]byte, maxTail)...)
-		got, err := s.body.Read(s.kept[n:])
-		s.kept = s.kept[:n+got]
-		if s.err = err; err != nil {
-			s.end()
-		}
+	for s.err == nil && s.to-s.from <= maxTail {
+		s.fill()
 	}
-	free := len(s.kept)
+	free := s.to - s.from
 	if s.err == nil {
 		free -= maxTail
 	}
 	if free <= 0 {
 		return 0, s.err
 	}
-	n := copy(p, s.kept[:free])
-	s.kept = s.kept[n:]
+	n := copy(p, s.buf[s.from:s.from+free])
+	s.from += n
 	return n, nil
+}
+
+// fill reads some more of the body.
+func (s *stream) fill() {
+	if s.to == len(s.buf) {
+		s.from, s.to = 0, copy(s.buf, s.buf[s.from:])
+	}
+	n, err := s.body.Read(s.buf[s.to:])
+	s.to += n
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, io.EOF) || s.ctx.Err() != nil:
+		s.err = err
+	default:
+		s.err = classify(s.ctx, fmt.Errorf("answer cut: %w", err))
+	}
+	s.end()
 }
 
 // end takes the exception, if there is one, out of what is left.
@@ -79,16 +94,17 @@ func (s *stream) end() {
 	if s.tag == "" {
 		return
 	}
-	mark := []byte("__exception__\r\n" + s.tag)
-	at := bytes.Index(s.kept, mark)
+	kept := s.buf[s.from:s.to]
+	mark := []byte("\r\n__exception__\r\n" + s.tag)
+	at := bytes.Index(kept, mark)
 	if at < 0 {
 		return
 	}
-	text, _, _ := bytes.Cut(s.kept[at+len(mark):], []byte(s.tag))
+	text, _, _ := bytes.Cut(kept[at+len(mark):], []byte(s.tag))
 	if i := bytes.LastIndexByte(bytes.TrimRight(text, " \r\n"), '\n'); i >= 0 {
 		text = text[:i] // the length of the text
 	}
-	s.kept = bytes.TrimSuffix(s.kept[:at], []byte("\r\n"))
+	s.to = s.from + at
 	s.err = answerError(http.StatusInternalServerError, "", bytes.TrimSpace(text))
 }
 
