@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/query"
 )
 
@@ -34,10 +35,10 @@ func Default() Config { return Config{Listen: "127.0.0.1:8080"} }
 func (c Config) Validate() error {
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %q: expected host:port, e.g. %q", c.Listen, Default().Listen)
+		return strictyaml.At("listen", fmt.Errorf("found %q, want host:port, e.g. %q", c.Listen, Default().Listen))
 	}
 	if !loopback(host) {
-		return fmt.Errorf("listen: %q: expected a loopback address such as 127.0.0.1 or [::1]: the API has no users yet; use an SSH tunnel from elsewhere", c.Listen)
+		return strictyaml.At("listen", fmt.Errorf("found %q, want a loopback address such as 127.0.0.1 or [::1]: the API has no users yet; use an SSH tunnel from elsewhere", c.Listen))
 	}
 	return nil
 }

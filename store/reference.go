@@ -40,7 +40,7 @@ func Reference(ctx context.Context, c *Client) (string, error) {
 	}
 	defer rows.Close()
 	var out strings.Builder
-	out.WriteString("# Schema\n\nGenerated from the comments in `sql/migrations`; do not edit.\n\n" +
+	out.WriteString("# Schema\n\nGenerated from the comments in `sql/migrations` (`go generate ./store`); do not edit.\n\n" +
 		"Tables of ClickHouse, in the database that `store.database` names. A column marked *computed* takes no space: it is\n" +
 		"worked out when a query names it, and `SELECT *` leaves it out.\n")
 	last := ""

@@ -117,7 +117,7 @@ func defaultConfig() config {
 // Validate checks what concerns more than one section.
 func (c *config) Validate() error {
 	if c.ShutdownTimeout <= 0 {
-		return strictyaml.At("shutdown_timeout", fmt.Errorf("%s: expected more than 0, e.g. 15s", c.ShutdownTimeout))
+		return strictyaml.At("shutdown_timeout", fmt.Errorf("found %s, want more than 0s", c.ShutdownTimeout))
 	}
 	return nil
 }

@@ -52,6 +52,14 @@ type node struct {
 	demo      *demo.Demo // nil without --demo
 }
 
+// newNode makes what needs neither sockets nor store.
+func newNode(e *env, started time.Time) (n *node, err error) {
+	n = &node{env: e, started: started, metrics: prometheus.NewRegistry(), estate: estate.NewHolder()}
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.source, err = file.New(e.config.Estate, file.Deps{Log: e.log, Estate: n.estate, Metrics: n.metrics})
+	return n, err
+}
+
 // runStore starts the embedded store and returns once it answers. end stops it and waits for it; failed gets its error
 // if it gives up before.
 func (n *node) runStore(ctx context.Context, stderr io.Writer) (end func() error, failed <-chan error, err error) {
@@ -126,9 +134,6 @@ func (n *node) openStore(ctx context.Context) error {
 // wire makes the services. It starts none.
 func (n *node) wire(o upOptions) error {
 	cfg := &n.config
-	n.metrics = prometheus.NewRegistry()
-	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
 	live := estate.NewLiveness(3 * cfg.Collector.ActiveTimeout)
 	n.enricher = enricher.New(enricher.Deps{Estate: n.estate, Live: live, Metrics: n.metrics})
 

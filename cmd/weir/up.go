@@ -15,8 +15,6 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
-	"github.com/weirhq/weir/estate"
-	"github.com/weirhq/weir/estate/file"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/store/embedded"
 )
@@ -102,8 +100,8 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 			return err
 		}
 	}
-	n := &node{env: env, started: started, estate: estate.NewHolder()}
-	if n.source, err = file.New(env.config.Estate, file.Deps{Log: env.log, Estate: n.estate}); err != nil {
+	n, err := newNode(env, started)
+	if err != nil {
 		return err
 	}
 	if err := n.source.Load(); err != nil {
