@@ -17,6 +17,8 @@ func newCheckConfig() *cobra.Command {
 		Short: "Check the configuration and the estate file without starting anything",
 		Long: `Reads the configuration file and the estate file that it names, and prints everything that is wrong with them.
 --print shows the effective configuration, defaults included.`,
+		Example: `  weir check-config --data /var/lib/weir
+  weir check-config --config new.yaml --print`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir := instance.DataDir(data)

@@ -133,7 +133,7 @@ func loadConfig(name, data string) (config, string, error) {
 		}
 	}
 	if err := strictyaml.Load(name, &c); err != nil {
-		return c, name, fmt.Errorf("load config %q: %w", name, err)
+		return c, name, fmt.Errorf("load config: %w", err) // which names the file
 	}
 	return c, name, nil
 }

@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +18,7 @@ import (
 
 func newDecode() *cobra.Command {
 	var asJSON bool
-	var ports []uint
+	var ports portList
 	cmd := &cobra.Command{
 		Use:   "decode FILE…",
 		Short: "Print every element of captured flow datagrams by name",
@@ -25,16 +28,13 @@ known in the next, so name the files in the order in which they were sent.`,
 		Example: `  weir decode capture.pcapng | less
   weir decode --json template.dat data.dat`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			out := bufio.NewWriter(cmd.OutOrStdout())
-			wanted, err := udpPorts(ports)
-			if err != nil {
-				return err
-			}
+			defer func() { err = errors.Join(err, out.Flush()) }() // what was decoded before an error is shown
 			describer := netflow.NewDescriber()
 			found := 0
 			for _, file := range args {
-				err := replay.Datagrams(file, wanted, func(d replay.Datagram) error {
+				err := replay.Datagrams(file, ports, func(d replay.Datagram) error {
 					found++
 					described := decoded{File: file, Frame: d.Frame, Datagram: describer.Describe(d.Payload, d.Source.Addr().Unmap())}
 					if d.Source.IsValid() {
@@ -50,13 +50,13 @@ known in the next, so name the files in the order in which they were sent.`,
 				}
 			}
 			if found == 0 {
-				return fmt.Errorf("decode: no datagram of flows found in %d files; name their UDP port with --port if it is an unusual one", len(args))
+				return fmt.Errorf("decode: no datagram of flows found in %s; if they go to an unusual UDP port, name it with --port", strings.Join(args, ", "))
 			}
-			return out.Flush()
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a datagram")
-	cmd.Flags().UintSliceVar(&ports, "port", nil, "take captured datagrams to these UDP ports (default: all that look like flows)")
+	cmd.Flags().Var(&ports, "port", "take captured datagrams to these UDP ports (default: all that look like flows)")
 	return cmd
 }
 
@@ -70,7 +70,7 @@ type decoded struct {
 
 // print writes the datagram as indented text. Errors of out stay in it until Flush.
 func (d *decoded) print(out io.Writer) error {
-	fmt.Fprintf(out, "%s frame %d: %d bytes", d.File, d.Frame, d.Length)
+	fmt.Fprintf(out, "%s frame %d: %s", d.File, d.Frame, bytesText(d.Length))
 	if d.Source != nil {
 		fmt.Fprintf(out, " from %s", d.Source)
 	}
@@ -82,7 +82,14 @@ func (d *decoded) print(out io.Writer) error {
 		if m.Version == netflow.VersionIPFIX {
 			name = "IPFIX"
 		}
-		fmt.Fprintf(out, "  %s: domain %d, sequence %d, exported %s\n", name, m.Domain, m.Sequence, m.Exported.UTC().Format("2006-01-02 15:04:05 MST"))
+		fmt.Fprintf(out, "  %s: domain %d, sequence %d, exported %s", name, m.Domain, m.Sequence, m.Exported.UTC().Format("2006-01-02 15:04:05 MST"))
+		if m.Version != netflow.VersionIPFIX {
+			fmt.Fprintf(out, ", uptime %d ms", m.Uptime)
+		}
+		if m.SamplingInterval > 0 {
+			fmt.Fprintf(out, ", sampling 1:%d (mode %d)", m.SamplingInterval, m.SamplingMode)
+		}
+		fmt.Fprintln(out)
 		problem(out, "    ", m.Problem)
 		for j := range m.Sets {
 			printSet(out, &m.Sets[j])
@@ -93,7 +100,7 @@ func (d *decoded) print(out io.Writer) error {
 }
 
 func printSet(out io.Writer, s *netflow.Set) {
-	fmt.Fprintf(out, "    set %d: %s, %d bytes\n", s.ID, s.Kind, s.Length)
+	fmt.Fprintf(out, "    set %d: %s, %s\n", s.ID, kindText(s.Kind), bytesText(s.Length))
 	problem(out, "      ", s.Problem)
 	for i := range s.Layouts {
 		l := &s.Layouts[i]
@@ -107,7 +114,7 @@ func printSet(out io.Writer, s *netflow.Set) {
 			if k < l.Scopes {
 				scope = " (scope)"
 			}
-			length := fmt.Sprintf("%d bytes", f.Length)
+			length := bytesText(int(f.Length))
 			if f.Length == 65535 { // RFC 7011 §7
 				length = "variable"
 			}
@@ -121,6 +128,24 @@ func printSet(out io.Writer, s *netflow.Set) {
 			fmt.Fprintf(out, "        %-40s %s\n", elementName(e.Name, e.Enterprise, e.Number), valueText(e.Value))
 		}
 	}
+}
+
+func kindText(kind string) string {
+	switch kind {
+	case netflow.KindOptionsTemplates:
+		return "templates of options"
+	case netflow.KindUnknownTemplate:
+		return "data of a template that was not seen before"
+	default:
+		return kind
+	}
+}
+
+func bytesText(n int) string {
+	if n == 1 {
+		return "1 byte"
+	}
+	return fmt.Sprintf("%d bytes", n)
 }
 
 func problem(out io.Writer, indent, text string) {
@@ -156,14 +181,25 @@ func valueText(v any) string {
 	}
 }
 
-// udpPorts checks port numbers of the command line.
-func udpPorts(list []uint) ([]uint16, error) {
-	ports := make([]uint16, len(list))
-	for i, p := range list {
-		if p < 1 || p > 65535 {
-			return nil, usagef("--port %d: expected 1 to 65535", p)
+// portList is a flag that holds UDP ports, separated by commas or given several times.
+type portList []uint16
+
+// Set adds ports.
+func (l *portList) Set(text string) error {
+	for word := range strings.SplitSeq(text, ",") {
+		port, err := strconv.ParseUint(word, 10, 16)
+		if err != nil || port == 0 {
+			return errors.New("expected ports of 1 to 65535")
 		}
-		ports[i] = uint16(p)
+		*l = append(*l, uint16(port))
 	}
-	return ports, nil
+	return nil
 }
+
+// String lists the ports.
+func (l *portList) String() string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(*l), " ", ","), "[]")
+}
+
+// Type says in help texts what the flag takes.
+func (*portList) Type() string { return "ports" }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/store/embedded"
@@ -34,8 +35,9 @@ func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with this machine or a running instance, and say what to do",
-		Long: `Checks the engine's library, the data directory, the kernel's limits and the configuration, and, if an instance runs,
-its store, exporters and losses. It changes nothing. Exit code 1 means that something is a problem.`,
+		Long: `Checks the configuration, the engine's library and the data directory. If an instance runs, also its store, estate,
+exporters, receive buffers and losses; else whether one could bind its ports. It changes nothing. Exit code 1 means that
+something is a problem.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings := examine(cmd.Context(), data, configFile)
@@ -82,41 +84,70 @@ func printFindings(out *cli.Output, findings []finding) error {
 // examine makes all checks, in the order in which one would look.
 func examine(ctx context.Context, data, configFile string) []finding {
 	dir := instance.DataDir(data)
+	in, notFound := instance.Find(data)
+	if notFound == nil {
+		dir = in.Data
+		if configFile == "" {
+			configFile = in.Config
+		}
+	}
 	cfg, file, err := loadConfig(configFile, dir)
 	cfg.rebase(file, dir)
 	list := []finding{checkConfiguration(file, err)}
 	if cfg.Store.Mode == storeEmbedded {
 		list = append(list, checkLibrary(cfg.Store.Embedded.Library))
 	}
-	list = append(list, checkDisk(dir), checkReceiveBuffer(cfg.Collector))
+	list = append(list, checkDisk(dir))
+	switch {
+	case notFound == nil:
+		return append(list, checkInstance(ctx, in, cfg)...)
+	case err == nil:
+		list = append(list, checkEstateFile(cfg))
+		list = append(list, checkSockets(cfg)...)
+	}
+	if !errors.Is(notFound, instance.ErrNotRunning) {
+		return append(list, finding{"instance", "problem", notFound.Error(), "run this as the user of weir"})
+	}
+	return append(list, finding{Check: "instance", State: "skipped", Found: notFound.Error()})
+}
 
-	in, err := instance.Find(data)
-	if err != nil {
-		return append(list, finding{Check: "instance", State: "skipped", Found: err.Error()})
-	}
-	list = append(list, finding{Check: "instance", State: "ok", Found: fmt.Sprintf("pid %d, version %s, in %s", in.PID, in.Version, in.Data)})
+// checkInstance asks a running instance how it does.
+func checkInstance(ctx context.Context, in instance.Instance, cfg config) []finding {
+	list := []finding{{Check: "instance", State: "ok", Found: fmt.Sprintf("pid %d, version %s, in %s", in.PID, in.Version, in.Data)}}
 	var s api.Status
-	if err := getJSON(ctx, in, "/api/v1/status", &s); err != nil {
-		return append(list, finding{"api", "problem", err.Error(), "look at the log of weir; restart it if it hangs"})
-	}
 	var answer struct {
 		Exporters []collector.Exporter `json:"exporters"`
 	}
-	if err := getJSON(ctx, in, "/api/v1/exporters", &answer); err != nil {
+	err := getJSON(ctx, in, "/api/v1/status", &s)
+	if err == nil {
+		err = getJSON(ctx, in, "/api/v1/exporters", &answer)
+	}
+	if err != nil {
 		return append(list, finding{"api", "problem", err.Error(), "look at the log of weir; restart it if it hangs"})
 	}
-	return append(list, checkStore(&s), checkLoss(&s), checkEstate(&s), checkExporters(answer.Exporters, in.Listen, time.Now()))
+	buffer := udp.Buffer{Asked: int(cfg.Collector.RecvBuffer), Granted: int(cfg.Collector.RecvBuffer)}
+	for _, socket := range s.Collector.Sockets {
+		buffer.Granted = min(buffer.Granted, int(socket.QueueLimit/2)) // the kernel reserves twice what it grants
+	}
+	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLoss(&s), checkEstate(&s),
+		checkExporters(answer.Exporters, in.Listen, time.Now()))
 }
 
 func checkConfiguration(file string, err error) finding {
 	switch {
 	case err != nil:
-		return finding{"configuration", "problem", err.Error(), "mend the file; `weir check-config` checks it again"}
+		return faultyFile("configuration", err.Error())
 	case file == "":
 		return finding{Check: "configuration", State: "ok", Found: "no file: the defaults are used"}
 	default:
 		return finding{Check: "configuration", State: "ok", Found: file}
 	}
+}
+
+// faultyFile is the finding of a file with problems: what is wrong with it, one a line.
+func faultyFile(check, problems string) finding {
+	first, list, _ := strings.Cut(problems, "\n")
+	return finding{check, "problem", first, strings.TrimSpace(list + "\n  mend the file; `weir check-config` checks it again")}
 }
 
 func checkLibrary(explicit string) finding {
@@ -153,22 +184,73 @@ func checkDisk(dir string) finding {
 	return f
 }
 
-func checkReceiveBuffer(c collector.Config) finding {
-	f := finding{Check: "receive buffer", State: "ok"}
-	b, err := os.ReadFile("/proc/sys/net/core/rmem_max")
+// checkEstateFile reads the estate file as `weir up` would.
+func checkEstateFile(cfg config) finding {
+	snapshot, err := readEstate(cfg.Estate)
 	if err != nil {
-		return finding{Check: f.Check, State: "skipped", Found: err.Error()}
+		return faultyFile("estate", err.Error())
 	}
-	limit, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 63)
-	if err != nil {
-		return finding{Check: f.Check, State: "skipped", Found: err.Error()}
+	e := countEntities(snapshot)
+	e.File = cfg.Estate.File
+	for _, w := range snapshot.Warnings() {
+		e.Warnings = append(e.Warnings, w.Error())
 	}
-	f.Found = fmt.Sprintf("%s asked for, net.core.rmem_max is %s", c.RecvBuffer, cli.Bytes(float64(limit)))
-	if bytesize.Size(limit) < c.RecvBuffer && os.Geteuid() != 0 {
-		f.State = "warning"
-		f.Do = fmt.Sprintf("bursts may be lost in the kernel: sysctl -w net.core.rmem_max=%d, or install deploy/sysctl/60-weir.conf", int64(c.RecvBuffer))
+	return checkEstate(&api.Status{Estate: e})
+}
+
+// checkSockets binds what `weir up` would, and lets go of it at once.
+func checkSockets(cfg config) []finding {
+	var free, problems []string
+	note := func(network, addr string, err error) {
+		if err != nil {
+			problems = append(problems, err.Error())
+		} else {
+			free = append(free, network+" "+addr)
+		}
 	}
-	return f
+	buffer := udp.Buffer{Asked: int(cfg.Collector.RecvBuffer), Granted: int(cfg.Collector.RecvBuffer)}
+	for _, addr := range cfg.Collector.Listen {
+		one := cfg.Collector
+		one.Listen = []string{addr}
+		conns, err := collector.Listen(one)
+		for _, c := range conns {
+			buffer.Granted = min(buffer.Granted, c.Buffer().Granted)
+			err = errors.Join(err, c.Close())
+		}
+		note("udp", addr, err)
+	}
+	listen := func(l net.Listener, err error) error {
+		if err != nil {
+			return err
+		}
+		return l.Close()
+	}
+	if cfg.Store.Mode == storeEmbedded {
+		note("tcp", cfg.Store.Embedded.Listen, listen(embedded.Listen(cfg.Store.Embedded)))
+	}
+	note("tcp", cfg.API.Listen, listen(api.Listen(cfg.API)))
+	ports := finding{Check: "ports", State: "ok", Found: "free: " + strings.Join(free, ", ")}
+	if len(problems) > 0 {
+		ports.State, ports.Found = "problem", strings.Join(problems, "; ")
+		ports.Do = "stop what listens there (`ss -lnptu` names it), or configure other ports: collector.listen, store.embedded.listen, api.listen"
+	}
+	return []finding{ports, checkReceiveBuffer(buffer)}
+}
+
+// checkReceiveBuffer judges what the kernel granted to the socket that got least.
+func checkReceiveBuffer(b udp.Buffer) finding {
+	asked, granted := bytesize.Size(b.Asked), bytesize.Size(b.Granted)
+	switch advice := b.Advice(); {
+	case b.Asked == 0:
+		return finding{Check: "receive buffer", State: "ok", Found: "the kernel's default, as configured"}
+	case advice != "":
+		return finding{
+			"receive buffer", "warning", fmt.Sprintf("%s a socket asked for, %s granted", asked, granted),
+			"bursts of datagrams may be lost in the kernel: " + advice + "; deploy/sysctl/60-weir.conf does so at every boot",
+		}
+	default:
+		return finding{Check: "receive buffer", State: "ok", Found: fmt.Sprintf("%s a socket, as asked for", asked)}
+	}
 }
 
 func checkStore(s *api.Status) finding {
@@ -177,7 +259,7 @@ func checkStore(s *api.Status) finding {
 	case s.Store.Problem != "":
 		f.State, f.Found, f.Do = "problem", s.Store.Problem, "look at the log of the store; flows wait in memory meanwhile, and are dropped when that is full"
 	case s.Store.Restarts > 0:
-		f.State, f.Do = "warning", fmt.Sprintf("it ended by itself %d times: look at the log for the reason", s.Store.Restarts)
+		f.State, f.Do = "warning", fmt.Sprintf("it ended by itself and was started again, %d times: look at the log for the reason", s.Store.Restarts)
 	}
 	return f
 }
@@ -199,11 +281,15 @@ func checkLoss(s *api.Status) finding {
 
 func checkEstate(s *api.Status) finding {
 	e := &s.Estate
-	f := finding{Check: "estate", State: "ok", Found: fmt.Sprintf("%d hosts, %d VMs, %d VIFs", e.Hosts, e.VMs, e.VIFs)}
+	f := finding{Check: "estate", State: "ok", Found: strings.Join(e.Counts(), ", ")}
 	switch {
 	case e.Problem != "":
-		f.State, f.Found, f.Do = "problem", e.Problem, "mend the file; the estate before that is in use until then"
+		f = faultyFile("estate", e.Problem)
+		f.Do += "; the estate before that is in use until then"
 	case e.VIFs == 0:
+		if e.File == "" {
+			f.Found = "no file is configured"
+		}
 		f.State, f.Do = "warning", "flows are stored without names: describe hosts and VMs in the estate file (docs/howto/describe-the-estate.md)"
 	case len(e.Warnings) > 0:
 		f.State, f.Do = "warning", strings.Join(e.Warnings, "\n  ")

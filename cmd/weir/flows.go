@@ -35,7 +35,8 @@ type flowsOptions struct {
 	watch, explain, asJSON                  bool
 }
 
-func (o *flowsOptions) flags(cmd *cobra.Command) {
+// flags adds the flags to cmd, which shows that many rows unless told.
+func (o *flowsOptions) flags(cmd *cobra.Command, rows int) {
 	f := cmd.Flags()
 	dataFlag(cmd, &o.data)
 	f.StringVar(&o.last, "last", "", "the last span of time, as 15m, 2h or 7d (default 15m)")
@@ -43,7 +44,7 @@ func (o *flowsOptions) flags(cmd *cobra.Command) {
 	f.StringVar(&o.to, "to", "", "end, in the same forms (default now)")
 	f.StringVar(&o.filter, "filter", "", `filter, as: src_vm = web-01 and port = 443`)
 	f.StringVar(&o.direction, "direction", "both", "narrows fields that mean either end: in, out or both")
-	f.IntVar(&o.limit, "limit", 0, "rows (default 10, of a list 100)")
+	f.IntVar(&o.limit, "limit", 0, fmt.Sprintf("rows (default %d)", rows))
 	f.BoolVar(&o.watch, "watch", false, "ask again every 2 seconds until interrupted")
 	f.BoolVar(&o.explain, "explain", false, "print the SQL instead of asking it")
 	jsonFlag(cmd, &o.asJSON)
@@ -58,7 +59,7 @@ func newFlowsTop() *cobra.Command {
 		Long: `Shows the largest groups of flows by one or more fields, what is left as "other", and the total. Figures count each packet
 once, however many exporters saw it, and are multiplied by the sampling rate.
 
-Fields: ` + strings.Join(groupable(), ", ") + `.
+` + wordList("Fields:", groupable()) + `.
 The filter language is described in docs/reference/filter.md.`,
 		Example: `  weir flows top --by src_vm --last 15m --watch
   weir flows top --by network,service --unit bps --filter 'direction = inbound'
@@ -68,7 +69,7 @@ The filter language is described in docs/reference/filter.md.`,
 			return o.run(cmd, query.Request{Kind: query.Top, Bottom: bottom, Split: split, Other: !noOther, Total: true})
 		},
 	}
-	o.flags(cmd)
+	o.flags(cmd, 10)
 	f := cmd.Flags()
 	f.StringSliceVar(&o.by, "by", []string{"src_vm"}, "fields to group by")
 	f.StringSliceVar(&o.units, "unit", []string{"bytes", "packets", "flows"}, "figures: bytes, bits, packets, flows, bps, pps, fps; the first one ranks")
@@ -84,17 +85,49 @@ func newFlowsList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List single flow records, newest first",
+		Long: `Lists flow records as they are stored, each with the time at which it was received. Figures are as reported: "×100" stands
+beside those of a sampled flow.
+
+` + wordList("Columns:", fieldNames()) + `.
+The filter language is described in docs/reference/filter.md.`,
 		Example: `  weir flows list --last 5m --filter 'addr = 192.0.2.10'
-  weir flows list --columns time_received,src_addr,dst_addr,dst_port,bytes --json`,
+  weir flows list --columns src_addr,dst_addr,dst_port,bytes --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd, query.Request{Kind: query.List, Observations: observations})
 		},
 	}
-	o.flags(cmd)
+	o.flags(cmd, 100)
 	cmd.Flags().StringSliceVar(&o.by, "columns", nil, "fields to show (default: the usual ones)")
 	cmd.Flags().BoolVar(&observations, "observations", false, "also list records of packets that another exporter's record counts")
 	return cmd
+}
+
+// wordList is a paragraph of help that lists words.
+func wordList(label string, words []string) string {
+	var b strings.Builder
+	line, _ := b.WriteString(label)
+	for i, w := range words {
+		if i < len(words)-1 {
+			w += ","
+		}
+		if line+1+len(w) > 118 {
+			b.WriteString("\n" + w)
+			line = len(w)
+			continue
+		}
+		b.WriteString(" " + w)
+		line += 1 + len(w)
+	}
+	return b.String()
+}
+
+func fieldNames() []string {
+	names := make([]string, len(query.Fields))
+	for i := range query.Fields {
+		names[i] = query.Fields[i].Name
+	}
+	return names
 }
 
 func groupable() []string {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+
+	"github.com/weirhq/weir/internal/nearest"
 )
 
 // version is set by the build (-ldflags -X).
@@ -49,7 +51,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	case errors.Is(err, unix.EPIPE): // the reader of a listing has seen enough
 		return exitOK
-	case errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command"):
+	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "weir: %v\nsee: %s --help\n", err, cmd.CommandPath())
 		return exitUsage
 	default:
@@ -94,13 +96,32 @@ func usageArgs(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return usageError{err}
+				return argumentError(c, args, err)
 			}
 			return nil
 		}
 	}
 	for _, sub := range cmd.Commands() {
 		usageArgs(sub)
+	}
+}
+
+// argumentError says what is wrong with the arguments of cmd, in place of what cobra says.
+func argumentError(cmd *cobra.Command, args []string, err error) error {
+	switch {
+	case cmd.HasSubCommands():
+		var names []string
+		for _, sub := range cmd.Commands() {
+			names = append(names, sub.Name())
+		}
+		if near := nearest.Word(args[0], names); near != "" {
+			return usagef("unknown command %q: did you mean %s?", args[0], near)
+		}
+		return usagef("unknown command %q: expected one of %s", args[0], strings.Join(names, ", "))
+	case strings.HasPrefix(err.Error(), "unknown command"): // of cobra.NoArgs
+		return usagef("found argument %q: expected flags only", args[0])
+	default:
+		return usagef("found %d arguments: expected %s", len(args), cmd.UseLine())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ import (
 func newReplay() *cobra.Command {
 	var to string
 	var asJSON bool
-	var ports []uint
+	var ports portList
 	cfg := replay.Config{}
 	cmd := &cobra.Command{
 		Use:   "replay FILE… --to ADDR",
@@ -26,6 +27,9 @@ Only the payload is sent; --keep-sources sends what came from different exporter
   weir replay templates.dat data.dat --to 127.0.0.1:4739`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if to == "" {
+				return usagef("no collector: name it with --to, e.g. --to 127.0.0.1:2055")
+			}
 			addr, err := net.ResolveUDPAddr("udp", to)
 			if err != nil || addr.Port == 0 {
 				return usagef("--to %q: expected host:port, e.g. 127.0.0.1:2055", to)
@@ -33,29 +37,27 @@ Only the payload is sent; --keep-sources sends what came from different exporter
 			if cfg.Rate < 0 {
 				return usagef("--rate %v: expected 0 (as fast as possible) or more datagrams a second", cfg.Rate)
 			}
-			if cfg.Ports, err = udpPorts(ports); err != nil {
-				return err
-			}
+			cfg.Ports = ports
 			cfg.Files, cfg.To = args, netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
+			begun := time.Now()
 			cfg.Progress = func(c replay.Counts) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%d datagrams sent\n", c.Sent)
+				if time.Since(begun) > 2*time.Second { // a short replay only says what it did
+					fmt.Fprintf(cmd.ErrOrStderr(), "%d datagrams sent\n", c.Sent)
+				}
 			}
 			result, err := replay.Run(cmd.Context(), cfg)
 			if err != nil {
-				return fmt.Errorf("replay: %w", err)
+				return err
 			}
 			return printReplay(cmd.OutOrStdout(), result, asJSON)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&to, "to", "", "host:port of the collector")
+	f.StringVar(&to, "to", "", "host:port of the collector (required)")
 	f.Float64Var(&cfg.Rate, "rate", 0, "datagrams a second; 0 is as fast as possible")
-	f.UintSliceVar(&ports, "port", nil, "take captured datagrams to these UDP ports (default: all that look like flows)")
+	f.Var(&ports, "port", "take captured datagrams to these UDP ports (default: all that look like flows)")
 	f.BoolVar(&cfg.KeepSources, "keep-sources", false, "send from different local addresses what came from different exporters")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
-	if err := cmd.MarkFlagRequired("to"); err != nil {
-		panic("BUG: " + err.Error())
-	}
 	return cmd
 }
 

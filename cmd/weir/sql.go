@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,7 @@ sends it. The query comes from the argument, or from standard input.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := strings.Join(args, "")
-			if query == "" {
+			if query == "" && !terminal(cmd.InOrStdin()) {
 				b, err := io.ReadAll(cmd.InOrStdin())
 				if err != nil {
 					return fmt.Errorf("read query: %w", err)
@@ -42,7 +43,7 @@ sends it. The query comes from the argument, or from standard input.`,
 			}
 			if format == "" {
 				format = "TSVWithNames"
-				if f, ok := cmd.OutOrStdout().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+				if terminal(cmd.OutOrStdout()) {
 					format = "PrettyCompactMonoBlock"
 				}
 			}
@@ -59,6 +60,14 @@ sends it. The query comes from the argument, or from standard input.`,
 	return cmd
 }
 
+// terminal tells whether a stream is one.
+func terminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+const codeReadonly = 164 // READONLY, of ClickHouse
+
 // runSQL copies the store's answer to out while it comes in.
 func runSQL(ctx context.Context, in instance.Instance, query, format string, out io.Writer) error {
 	reader, err := readerOf(in)
@@ -71,6 +80,9 @@ func runSQL(ctx context.Context, in instance.Instance, query, format string, out
 	}
 	defer c.Close()
 	answer, err := c.Stream(ctx, query, format)
+	if e, ok := errors.AsType[*store.Error](err); ok && e.Code == codeReadonly {
+		return fmt.Errorf("run query: this user can only read: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("run query: %w", err)
 	}

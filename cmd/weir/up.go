@@ -30,6 +30,8 @@ interface on 127.0.0.1:8123 and the status page on 127.0.0.1:8080.
 
 --demo adds a simulated estate of 3 hosts and 24 VMs that sends NetFlow 9 and IPFIX over loopback, and listens on
 loopback only.`,
+		Example: `  weir up --demo
+  weir up --data /var/lib/weir --listen :2055,:4739`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return up(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
