@@ -178,8 +178,12 @@ func testFlows(t *testing.T, a *apptest.App) {
 		t.Errorf("%+v, want a row and the total", got)
 	}
 	for _, args := range [][]string{
-		{"--by", "network,service", "--unit", "bps"}, {"--by", "vm", "--split"}, {"--by", "exporter,protocol"}, {"--bottom"},
-		{"--filter", "src_vm = web-01 and port = 443"}, {"--filter", "addr in 10.0.0.0/8", "--direction", "in", "--by", "vm"},
+		{"--by", "network,service", "--unit", "bps"},
+		{"--by", "vm", "--split"},
+		{"--by", "exporter,protocol"},
+		{"--bottom"},
+		{"--filter", "src_vm = web-01 and port = 443"},
+		{"--filter", "addr in 10.0.0.0/8", "--direction", "in", "--by", "vm"},
 	} {
 		good(t, flows(append([]string{"top"}, args...)...)...)
 	}
