@@ -14,7 +14,7 @@ import (
 
 // env is what the commands that run services start from.
 type env struct {
-	data   string // data directory, absolute; it exists
+	data   string // data directory, absolute
 	file   string // configuration file, "" if there is none
 	config config
 	log    *slog.Logger
@@ -24,7 +24,7 @@ func configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "config", "", "configuration file (default: weir.yaml in the data directory, if it is there)")
 }
 
-// prepare finds and makes the data directory, reads the configuration and makes the logger.
+// prepare finds the data directory, reads the configuration and makes the logger.
 func prepare(data, configFile string, stderr io.Writer) (*env, error) {
 	dir, err := filepath.Abs(instance.DataDir(data))
 	if err != nil {
@@ -40,14 +40,19 @@ func prepare(data, configFile string, stderr io.Writer) (*env, error) {
 		}
 	}
 	cfg.rebase(file, dir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
-	}
 	log, err := newLogger(cfg.Log, os.Getenv("WEIR_LOG_LEVEL"), stderr)
 	if err != nil {
 		return nil, err
 	}
 	return &env{data: dir, file: file, config: cfg, log: log}, nil
+}
+
+// makeData makes the data directory if it is not there.
+func (e *env) makeData() error {
+	if err := os.MkdirAll(e.data, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	return nil
 }
 
 // newLogger returns the logger of c; level, from the environment, wins over the configured one.

@@ -57,6 +57,7 @@ func TestInstance(t *testing.T) {
 		{"metrics", testMetrics},
 		{"page", testPage},
 		{"replay", testReplayInto},
+		{"migrate", testMigrate},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, a) })
 	}
@@ -340,6 +341,21 @@ func testReplayInto(t *testing.T, a *apptest.App) {
 		}
 		return err
 	})
+}
+
+func testMigrate(t *testing.T, a *apptest.App) {
+	rows := parse[[]struct {
+		Version     int
+		Name, State string
+	}](t, good(t, "store", "migrate", "--dry-run", "--json", "--data", a.Data))
+	for i, r := range rows {
+		if r.Version != i+1 || !strings.HasSuffix(r.Name, ".sql") || !strings.HasPrefix(r.State, "was applied 20") {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(rows) == 0 || !strings.HasPrefix(good(t, "store", "migrate", "--data", a.Data), "VERSION  NAME ") {
+		t.Error("no migrations")
+	}
 }
 
 // ask is a request to the instance's API.

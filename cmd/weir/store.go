@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
@@ -25,6 +27,9 @@ itself; alone it is for looking at the data while the rest is down.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			env, err := prepare(data, configFile, cmd.ErrOrStderr())
 			if err != nil {
+				return err
+			}
+			if err := env.makeData(); err != nil {
 				return err
 			}
 			cfg := env.config.Store.Embedded
@@ -93,13 +98,20 @@ first (--dry-run), and for servers where another user has to do it.`,
 				if err != nil {
 					return err
 				}
-				access = embeddedConfig(dialable(env.config.Store.Embedded.Listen), users.Writer)
+				addr := dialable(env.config.Store.Embedded.Listen)
+				if in, err := instance.Find(env.data); err == nil {
+					addr = in.Store
+				}
+				access = embeddedConfig(addr, users.Writer)
 			}
 			c, err := store.Open(access)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
+			if err := c.Ping(cmd.Context()); err != nil {
+				return fmt.Errorf("migrate: %w; start it, the embedded one with `weir store`", err)
+			}
 			return migrate(cmd.Context(), c, env.log, dryRun, outputOf(cmd, asJSON))
 		},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store/embedded"
 )
 
@@ -73,7 +75,10 @@ func (o *upOptions) apply(e *env) error {
 		c.API.Listen = o.api
 	}
 	c.Store.Embedded.Data = storeDir(e.data)
-	return errors.Join(c.Collector.Validate(), c.API.Validate())
+	if o.rate <= 0 {
+		return fmt.Errorf("--demo-rate %v: expected more than 0 flows a second", o.rate)
+	}
+	return strictyaml.Validate(c)
 }
 
 // up reads as the life of an instance: prepare, bind, start the store, wire, run, and stop along the way of the data.
@@ -90,6 +95,9 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	if err := o.apply(env); err != nil {
+		return usageError{err} // the configuration file by itself was right
+	}
+	if err := env.makeData(); err != nil {
 		return err
 	}
 	unlock, err := instance.Lock(env.data)
