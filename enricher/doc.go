@@ -23,10 +23,17 @@
 //
 // # Where a row was seen
 //
-// Pool and host are the exporter's. The bridge is the one of the observation domain, else the host's only one, else
-// the one into which the VIF found at an interface is plugged. The network is that of the VIF found at an interface
+// A virtual_obs_id, by which Open vSwitch names a bridge in its records, tells bridge and host; else pool and host are
+// the exporter's, and the bridge is the one of the observation domain, else the host's only one, else the one into which
+// the VIF found at an interface is plugged. The network is that of the VIF found at an interface
 // (the source's first), else the one of the VLAN tag at that bridge, else that of a VIF found by MAC, then by IP
 // address, else the one in whose subnet an address lies, the source's first.
+//
+// # What Open vSwitch means
+//
+// At a bridge whose sampling Weir set up, the observation point is stage and rule instance (flow.SplitPoint), and the
+// verdict that of the built-in rule, if it is one; at others the point is kept as it is and nothing is made of it. NetFlow 5
+// of a host that the estate knows to run Open vSwitch counts bytes with the Ethernet header.
 //
 // # Which row is counted
 //

@@ -45,7 +45,8 @@ type alive struct {
 const chunk = 256
 
 // Enrich fills the columns Direction, Pool, Host, Bridge, Network, SrcVM, DstVM, SrcVIF, DstVIF, SrcGroups, DstGroups
-// and Counted of all rows of b from the others. Rows of one exporter should stand together, as a decoder leaves them.
+// and Counted of all rows of b from the others; of rows of Open vSwitch hosts also Stage, RuleInstance, Verdict and
+// BytesLayer, as the package comment says. Rows of one exporter should stand together, as a decoder leaves them.
 // It allocates nothing but room for the lists of groups, which the batch keeps.
 func (e *Enricher) Enrich(b *flow.Batch) {
 	rows := b.Len()
@@ -117,14 +118,36 @@ func (w *work) at(n int) *estate.Vantage { return &w.vantages[w.run[n]] }
 func (w *work) locate() {
 	b, runs := w.b, 0
 	for i := w.from; i < w.to; i++ {
-		if i == w.from || b.Exporter[i] != b.Exporter[i-1] || b.ObservationDomain[i] != b.ObservationDomain[i-1] {
-			w.vantages[runs] = w.s.Vantage(b.Exporter[i], b.ObservationDomain[i])
+		if i == w.from || b.Exporter[i] != b.Exporter[i-1] || b.ObservationDomain[i] != b.ObservationDomain[i-1] || b.VirtualID[i] != b.VirtualID[i-1] {
+			w.vantages[runs] = w.s.Vantage(b.Exporter[i], b.VirtualID[i], b.ObservationDomain[i])
 			runs++
 		}
 		w.run[i-w.from] = uint16(runs - 1)
-		if w.vantages[runs-1].HostRef == 0 {
+		at := &w.vantages[runs-1]
+		if at.HostRef == 0 {
 			w.tally.UnknownExporter++
 		}
+		if at.RuleSampling {
+			w.interpret(i)
+		}
+		if at.OpenVSwitch && b.Version[i] == netFlow5 && b.BytesLayer[i] == flow.BytesLayer3 {
+			b.BytesLayer[i] = flow.BytesLayer2
+		}
+	}
+}
+
+// netFlow5 is the version in which Open vSwitch counts Ethernet headers, where others count from the IP header on.
+const netFlow5 = 5
+
+// interpret takes the observation point of row i, of a bridge whose sampling Weir set up, for what it says.
+func (w *work) interpret(i int) {
+	stage, instance := flow.SplitPoint(w.b.ObservationPoint[i])
+	if instance == 0 {
+		return
+	}
+	w.b.Stage[i], w.b.RuleInstance[i] = stage, instance
+	if stage == flow.StageSystem {
+		w.b.Verdict[i] = flow.SystemVerdict(instance)
 	}
 }
 

@@ -2,6 +2,7 @@ package enricher_test
 
 import (
 	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -23,14 +24,32 @@ type row struct {
 	SrcGroups, DstGroups         []string
 	Direction                    flow.Direction
 	Counted                      bool
+	Stage                        flow.Stage
+	RuleInstance                 uint32
+	Verdict                      flow.Verdict
+	BytesLayer                   flow.BytesLayer
 }
 
-// twin enriches one row plainly, by a walk through the model: the package comment as code.
-func twin(t estatetest.Twin, live map[netip.Addr]bool, b *flow.Batch, i int) row {
+// twin enriches one row plainly, by a walk through the model: the package comment as code. names are the
+// virtual_obs_ids by what a batch has of them.
+func twin(t estatetest.Twin, names map[uint64]string, live map[netip.Addr]bool, b *flow.Batch, i int) row {
 	unmap := func(a flow.Addr) netip.Addr { return netip.AddrFrom16(a).Unmap() }
 	exporter := unmap(b.Exporter[i])
-	at := t.Place(exporter, b.ObservationDomain[i])
-	r := row{Pool: at.Pool, Host: at.Host, Bridge: at.Bridge}
+	at := t.Place(exporter, names[b.VirtualID[i]], b.ObservationDomain[i])
+	r := row{
+		Pool: at.Pool, Host: at.Host, Bridge: at.Bridge,
+		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
+	}
+	if instance := b.ObservationPoint[i] % (1 << 30); at.RuleSampling && instance != 0 {
+		r.Stage = []flow.Stage{flow.StageEgress, flow.StageIngress, flow.StageReply, flow.StageSystem}[b.ObservationPoint[i]>>30]
+		r.RuleInstance = instance
+		if r.Stage == flow.StageSystem {
+			r.Verdict = flow.SystemVerdict(instance)
+		}
+	}
+	if at.OpenVSwitch && b.Version[i] == 5 && r.BytesLayer == flow.BytesLayer3 {
+		r.BytesLayer = flow.BytesLayer2
+	}
 	networkOf := func(vif string) string {
 		if vif == "" {
 			return ""
@@ -103,7 +122,7 @@ func twin(t estatetest.Twin, live map[netip.Addr]bool, b *flow.Batch, i int) row
 	}
 	r.Counted = true
 	if src, dst := host(r.SrcVM, srcPort), host(r.DstVM, dstPort); exports(src) {
-		r.Counted = src == at.Host && b.Stage[i] != flow.StageIngress
+		r.Counted = src == at.Host && r.Stage != flow.StageIngress
 	} else if exports(dst) {
 		r.Counted = dst == at.Host
 	}
@@ -144,11 +163,12 @@ func said(t testing.TB, s *estate.Snapshot, b *flow.Batch, i int) row {
 		DstVIF: name(flow.KindVIF, b.DstVIF[i]), DstVM: name(flow.KindVM, b.DstVM[i]),
 		SrcGroups: groups(b.SrcGroups.Row(i)), DstGroups: groups(b.DstGroups.Row(i)),
 		Direction: b.Direction[i], Counted: b.Counted[i],
+		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
 	}
 }
 
-// randomRow fills row i with keys of which many are in dense random estates.
-func randomRow(r *rand.Rand, m *estate.Model, b *flow.Batch, i int) {
+// randomRow fills row i with keys of which many are in dense random estates, and notes a virtual_obs_id in names.
+func randomRow(r *rand.Rand, m *estate.Model, names map[uint64]string, b *flow.Batch, i int) {
 	h := m.Hosts[r.IntN(len(m.Hosts))]
 	b.Exporter[i] = h.Exporters[r.IntN(len(h.Exporters))].As16()
 	if r.IntN(8) == 0 {
@@ -187,6 +207,16 @@ func randomRow(r *rand.Rand, m *estate.Model, b *flow.Batch, i int) {
 		return 100_000 + uint32(r.IntN(8))
 	}
 	b.ObservationDomain[i] = uint32(r.IntN(4))
+	if bridge := fmt.Sprintf("xenbr%d", r.IntN(4)); r.IntN(3) == 0 {
+		if r.IntN(2) == 0 {
+			bridge = m.Hosts[r.IntN(len(m.Hosts))].Name + "/" + bridge
+		}
+		b.VirtualID[i] = flow.VirtualID(bridge)
+		names[b.VirtualID[i]] = bridge
+	}
+	b.ObservationPoint[i] = r.Uint32N(4)<<30 | r.Uint32N(8)
+	b.BytesLayer[i] = []flow.BytesLayer{flow.BytesUnknown, flow.BytesLayer2, flow.BytesLayer3}[r.IntN(3)]
+	b.RuleInstance[i] = r.Uint32N(3)
 	b.Version[i] = []uint8{5, 9, 10}[r.IntN(3)]
 	b.SrcAddr[i], b.DstAddr[i] = addr(), addr()
 	b.SrcMAC[i], b.DstMAC[i] = mac(), mac()
@@ -230,14 +260,15 @@ func TestEnrichAgreesWithTwin(t *testing.T) {
 		b.Grow(1 + r.IntN(700)) // more than a chunk, too
 		before := flow.NewBatch(b.Len())
 		before.Grow(b.Len())
+		names := map[uint64]string{}
 		for i := range b.Len() {
-			randomRow(r, m, b, i)
+			randomRow(r, m, names, b, i)
 		}
 		copyInput(before, b)
 		e := enricher.New(enricher.Deps{Estate: h, Live: live})
 		e.Enrich(b)
 		for i := range b.Len() {
-			got, want := said(t, s, b, i), twin(estatetest.Twin{Model: m}, alive, b, i)
+			got, want := said(t, s, b, i), twin(estatetest.Twin{Model: m}, names, alive, before, i)
 			if diff := gocmp.Diff(want, got); diff != "" {
 				t.Fatalf("round %d, row %d (-want +got):\n%s", round, i, diff)
 			}
@@ -279,7 +310,7 @@ func count(n *int, yes bool) {
 // inputs are columns that the enricher reads or must leave alone.
 var inputs = []string{
 	"exporter", "observation_domain", "version", "src_addr", "dst_addr", "src_mac", "dst_mac", "in_if", "out_if", "vlan_in",
-	"vlan_out", "stage", "verdict", "time_received",
+	"vlan_out", "observation_point", "time_received",
 }
 
 func copyInput(dst, src *flow.Batch) {
@@ -296,5 +327,9 @@ func copyInput(dst, src *flow.Batch) {
 	copy(dst.VLANOut, src.VLANOut)
 	copy(dst.Stage, src.Stage)
 	copy(dst.Verdict, src.Verdict)
+	copy(dst.VirtualID, src.VirtualID)
+	copy(dst.ObservationPoint, src.ObservationPoint)
+	copy(dst.RuleInstance, src.RuleInstance)
+	copy(dst.BytesLayer, src.BytesLayer)
 	copy(dst.TimeReceived, src.TimeReceived)
 }

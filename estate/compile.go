@@ -58,7 +58,7 @@ func compile(m *Model, newID func(flow.Kind, string) flow.ID) (*Snapshot, error)
 		m: m, newID: newID, hash: newHasher(), endpointVM: []int{-1}, owners: map[flow.ID]owner{}, bridgeNames: map[string]uint32{}, listNo: map[string]uint32{},
 		s: &Snapshot{
 			hosts: make([]host, 1, 1+len(m.Hosts)), networks: make([]network, 1, 1+len(m.Networks)), endpoints: make([]Endpoint, 1),
-			exporters: map[flow.Addr]HostRef{}, domains: map[domainKey]int{}, vlans: map[vlanKey]uint32{},
+			exporters: map[flow.Addr]HostRef{}, domains: map[domainKey]int{}, virtuals: map[virtualKey]bridgeRef{}, vlans: map[vlanKey]uint32{},
 			byID: map[flow.ID]int32{}, addr6: map[addrKey]uint32{},
 		},
 	}
@@ -256,7 +256,9 @@ func (c *compiler) addHosts() {
 					Kind: flow.KindBridge, Name: b.Name, Parent: c.hosts.id(i), Pool: c.pools.id(pool),
 				})
 			}
-			compiled.bridges = append(compiled.bridges, bridge{uint64(id), c.bridgeName(b.Name)})
+			compiled.bridges = append(compiled.bridges, bridge{uint64(id), c.bridgeName(b.Name), b.RuleSampling})
+			compiled.openVSwitch = compiled.openVSwitch || b.VirtualObsID != "" || b.RuleSampling
+			c.addVirtualID(path+".virtual_obs_id", b.VirtualObsID, bridgeRef{HostRef(i + 1), j})
 			for _, domain := range b.ObservationDomains {
 				k := domainKey{HostRef(i + 1), domain}
 				if other, ok := c.s.domains[k]; ok && other != j {
@@ -280,6 +282,23 @@ func (c *compiler) addHosts() {
 		}
 		c.s.hosts = append(c.s.hosts, compiled)
 	}
+}
+
+// addVirtualID makes a bridge known by its virtual_obs_id, if it has one.
+func (c *compiler) addVirtualID(path, name string, at bridgeRef) {
+	if name == "" {
+		return
+	}
+	id := flow.VirtualID(name)
+	if other, ok := c.s.virtuals[virtualKey{at.host, id}]; ok {
+		c.refuse(path, "%q is also that of bridge %q", name, c.m.Hosts[at.host-1].Bridges[other.bridge].Name)
+		return
+	}
+	c.s.virtuals[virtualKey{at.host, id}] = at
+	if _, ok := c.s.virtuals[virtualKey{0, id}]; ok {
+		at = bridgeRef{} // several
+	}
+	c.s.virtuals[virtualKey{0, id}] = at
 }
 
 // bridgeName returns the number of a bridge's name; of "" it is 0.

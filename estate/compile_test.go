@@ -300,7 +300,7 @@ func TestPortsByProtocol(t *testing.T) {
 	exporter := netip.MustParseAddr("192.0.2.11").As16()
 	f := func(domain uint32, version uint8, index uint32, want string) {
 		t.Helper()
-		v := s.Vantage(exporter, domain)
+		v := s.Vantage(exporter, 0, domain)
 		ref, _ := s.Port(&v, version, index)
 		if got := name(t, s, s.Endpoint(ref).ID); got != want {
 			t.Fatalf("Port(domain %d, version %d, %d) = %q, want %q", domain, version, index, got, want)

@@ -1,6 +1,7 @@
 package estate_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -76,12 +77,20 @@ func TestLookupsAgreeWithTwin(t *testing.T) {
 			if h := m.Hosts[r.IntN(len(m.Hosts))]; r.IntN(10) > 0 {
 				exporter = h.Exporters[r.IntN(len(h.Exporters))]
 			}
-			domain := uint32(r.IntN(5))
-			v := s.Vantage(exporter.As16(), domain)
-			place := twin.Place(exporter, domain)
+			domain, virtual := uint32(r.IntN(5)), ""
+			switch h := m.Hosts[r.IntN(len(m.Hosts))].Name; r.IntN(4) {
+			case 0:
+				virtual = fmt.Sprintf("xenbr%d", r.IntN(4))
+			case 1:
+				virtual = fmt.Sprintf("%s/xenbr%d", h, r.IntN(4))
+			}
+			v := s.Vantage(exporter.As16(), flow.VirtualID(virtual), domain)
+			place := twin.Place(exporter, virtual, domain)
 			check("host", name(t, s, v.Host), place.Host, exporter)
 			check("pool", name(t, s, v.Pool), place.Pool, exporter)
-			check("bridge", name(t, s, v.Bridge), place.Bridge, exporter, domain)
+			check("bridge", name(t, s, v.Bridge), place.Bridge, exporter, virtual, domain)
+			check("open vswitch", v.OpenVSwitch, place.OpenVSwitch, exporter, virtual, domain)
+			check("rule sampling", v.RuleSampling, place.RuleSampling, exporter, virtual, domain)
 
 			version := []uint8{5, 9, 10}[r.IntN(3)]
 			index := uint32(r.IntN(12))
@@ -206,7 +215,7 @@ func TestLookupsDoNotAllocate(t *testing.T) {
 	i := 0
 	got := testing.AllocsPerRun(1000, func() {
 		i++
-		v := s.Vantage(k.exporters[i], 1)
+		v := s.Vantage(k.exporters[i], 0, 1)
 		s.Port(&v, 9, k.ports[i])
 		s.VLAN(&v, 3)
 		ref, _ := s.MAC(k.macs[i], 1)
@@ -238,10 +247,10 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportMetric(float64(hits)/float64(b.N), "hits/op")
 		})
 	}
-	run("vantage", func(i int) bool { return s.Vantage(k.exporters[i], 1).HostRef != 0 })
+	run("vantage", func(i int) bool { return s.Vantage(k.exporters[i], 0, 1).HostRef != 0 })
 	vantages := make([]estate.Vantage, 1<<16)
 	for i := range vantages {
-		vantages[i] = s.Vantage(k.exporters[i], 0)
+		vantages[i] = s.Vantage(k.exporters[i], 0, 0)
 	}
 	run("port", func(i int) bool { _, m := s.Port(&vantages[i], 9, k.ports[i]); return m == estate.Hit })
 	run("mac", func(i int) bool { _, m := s.MAC(k.macs[i], 0); return m == estate.Hit })

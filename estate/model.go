@@ -36,6 +36,8 @@ type Host struct {
 type Bridge struct {
 	Name               string   `yaml:"name" doc:"Name on the host, as xenbr0."`
 	ObservationDomains []uint32 `yaml:"observation_domains,omitempty" doc:"Observation domains (NetFlow 5: engine type × 256 + engine id) by which the host's exporter tells its bridges apart."`
+	VirtualObsID       string   `yaml:"virtual_obs_id,omitempty" doc:"Name that Open vSwitch puts into the IPFIX of the bridge (other_config:virtual_obs_id). It says more than address and observation domain: flows that carry it are of this bridge from wherever they come, if no other bridge of the estate has it."`
+	RuleSampling       bool     `yaml:"rule_sampling,omitempty" doc:"Weir set up what the bridge samples: the observation points of its flows are stage and rule instance. Without it they are kept as they are."`
 }
 
 // Network is a layer-2 network.

@@ -49,6 +49,9 @@ type Vantage struct {
 	Bridge  uint64
 	HostRef HostRef
 
+	OpenVSwitch  bool // what the estate knows of the host says that its exporter is Open vSwitch
+	RuleSampling bool // the observation points of Bridge are stage and rule instance: flow.SplitPoint
+
 	pool, bridge     uint32 // numbers of the pool and of the bridge's name
 	ifScope, ofScope uint32 // scopes of interface indexes and of OpenFlow ports
 }
@@ -65,7 +68,8 @@ type Snapshot struct {
 	endpoints []Endpoint
 
 	exporters map[flow.Addr]HostRef
-	domains   map[domainKey]int // index in host.bridges
+	domains   map[domainKey]int        // index in host.bridges
+	virtuals  map[virtualKey]bridgeRef // of host 0 those of all hosts
 	vlans     map[vlanKey]uint32
 	subnets   []bart.Table[uint32] // by number of the pool; of all networks for pool 0
 
@@ -86,12 +90,25 @@ type host struct {
 	bridges   []bridge
 	scope     uint32 // first of the host's scopes; see scopeOf
 
-	hasOFPorts bool // OpenFlow ports of VIFs are known
+	hasOFPorts  bool // OpenFlow ports of VIFs are known
+	openVSwitch bool // something else is known that only Open vSwitch has
 }
 
 type bridge struct {
-	id   uint64
-	name uint32 // number of the name
+	id    uint64
+	name  uint32 // number of the name
+	rules bool   // Bridge.RuleSampling
+}
+
+// bridgeRef refers to a bridge of a host; of host 0 to several.
+type bridgeRef struct {
+	host   HostRef
+	bridge int // index in host.bridges
+}
+
+type virtualKey struct {
+	host HostRef
+	id   uint64 // flow.VirtualID of the name
 }
 
 type network struct {
@@ -122,20 +139,34 @@ func Empty() *Snapshot {
 	return s
 }
 
-// Vantage returns where an exporter's rows of an observation domain are observed.
-func (s *Snapshot) Vantage(exporter flow.Addr, domain uint32) Vantage {
+// Vantage returns where an exporter's rows of an observation domain are observed. virtual is the flow.VirtualID that the
+// rows have, or 0: it comes before the domain, and before the exporter's address if only one bridge of the estate has it.
+func (s *Snapshot) Vantage(exporter flow.Addr, virtual uint64, domain uint32) Vantage {
 	ref := s.exporters[exporter]
+	at, ok := 0, false
+	if virtual != 0 && len(s.virtuals) > 0 {
+		b, found := s.virtuals[virtualKey{ref, virtual}]
+		if !found {
+			b = s.virtuals[virtualKey{0, virtual}]
+		}
+		if b.host != 0 {
+			ref, at, ok = b.host, b.bridge, true
+		}
+	}
 	if ref == 0 {
 		return Vantage{}
 	}
 	h := &s.hosts[ref]
-	v := Vantage{Host: h.id, Pool: h.pool, HostRef: ref, pool: h.poolNo}
-	at, ok := s.domains[domainKey{ref, domain}]
+	v := Vantage{Host: h.id, Pool: h.pool, HostRef: ref, OpenVSwitch: h.openVSwitch || h.hasOFPorts, pool: h.poolNo}
+	if !ok {
+		at, ok = s.domains[domainKey{ref, domain}]
+	}
 	if !ok && len(h.bridges) == 1 {
 		at, ok = 0, true
 	}
 	if ok {
-		v.Bridge, v.bridge = h.bridges[at].id, h.bridges[at].name
+		b := &h.bridges[at]
+		v.Bridge, v.bridge, v.RuleSampling = b.id, b.name, b.rules
 	} else {
 		at = -1
 	}

@@ -68,6 +68,10 @@ type Batch struct {
 	Counted      Column[bool]
 
 	ID Column[uint64] // column "batch": the same in all rows
+
+	// VirtualID tells apart the bridges of an exporter that gives them names in its records: [VirtualID] of the name, 0
+	// for none. It is for finding Bridge and is not stored.
+	VirtualID Column[uint64]
 }
 
 // NewBatch returns an empty batch with room for capacity rows (at least 1).
@@ -81,6 +85,7 @@ func (b *Batch) resize(capacity int) {
 	for i := range Fields {
 		Fields[i].column(b).resize(capacity)
 	}
+	b.VirtualID.resize(capacity)
 	b.capacity = capacity
 }
 
@@ -108,6 +113,7 @@ func (b *Batch) Truncate(n int) {
 	for i := range Fields {
 		Fields[i].column(b).clear(n, b.rows)
 	}
+	b.VirtualID.clear(n, b.rows)
 	b.rows = n
 }
 

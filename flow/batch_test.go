@@ -12,8 +12,8 @@ import (
 	"github.com/weirhq/weir/flow"
 )
 
-// Every exported column of Batch stands in Fields exactly once, and in the same order of declaration groups: a
-// column that Fields forgets would be filled by decoders and never stored.
+// Every exported column of Batch but VirtualID stands in Fields exactly once, and in the same order of declaration
+// groups: a column that Fields forgets would be filled by decoders and never stored.
 func TestFieldsCoverBatch(t *testing.T) {
 	b := flow.NewBatch(4)
 	v := reflect.ValueOf(b).Elem()
@@ -26,8 +26,8 @@ func TestFieldsCoverBatch(t *testing.T) {
 			}
 		}
 	}
-	if columns != len(flow.Fields) {
-		t.Errorf("Batch has %d columns, Fields lists %d", columns, len(flow.Fields))
+	if columns != len(flow.Fields)+1 {
+		t.Errorf("Batch has %d columns, Fields lists %d, want one less", columns, len(flow.Fields))
 	}
 	seen := map[string]bool{}
 	for _, f := range flow.Fields {

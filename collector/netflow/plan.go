@@ -28,6 +28,7 @@ type plan struct {
 	icmpFromPort             bool // records have protocol and destination port
 	stationAddr, stationMAC  bool // source is the station of a wireless controller
 	rates, samplers, reverse bool
+	scaled                   bool // counters are multiplied by the sampling rate already
 }
 
 // op fills one column, or one scratch column, from one field.
@@ -70,6 +71,7 @@ const (
 	slotForwarding
 	slotEndReason
 	slotPoint
+	slotVirtual
 	slotICMPType
 	slotICMPCode
 	slotICMP // after type and code: fills where they are zero
@@ -163,12 +165,33 @@ func compile(t *template.Template, version uint16) *plan {
 		default: // the operation is all there is to it
 		}
 	}
+	p.scaled = version == VersionIPFIX && isOpenVSwitch(t.Fields)
 	p.pairTimes(version)
 	p.scratch = scratchOf(p)
 	// A record that is shorter than an address is no flow: it could not say of what. This also bounds the rows that a
 	// datagram can make.
 	p.flow = p.flow && t.MinLength >= minFlow
 	return p
+}
+
+// isOpenVSwitch reports whether fields are those of a template of Open vSwitch, which nobody else begins like that.
+func isOpenVSwitch(fields []template.Field) bool {
+	begin := []uint16{138, 56, 80, 256, 240} // 61 follows 138 since flows of the exporter have a direction
+	at := 0
+	for _, f := range fields {
+		switch {
+		case f.ID == ie.Of(61) && at == 1:
+		case at == len(begin):
+			if f.ID == ie.Of(158) { // times are offsets, in this order
+				return true
+			}
+		case f.ID != ie.Of(begin[at]):
+			return false
+		default:
+			at++
+		}
+	}
+	return false
 }
 
 const minFlow = 4 // octets of the shortest record that is a flow

@@ -59,9 +59,14 @@ func (d *Decoder) defaultSampling(m *message) uint32 {
 }
 
 // sampling fills the columns SamplingRate and SamplingAssumed and returns how many rates were assumed. The rate is
-// that of the record itself, else of its sampler, its interface, its observation domain, else the default.
+// that of the record itself, else of its sampler, its interface, its observation domain, else the default. Open vSwitch
+// multiplies by itself: 1.
 func (x *run) sampling(p *plan, assume func(*message) uint32) int {
 	rates := column(x, x.out.SamplingRate)
+	if p.scaled {
+		fill(rates, 1)
+		return 0
+	}
 	known := x.domain.Sampling()
 	if !p.rates && !p.samplers && !known.PerInterface() {
 		if r := known.Domain(); r != 0 {

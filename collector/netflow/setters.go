@@ -205,12 +205,24 @@ func applicationID(b []byte) uint64 {
 	return uint64(b[0])<<56 | binary.BigEndian.Uint64(b[len(b)-8:])&(1<<56-1)
 }
 
-// Elements that compile asks about by name.
+const maxVirtual = 255 // octets of the longest virtual_obs_id that is looked at; Open vSwitch sends at most 254
+
+// virtual returns a target that fills the column VirtualID.
+func virtual() target {
+	return target{slot: slotVirtual, lo: 1, hi: maxVirtual, set: func(x *run, src []byte, stride, width int) {
+		for i, dst := 0, column(x, x.out.VirtualID); i < len(dst); i++ {
+			dst[i] = flow.VirtualID(src[i*stride:][:width])
+		}
+	}}
+}
+
+// Elements that have a name here.
 var (
 	startSysUpTime = ie.Of(22)
 	endSysUpTime   = ie.Of(21)
 	stationMAC     = ie.Of(365)
 	station        = ie.Of(366)
+	virtualObsID   = ie.ID{Enterprise: ie.VMware, Number: 898}
 )
 
 // layers says what elements that give bytes include. initiatorOctets are payload of layer 4, which has no name here.
@@ -286,6 +298,8 @@ var targets = map[ie.ID]target{
 	ie.Of(136): number(slotEndReason, 0, func(b *flow.Batch) flow.Column[uint8] { return b.EndReason }),
 	ie.Of(138): number(slotPoint, 0, func(b *flow.Batch) flow.Column[uint32] { return b.ObservationPoint }),
 	ie.Of(61):  direction(),
+
+	virtualObsID: virtual(),
 
 	ie.Of(176): number(slotICMPType, 0, func(b *flow.Batch) flow.Column[uint8] { return b.ICMPType }),
 	ie.Of(178): number(slotICMPType, 1, func(b *flow.Batch) flow.Column[uint8] { return b.ICMPType }),

@@ -83,9 +83,16 @@ func (g *generator) hosts() {
 			h.Exporters = append(h.Exporters, netip.AddrFrom16(a))
 		}
 		for j := range g.pick(4) {
-			h.Bridges = append(h.Bridges, estate.Bridge{
-				Name: fmt.Sprintf("xenbr%d", j), ObservationDomains: []uint32{uint32(j + 1), uint32(100 + j)},
-			})
+			b := estate.Bridge{
+				Name: fmt.Sprintf("xenbr%d", j), ObservationDomains: []uint32{uint32(j + 1), uint32(100 + j)}, RuleSampling: g.chance(30),
+			}
+			if g.chance(60) {
+				b.VirtualObsID = fmt.Sprintf("%s/%s", h.Name, b.Name)
+				if g.chance(50) { // several hosts have it
+					b.VirtualObsID = b.Name
+				}
+			}
+			h.Bridges = append(h.Bridges, b)
 		}
 		g.m.Hosts = append(g.m.Hosts, h)
 	}

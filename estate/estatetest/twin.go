@@ -15,26 +15,70 @@ import (
 type Twin struct{ Model *estate.Model }
 
 // Place is where a row was observed.
-type Place struct{ Host, Pool, Bridge string }
+type Place struct {
+	Host, Pool, Bridge        string
+	OpenVSwitch, RuleSampling bool
+}
 
-// Place returns where an exporter's rows of an observation domain are observed.
-func (t Twin) Place(exporter netip.Addr, domain uint32) Place {
-	for _, h := range t.Model.Hosts {
-		if !slices.Contains(h.Exporters, exporter) {
-			continue
+// Place returns where an exporter's rows of an observation domain are observed, which carry a virtual_obs_id or "".
+func (t Twin) Place(exporter netip.Addr, virtual string, domain uint32) Place {
+	var byAddress *estate.Host
+	for i, h := range t.Model.Hosts {
+		if slices.Contains(h.Exporters, exporter) {
+			byAddress = &t.Model.Hosts[i]
 		}
-		p := Place{Host: h.Name, Pool: h.Pool}
-		if len(h.Bridges) == 1 {
-			p.Bridge = h.Bridges[0].Name
-		}
-		for _, b := range h.Bridges {
-			if slices.Contains(b.ObservationDomains, domain) {
-				p.Bridge = b.Name
+	}
+	if virtual != "" {
+		var here, anywhere []Place
+		for i := range t.Model.Hosts {
+			h := &t.Model.Hosts[i]
+			for j := range h.Bridges {
+				if h.Bridges[j].VirtualObsID != virtual {
+					continue
+				}
+				anywhere = append(anywhere, t.place(h, &h.Bridges[j]))
+				if h == byAddress {
+					here = append(here, t.place(h, &h.Bridges[j]))
+				}
 			}
 		}
-		return p
+		switch {
+		case len(here) == 1:
+			return here[0]
+		case len(anywhere) == 1:
+			return anywhere[0]
+		}
 	}
-	return Place{}
+	if byAddress == nil {
+		return Place{}
+	}
+	for i := range byAddress.Bridges {
+		if slices.Contains(byAddress.Bridges[i].ObservationDomains, domain) {
+			return t.place(byAddress, &byAddress.Bridges[i])
+		}
+	}
+	if len(byAddress.Bridges) == 1 {
+		return t.place(byAddress, &byAddress.Bridges[0])
+	}
+	return t.place(byAddress, nil)
+}
+
+func (t Twin) place(h *estate.Host, b *estate.Bridge) Place {
+	p := Place{Host: h.Name, Pool: h.Pool}
+	if b != nil {
+		p.Bridge, p.RuleSampling = b.Name, b.RuleSampling
+	}
+	for _, b := range h.Bridges {
+		p.OpenVSwitch = p.OpenVSwitch || b.VirtualObsID != "" || b.RuleSampling
+	}
+	t.vifs(func(_ string, vm *estate.VM, vif *estate.VIF) {
+		for _, port := range vif.Ports {
+			if port.Host == h.Name || port.Host == "" && t.HostOf(vm.Name) == h.Name {
+				p.OpenVSwitch = p.OpenVSwitch || port.OFPort != 0
+			}
+		}
+	})
+	return p
 }
 
 // vifs calls f with the name of every VIF, "vm/device".

@@ -1,0 +1,68 @@
+package flow
+
+// The observation point of a packet that a bridge sampled on Weir's behalf says where in the pipeline it was and what
+// decided there:
+//
+//	bits 31…30  stage: 0 egress, 1 ingress, 2 reply, 3 system
+//	bits 29…0   rule instance; 0 is none
+const (
+	instanceBits = 30
+	maxInstance  = 1<<instanceBits - 1
+)
+
+// Rule instances of StageSystem up to MaxSystemInstance are those of the built-in rules. The numbers are stored; they
+// never change.
+const (
+	SystemSpoofed     uint32 = 1 // source MAC or IP address, or ARP or neighbour discovery, that the VIF may not use
+	SystemGuard       uint32 = 2 // DHCP answers or router advertisements from a VIF that is no server
+	SystemInvalid     uint32 = 3 // connection tracking found the packet invalid
+	SystemUnknownPort uint32 = 4 // came in by a port that no policy knows
+	SystemBlocked     uint32 = 5 // reply of a connection that a rule blocked after it was allowed
+	SystemNoMatch     uint32 = 6 // no rule matched: the default of a table
+
+	MaxSystemInstance uint32 = 255
+)
+
+var systemVerdicts = map[uint32]Verdict{
+	SystemSpoofed:     VerdictSpoofed,
+	SystemGuard:       VerdictSpoofed,
+	SystemInvalid:     VerdictInvalid,
+	SystemUnknownPort: VerdictUnknownPort,
+	SystemBlocked:     VerdictDenied,
+	SystemNoMatch:     VerdictDenied,
+}
+
+// SystemVerdict returns what a built-in rule does with packets; VerdictUnknown if instance is none.
+func SystemVerdict(instance uint32) Verdict { return systemVerdicts[instance] }
+
+// Point returns the observation point of a stage, which is not StageNone, and a rule instance from 1 to 2^30-1.
+func Point(stage Stage, instance uint32) uint32 {
+	if stage < StageEgress || stage > StageSystem || instance == 0 || instance > maxInstance {
+		panic("BUG: no observation point of " + stage.String())
+	}
+	return uint32(stage-StageEgress)<<instanceBits | instance
+}
+
+// SplitPoint returns the stage and the rule instance of an observation point that [Point] returned; StageNone and 0 for
+// one without an instance.
+func SplitPoint(point uint32) (Stage, uint32) {
+	instance := point & maxInstance
+	if instance == 0 {
+		return StageNone, 0
+	}
+	return StageEgress + Stage(point>>instanceBits), instance
+}
+
+// VirtualID returns a number for the name that an exporter gives to a part of itself (virtual_obs_id of Open vSwitch): a
+// 64-bit FNV-1a hash, 0 for the empty name only. It is compared with numbers made in the same process, never stored.
+func VirtualID[B string | []byte](name B) uint64 {
+	if len(name) == 0 {
+		return 0
+	}
+	const offset, prime = 14695981039346656037, 1099511628211
+	h := uint64(offset)
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * prime
+	}
+	return max(h, 1)
+}
