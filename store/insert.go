@@ -26,8 +26,9 @@ type Written struct {
 //
 // token names the block: a later insert of the same rows with the same token is ignored by the server, as long as it is
 // among the last non_replicated_deduplication_window of the table (0 on a table without such a window: then nothing is
-// ignored). With a token a call that failed can be repeated, also when it is unknown whether the first one succeeded;
-// the empty token gives no such protection. One block should touch one partition: the token is per block, not per part.
+// ignored). A server that died within an insert may remember the token and not have the rows, for it writes the token
+// first: whoever repeats a call that failed looks afterwards whether the rows are there, as Writer does. Nothing is sent
+// twice without the caller's knowing. One block should touch one partition: the token is per block, not per part.
 //
 // block is only read, and not after the return. Failures are *Error, or the context's own error.
 func (c *Client) InsertNative(ctx context.Context, table string, block []byte, token string) (Written, error) {
@@ -82,10 +83,6 @@ func (c *Client) insertNative(ctx context.Context, table string, block []byte, t
 	req.Header.Set("Content-Type", "application/octet-stream")
 	if c.coding != "" {
 		req.Header.Set("Content-Encoding", c.coding)
-	}
-	if token != "" {
-		// Not sent (no value): tells net/http that it may repeat the request when a kept connection turns out dead.
-		req.Header["Idempotency-Key"] = nil
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

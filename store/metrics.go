@@ -17,8 +17,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	inRows         = desc("in_rows_total", "Rows in sealed batches that were handed over to be stored: stored, dropped and waiting ones.")
+	inRows         = desc("in_rows_total", "Rows in sealed batches that were handed over to be stored. With the replayed ones they are the stored, the dropped and the waiting ones.")
 	inBatches      = desc("in_batches_total", "Sealed batches that were handed over to be stored.")
+	replayedRows   = desc("replayed_rows_total", "Rows that were found in the write-ahead log, from former runs.")
 	storedRows     = desc("stored_rows_total", "Rows that the store has committed.")
 	storedBatches  = desc("stored_batches_total", "Batches that the store has committed.")
 	droppedRows    = desc("dropped_rows_total", "Rows that were lost on the way to the store, by reason.", "reason")
@@ -28,6 +29,11 @@ var (
 	storedBytes    = desc("stored_bytes_total", "Size of the stored batches in ClickHouse's Native format, before compression.")
 	inserts        = desc("inserts_total", "Inserts that succeeded.")
 	retries        = desc("retries_total", "Tries to insert that failed and were repeated.")
+	found          = desc("found_pieces_total", "Blocks that it was not known of whether they are stored, and that the store had.")
+	respent        = desc("respent_tokens_total", "Blocks that were sent again under another deduplication token because the store knew the first without having the rows.")
+	doubledRows    = desc("doubled_rows_total", "Rows that the store has more of than were sent.")
+	derivedStored  = desc("derived_stored_rows_total", "Rows of rollups that the store has committed.")
+	derivedDropped = desc("derived_dropped_rows_total", "Rows of rollups that were lost on the way to the store.")
 )
 
 // Describe implements prometheus.Collector.
@@ -41,6 +47,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	s := m.w.Stats()
 	put(inRows, prometheus.CounterValue, s.In.Rows)
 	put(inBatches, prometheus.CounterValue, s.In.Batches)
+	put(replayedRows, prometheus.CounterValue, s.Replayed.Rows)
 	put(storedRows, prometheus.CounterValue, s.Stored.Rows)
 	put(storedBatches, prometheus.CounterValue, s.Stored.Batches)
 	for _, reason := range DropReasons {
@@ -52,5 +59,10 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	put(storedBytes, prometheus.CounterValue, s.Bytes)
 	put(inserts, prometheus.CounterValue, s.Inserts)
 	put(retries, prometheus.CounterValue, s.Retries)
+	put(found, prometheus.CounterValue, s.Found)
+	put(respent, prometheus.CounterValue, s.Respent)
+	put(doubledRows, prometheus.CounterValue, s.Doubled)
+	put(derivedStored, prometheus.CounterValue, s.DerivedStored)
+	put(derivedDropped, prometheus.CounterValue, s.DerivedDropped)
 	m.w.latency.Collect(ch)
 }

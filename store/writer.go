@@ -8,7 +8,9 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,18 +19,19 @@ import (
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/store/wal"
 )
 
 // WriterConfig is about batches on their way to the store.
 type WriterConfig struct {
-	Queue        int           `yaml:"queue" doc:"Batches that may wait for the store; those that come while so many wait are dropped and counted. A batch takes some 300 bytes a flow."`
+	Queue        int           `yaml:"queue" doc:"Batches that may wait in memory for the write-ahead log; those that come while so many wait are dropped and counted. A batch takes some 300 bytes a flow."`
 	Inserters    int           `yaml:"inserters" doc:"Inserts at a time."`
 	RetryFirst   time.Duration `yaml:"retry_first" doc:"Pause before an insert that failed is tried again; each further pause is twice as long."`
 	RetryMax     time.Duration `yaml:"retry_max" doc:"Longest pause between two tries."`
-	FlushTimeout time.Duration `yaml:"flush_timeout" doc:"At the end, longest wait until the batches that still wait are stored."`
+	FlushTimeout time.Duration `yaml:"flush_timeout" doc:"At the end, longest wait until the batches that still wait are stored; those that are not stay in the write-ahead log."`
 }
 
-// DefaultWriterConfig rides over a short absence of the store.
+// DefaultWriterConfig keeps two inserts under way.
 func DefaultWriterConfig() WriterConfig {
 	return WriterConfig{
 		Queue: 32, Inserters: 2, RetryFirst: 100 * time.Millisecond, RetryMax: 5 * time.Second, FlushTimeout: 10 * time.Second,
@@ -64,26 +67,43 @@ type WriterDeps struct {
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // nil: none
 	Client  *Client
-	Recycle func(*flow.Batch) // takes back a batch as soon as it is encoded or dropped; FreeList.Put is meant
+	WAL     *wal.Log // of this Writer alone, open while Run runs
+
+	// Recycle takes back a batch as soon as the log has it or it is dropped; FreeList.Put is meant.
+	Recycle func(*flow.Batch)
+
+	// Derive adds to r what else is to be stored of batch b, whose flows are in r already: rollups. The tables need the
+	// column batch, with the id of the batch in each row that is added. It is called by one goroutine. May be nil.
+	Derive func(r *wal.Record, b *flow.Batch)
 }
 
 // Reasons for which rows are dropped.
 const (
-	DropStoreFull = "store_full" // as many batches as may wait were waiting for the store
+	DropStoreFull = "store_full" // the log was full, and as many batches as may wait were waiting for it
 	DropRefused   = "refused"    // the store said that the rows themselves are wrong; trying again would not help
-	DropStopped   = "stopped"    // Run had ended, or its time to flush was over
+	DropStopped   = "stopped"    // Run had ended, or its time to flush was over, before the log had the batch
+	DropCorrupt   = "corrupt"    // the log could not be read
+	DropUnclear   = "unclear"    // the store had a part of what was in doubt; the rest is not sent, so that nothing is there twice
 )
 
 // DropReasons lists every reason.
-var DropReasons = []string{DropStoreFull, DropRefused, DropStopped}
+var DropReasons = []string{DropStoreFull, DropRefused, DropStopped, DropCorrupt, DropUnclear}
 
-// Writer inserts sealed batches into table flows. Batches wait in a bounded queue while the store is busy or away; an
-// insert that failed for a reason that can pass is tried again, under the same deduplication token, until it succeeds.
+// Writer brings sealed batches into table flows, and what is derived of them into further tables, by way of a write-ahead
+// log: each batch once, whatever is killed when.
 //
-//	Seal ─► queue of batches ─► inserter: encode ─► sealed (block, token) ─► insert, again and again
-//	                                         └─► Recycle
+//	Seal ─► queue ─► encoder: blocks, Derive ─► log ─► inserters: insert, again and again ─► Retire
+//	                                             └─► Recycle
 //
-// The write-ahead log belongs between encode and insert: what it has to keep is type sealed.
+// A batch is safe when the log has it. What the log has is inserted until the store takes it, also by the next Writer
+// after a restart. A slow store fills the log, a full log the queue, and only a full queue drops.
+//
+// An insert whose answer did not come, or that failed, may have succeeded. So before it is repeated the store is asked
+// how many rows of the piece it has. None does not yet mean that a repetition is safe: the first try may still be under way,
+// so it is repeated under the same deduplication token, which lets only one of them in. But ClickHouse writes a token down
+// before the rows: if it died in between, the repetition is answered with success and nothing is stored. So the store is
+// asked again, and if there still is nothing, the token is known to be spent and the next one is taken. Records that the
+// log calls in doubt, having been sent by a process that died, go the same way from the start.
 type Writer struct {
 	cfg   WriterConfig
 	deps  WriterDeps
@@ -100,16 +120,27 @@ type Writer struct {
 	untold  int         // guarded by mu: batches dropped since
 }
 
-// WriterStats counts what became of sealed batches. In = Stored + Σ Dropped + Waiting holds for rows and for batches at
-// every moment.
+// WriterStats counts what became of sealed batches. In + Replayed = Stored + Σ Dropped + Waiting holds for rows and for
+// batches at every moment. A batch of which any row was dropped is a dropped one.
 type WriterStats struct {
-	In, Stored, Waiting Amount
-	Dropped             map[string]Amount // by reason; every reason is there
-	Bytes               uint64            // encoded, of stored blocks
-	Inserts, Retries    uint64            // inserts that succeeded; tries that failed and were repeated
-	LastStored          time.Time         // end of the last insert that succeeded; zero if none
-	LastError           string            // of the last try that failed; empty if none
-	LastErrorAt         time.Time
+	In       Amount            // sealed
+	Replayed Amount            // found in the log, from former runs
+	Stored   Amount            // committed by the store
+	Waiting  Amount            // in the queue, in the log, or under way
+	Dropped  map[string]Amount // by reason; every reason is there
+
+	DerivedStored, DerivedDropped uint64 // rows of tables other than flows
+
+	Bytes            uint64    // encoded, of stored blocks
+	Inserts, Retries uint64    // inserts that succeeded; tries that failed and were repeated
+	Found            uint64    // pieces in doubt that the store had
+	Respent          uint64    // pieces whose token the store knew without having the rows; they were sent again under another one
+	Doubled          uint64    // rows that the store had more of than were sent
+	LastStored       time.Time // end of the last insert that succeeded; zero if none
+	LastError        string    // of the last try that failed; empty if none
+	LastErrorAt      time.Time
+
+	WAL wal.Stats
 }
 
 // Amount is a number of batches and of the rows in them.
@@ -130,14 +161,17 @@ func NewWriter(cfg WriterConfig, d WriterDeps) (*Writer, error) {
 	if err := strictyaml.Validate(&cfg); err != nil {
 		return nil, fmt.Errorf("configure store writer: %w", err)
 	}
-	if d.Log == nil || d.Client == nil || d.Recycle == nil {
-		return nil, errors.New("configure store writer: a dependency is missing: want Log, Client and Recycle")
+	if d.Log == nil || d.Client == nil || d.WAL == nil || d.Recycle == nil {
+		return nil, errors.New("configure store writer: a dependency is missing: want Log, Client, WAL and Recycle")
 	}
 	w := &Writer{cfg: cfg, deps: d, log: d.Log.With("part", "store_writer"), queue: make(chan *flow.Batch, cfg.Queue), latency: newLatency()}
 	w.stats.Dropped = map[string]Amount{}
 	for _, reason := range DropReasons {
 		w.stats.Dropped[reason] = Amount{}
 	}
+	found := d.WAL.Stats()
+	w.stats.Replayed = Amount{found.Recovered, found.RecoveredRows}
+	w.stats.Waiting = w.stats.Replayed
 	if d.Metrics != nil {
 		if err := d.Metrics.Register(metrics{w}); err != nil {
 			return nil, fmt.Errorf("register metrics of the store writer: %w", err)
@@ -175,44 +209,44 @@ func (w *Writer) Seal(b *flow.Batch) {
 // Stats returns the counters.
 func (w *Writer) Stats() WriterStats {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	s := w.stats
 	s.Dropped = maps.Clone(s.Dropped)
+	w.mu.Unlock()
+	s.WAL = w.deps.WAL.Stats()
 	return s
 }
 
-// Run inserts until ctx is done, then what is still in the queue, for Config.FlushTimeout at most; what is not stored by
-// then is dropped and counted. Whoever calls Seal should have ended before. It is called once and returns nil.
+// Run works until ctx is done, then brings what is in the queue into the log and what is in the log into the store, for
+// Config.FlushTimeout at most. It does not wait for a store that is away. What then is in the log stays there; what is not
+// is dropped and counted. Whoever calls Seal should have ended before. It is called once and returns nil.
 func (w *Writer) Run(ctx context.Context) error {
 	insert, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	flush := time.AfterFunc(math.MaxInt64, cut)
 	defer flush.Stop()
 	defer context.AfterFunc(ctx, func() { flush.Reset(w.cfg.FlushTimeout) })()
+	filling, filled := context.WithCancel(context.WithoutCancel(ctx)) // filled: the log gets no further record
+	defer filled()
 	var g errgroup.Group
+	g.Go(func() error {
+		defer filled()
+		for b, ok := w.next(ctx); ok; b, ok = w.next(ctx) {
+			w.append(insert, b)
+		}
+		return nil
+	})
 	for range w.cfg.Inserters {
-		g.Go(func() error {
-			w.insertAll(ctx, insert)
-			return nil
-		})
+		g.Go(func() error { return w.insertAll(filling, ctx, insert) })
 	}
 	err := g.Wait()
 	s := w.Stats()
-	w.log.Info("store writer stopped", "rows", s.In.Rows, "stored", s.Stored.Rows, "dropped", s.In.Rows-s.Stored.Rows)
-	return err
-}
-
-// insertAll is one inserter: until ctx is done it waits for batches, then it takes those that are there. insert is done
-// when nothing may be sent any more.
-func (w *Writer) insertAll(ctx, insert context.Context) {
-	var buf []byte
-	for {
-		b, ok := w.next(ctx)
-		if !ok {
-			return
-		}
-		buf = w.write(insert, b, buf[:0])
+	rows := s.In.Rows + s.Replayed.Rows
+	w.log.Info("store writer stopped", "flows", rows, "stored", s.Stored.Rows, "left_in_log", s.Waiting.Rows,
+		"dropped", rows-s.Stored.Rows-s.Waiting.Rows)
+	if s.WAL.Volatile > 0 {
+		w.log.Error("batches that the disk did not take are lost", "batches", s.WAL.Volatile)
 	}
+	return err
 }
 
 // next returns the next batch, or false when ctx is done and none is left: from then on Seal takes none.
@@ -233,94 +267,282 @@ func (w *Writer) next(ctx context.Context) (*flow.Batch, bool) {
 	}
 }
 
-// sealed is what of a batch goes to the store in one insert: one block, all of one partition, and the token by which the
-// store knows it when it comes again.
-type sealed struct {
-	batch uint64 // id of the batch, as in column batch
-	token string
-	rows  int
-	block []byte
-}
+// flowsTable is the table of the batches themselves.
+const flowsTable = "flows"
 
-// write encodes b, gives it back and inserts it. It returns buf, grown.
-func (w *Writer) write(ctx context.Context, b *flow.Batch, buf []byte) []byte {
-	pieces, buf := encode(b, buf)
-	w.deps.Recycle(b)
-	left := 1 // batches not yet accounted for: the last piece, or the first that is lost, takes the batch along
-	for i, piece := range pieces {
-		last := i == len(pieces)-1
-		if err := w.insert(ctx, piece); err != nil {
-			reason := DropRefused
-			if ctx.Err() != nil {
-				reason = DropStopped
+// append encodes b, brings it into the log, as soon as that has room, and gives it back. ctx is done when nothing is to be
+// waited for any more.
+func (w *Writer) append(ctx context.Context, b *flow.Batch) {
+	r := w.deps.WAL.New()
+	encode(r, b)
+	if w.deps.Derive != nil {
+		w.deps.Derive(r, b)
+	}
+	rows := b.Len()
+	for {
+		err := w.deps.WAL.Append(r)
+		switch {
+		case err == nil:
+			w.deps.Recycle(b)
+			return
+		case errors.Is(err, wal.ErrFull):
+			if w.waitForRoom(ctx) {
+				continue
 			}
-			w.drop(left, piece.rows, reason, err)
-			left = 0
-			continue
+			w.drop(1, rows, DropStopped, err)
+		case errors.Is(err, wal.ErrClosed):
+			w.drop(1, rows, DropStopped, err)
+		default:
+			w.drop(1, rows, DropRefused, err)
 		}
-		w.mu.Lock()
-		batches := 0
-		if last {
-			batches, left = left, 0
-		}
-		w.stats.Waiting.sub(batches, piece.rows)
-		w.stats.Stored.add(batches, piece.rows)
-		w.stats.Bytes += uint64(len(piece.block))
-		w.mu.Unlock()
+		w.deps.Recycle(b)
+		return
 	}
-	return buf
 }
 
-// encode cuts b where the day changes, since table flows has a partition for each day (UTC) of time_received, and appends
-// the blocks to buf. Almost every batch is one piece.
-func encode(b *flow.Batch, buf []byte) ([]sealed, []byte) {
-	const day = 24 * 60 * 60 * 1000 // ms
-	id, rows := b.ID[0], b.Len()
-	var ends []int
-	for i := 1; i < rows; i++ {
-		if b.TimeReceived[i]/day != b.TimeReceived[i-1]/day {
-			ends = append(ends, i)
-		}
+// waitForRoom waits until the log may have room, or returns false when ctx is done.
+func (w *Writer) waitForRoom(ctx context.Context) bool {
+	const look = 250 * time.Millisecond // what makes room on a disk is not told
+	timer := time.NewTimer(look)
+	defer timer.Stop()
+	select {
+	case <-w.deps.WAL.Freed():
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
 	}
-	pieces := make([]sealed, 0, len(ends)+1)
-	from := 0
-	for _, to := range append(ends, rows) {
-		start := len(buf)
-		buf = b.AppendNativeRows(buf, from, to)
-		token := strconv.FormatUint(id, 16) + "-" + strconv.Itoa(len(pieces))
-		// A buffer that grows moves; the pieces before keep the old one.
-		pieces = append(pieces, sealed{batch: id, token: token, rows: to - from, block: buf[start:len(buf):len(buf)]})
+	return ctx.Err() == nil
+}
+
+// encode puts b into r, cut where the day changes, since table flows has a partition for each day (UTC) of time_received.
+// Almost every batch is one piece.
+func encode(r *wal.Record, b *flow.Batch) {
+	const day = 24 * 60 * 60 * 1000 // ms
+	rows := b.Len()
+	times := b.TimeReceived[:rows]
+	r.Batch, r.Rows, r.First, r.Last = b.ID[0], rows, slices.Min(times), slices.Max(times)
+	for from := 0; from < rows; {
+		to := from + 1
+		for to < rows && times[to]/day == times[from]/day {
+			to++
+		}
+		partition := time.UnixMilli(times[from]).UTC().Format("20060102")
+		r.Add(flowsTable, partition, to-from, func(dst []byte) []byte { return b.AppendNativeRows(dst, from, to) })
 		from = to
 	}
-	return pieces, buf
 }
 
-// insert inserts s, as often as it takes. An error means that it is not stored, or that nobody knows when ctx is done.
-func (w *Writer) insert(ctx context.Context, s sealed) error {
-	pause := w.cfg.RetryFirst
-	for {
-		start := time.Now()
-		_, err := w.deps.Client.InsertNative(ctx, "flows", s.block, s.token)
-		w.latency.Observe(time.Since(start).Seconds())
-		if err == nil {
-			w.succeeded()
-			return nil
+// insertAll is one inserter: it takes records out of the log until filling is done and none is left. After ctx is done a
+// try that failed is not repeated, and when insert is done nothing is sent any more.
+func (w *Writer) insertAll(filling, ctx, insert context.Context) error {
+	for insert.Err() == nil {
+		r, err := w.deps.WAL.Next(filling)
+		if lost, ok := errors.AsType[*wal.LostError](err); ok {
+			w.drop(lost.Records, int(lost.Rows), DropCorrupt, err)
+			continue
 		}
-		retry := isRetryable(err) && ctx.Err() == nil
+		if err != nil {
+			return nil //nolint:nilerr // filling is done, or the log was closed
+		}
+		w.store(ctx, insert, r)
+	}
+	return nil
+}
+
+// store brings all of r into the store and retires it, or leaves it in the log when it is time to end.
+func (w *Writer) store(ctx, insert context.Context, r *wal.Record) {
+	var lost Amount // flows of r that are not stored
+	var derivedStored, derivedDropped, stored uint64
+	reason := ""
+	for i := range r.Pieces {
+		p := &r.Pieces[i]
+		missing, why, err := w.insert(ctx, insert, r, i)
+		if err != nil && why == "" {
+			return
+		}
+		stored += uint64(len(r.Block(i)))
+		switch {
+		case p.Table != flowsTable:
+			derivedStored += uint64(p.Rows - missing)
+			derivedDropped += uint64(missing)
+		case missing > 0:
+			lost.Rows += uint64(missing)
+			reason = why
+		}
+		if missing > 0 {
+			w.log.Error("rows of a batch are not stored", "batch", strconv.FormatUint(r.Batch, 16), "table", p.Table, "rows", missing, "reason", why, "err", err)
+		}
+	}
+	rows := uint64(r.Rows) - lost.Rows
+	w.deps.WAL.Retire(r)
+	w.mu.Lock()
+	s := &w.stats
+	s.Waiting.Rows -= rows
+	s.Stored.Rows += rows
+	if lost.Rows == 0 {
+		s.Waiting.Batches--
+		s.Stored.Batches++
+	}
+	s.Bytes += stored
+	s.DerivedStored += derivedStored
+	s.DerivedDropped += derivedDropped
+	w.mu.Unlock()
+	if lost.Rows > 0 {
+		w.drop(1, int(lost.Rows), reason, nil)
+	}
+}
+
+// maxGeneration bounds how often a piece is sent under a new token: more often there is something else behind it.
+const maxGeneration = 8
+
+// pieceToken is by what the store knows a piece when it comes again. A later generation is for when the store knows the token
+// of the one before and does not have the rows.
+func pieceToken(r *wal.Record, p *wal.Piece, generation int) string {
+	t := strconv.FormatUint(r.Batch, 16) + "-" + p.Table + "-" + p.Partition
+	if generation > 0 {
+		t += "-" + strconv.Itoa(generation)
+	}
+	return t
+}
+
+// insert inserts piece i of r, as often as it takes. missing rows of it will never be stored, for reason why. An error
+// without a reason means that it is not known to be stored and that it is time to end.
+func (w *Writer) insert(ctx, insert context.Context, r *wal.Record, i int) (missing int, why string, err error) {
+	p := &r.Pieces[i]
+	end := insert.Done()
+	if r.Durable() {
+		end = ctx.Done() // the next Writer goes on
+	}
+	pause := w.cfg.RetryFirst
+	again := func(err error) (missing int, why string, _ error) {
+		retry := isRetryable(err) && insert.Err() == nil
 		w.failed(err, retry)
+		if insert.Err() != nil {
+			return 0, "", err
+		}
 		if !retry {
-			return err
+			return p.Rows, DropRefused, err
 		}
 		// Jitter, so that many collectors do not come back in step.
 		timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return err
-		case <-timer.C:
-		}
+		defer timer.Stop()
 		pause = min(2*pause, w.cfg.RetryMax)
+		select {
+		case <-insert.Done():
+			return 0, "", err
+		case <-end:
+			return 0, "", err
+		case <-timer.C:
+			return 0, "", nil
+		}
 	}
+	doubt, taken, generation := r.Doubt, false, 0 // taken: the store said that it took the piece under this token
+	for {
+		if doubt {
+			rows, err := w.count(insert, r, p)
+			if err != nil {
+				if missing, why, err := again(err); err != nil {
+					return missing, why, err
+				}
+				continue
+			}
+			if rows > 0 {
+				return w.resolve(r, p, rows, !taken)
+			}
+			if taken {
+				atomic, err := w.dedupIsAtomic(insert, p.Table)
+				if err != nil {
+					if missing, why, err := again(err); err != nil {
+						return missing, why, err
+					}
+					continue
+				}
+				if atomic {
+					return 0, "", nil
+				}
+				if generation++; generation > maxGeneration {
+					return p.Rows, DropUnclear, fmt.Errorf("the store took it %d times under different tokens and has no row", generation)
+				}
+				doubt = r.Doubt // a former process may have used the next token too
+				w.mu.Lock()
+				w.stats.Respent++
+				w.mu.Unlock()
+			}
+		}
+		start := time.Now()
+		_, err := w.deps.Client.InsertNative(insert, p.Table, r.Block(i), pieceToken(r, p, generation))
+		w.latency.Observe(time.Since(start).Seconds())
+		if err == nil {
+			w.succeeded()
+			if !doubt {
+				return 0, "", nil
+			}
+			taken = true
+			continue
+		}
+		doubt, taken = true, false
+		if missing, why, err := again(err); err != nil {
+			return missing, why, err
+		}
+	}
+}
+
+// resolve is what becomes of a piece in doubt of which the store has rows rows. found tells that it had them before they
+// were sent again.
+func (w *Writer) resolve(r *wal.Record, p *wal.Piece, rows uint64, found bool) (missing int, why string, err error) {
+	w.answered()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if found {
+		w.stats.Found++
+	}
+	want := uint64(p.Rows)
+	switch {
+	case rows < want:
+		return int(want - rows), DropUnclear, fmt.Errorf("the store has %d of %d rows", rows, want)
+	case rows > want:
+		w.stats.Doubled += rows - want
+		w.log.Error("store has more rows of a batch than were sent", "batch", strconv.FormatUint(r.Batch, 16), "table", p.Table, "partition", p.Partition, "found", rows, "sent", want)
+	}
+	return 0, "", nil
+}
+
+// count asks how many rows of p the store has.
+func (w *Writer) count(ctx context.Context, r *wal.Record, p *wal.Piece) (uint64, error) {
+	if !isIdentifier(p.Table) {
+		return 0, fmt.Errorf("count rows of a batch in %q: not a table name", p.Table)
+	}
+	query := "SELECT count() FROM " + p.Table + " WHERE _partition_id = ? AND batch = ?"
+	args := []any{p.Partition, r.Batch}
+	if p.Table == flowsTable { // few granules instead of a day
+		query += " AND time_received BETWEEN fromUnixTimestamp64Milli(?) AND fromUnixTimestamp64Milli(?)"
+		args = append(args, r.First, r.Last)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, w.deps.Client.cfg.Timeout, errInsertTimeout)
+	defer cancel()
+	var rows uint64
+	if err := w.deps.Client.conn.QueryRow(ctx, query, args...).Scan(&rows); err != nil {
+		return 0, fmt.Errorf("count rows of a batch in %q: %w", p.Table, classify(ctx, err))
+	}
+	return rows, nil
+}
+
+// dedupIsAtomic tells whether the engine of a table remembers a token and commits the rows in one step. Then success means
+// that the rows are there, be it on another replica; a plain MergeTree writes the token down first.
+func (w *Writer) dedupIsAtomic(ctx context.Context, table string) (bool, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, w.deps.Client.cfg.Timeout, errInsertTimeout)
+	defer cancel()
+	var engine string
+	err := w.deps.Client.conn.QueryRow(ctx, "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = ?", table).Scan(&engine)
+	if err != nil {
+		return false, fmt.Errorf("ask for the engine of %q: %w", table, classify(ctx, err))
+	}
+	for _, kind := range []string{"Replicated", "Shared", "Distributed"} {
+		if strings.HasPrefix(engine, kind) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func isRetryable(err error) bool {
@@ -332,6 +554,13 @@ func (w *Writer) succeeded() {
 	w.mu.Lock()
 	w.stats.Inserts++
 	w.stats.LastStored = time.Now()
+	w.mu.Unlock()
+	w.answered()
+}
+
+// answered notes that the store is there.
+func (w *Writer) answered() {
+	w.mu.Lock()
 	away := w.away
 	w.away = time.Time{}
 	w.mu.Unlock()

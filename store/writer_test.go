@@ -1,10 +1,13 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -15,8 +18,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/storetest"
+	"github.com/weirhq/weir/store/wal"
 )
 
 // writer is a Writer that runs. stop ends it, waits, and checks that everything was accounted for and given back.
@@ -29,19 +34,37 @@ type writer struct {
 	ids              *store.BatchIDs
 }
 
-func runWriter(t *testing.T, c *store.Client, change func(*store.WriterConfig)) *writer {
+// setup is how a test's writer differs from others.
+type setup struct {
+	cfg  store.WriterConfig
+	deps store.WriterDeps
+	wal  wal.Config // Dir is empty: a directory of its own
+	boot string
+}
+
+// runWriter runs a writer to c over a log that is empty unless change says otherwise.
+func runWriter(t *testing.T, c *store.Client, change func(*setup)) *writer {
 	t.Helper()
-	cfg := store.DefaultWriterConfig()
-	cfg.RetryFirst, cfg.RetryMax = 5*time.Millisecond, 100*time.Millisecond
-	if change != nil {
-		change(&cfg)
-	}
-	w := &writer{free: store.NewFreeList(4, 100), ids: store.NewBatchIDs(77)}
-	var err error
-	w.Writer, err = store.NewWriter(cfg, store.WriterDeps{Log: discard, Client: c, Recycle: func(b *flow.Batch) {
+	w := &writer{free: store.NewFreeList(4, 100), ids: store.NewBatchIDs(rand.Uint64)}
+	s := setup{cfg: store.DefaultWriterConfig(), wal: wal.Default(), boot: "this"}
+	s.cfg.RetryFirst, s.cfg.RetryMax = 5*time.Millisecond, 100*time.Millisecond
+	s.wal.MaxSize, s.wal.KeepFree = 256*bytesize.MiB, 0
+	s.deps = store.WriterDeps{Log: discard, Client: c, Recycle: func(b *flow.Batch) {
 		w.returned.Add(1)
 		w.free.Put(b)
-	}})
+	}}
+	if change != nil {
+		change(&s)
+	}
+	if s.wal.Dir == "" {
+		s.wal.Dir = t.TempDir()
+	}
+	log, err := wal.Open(s.wal, wal.Deps{Log: discard, Boot: s.boot})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.deps.WAL = log
+	w.Writer, err = store.NewWriter(s.cfg, s.deps)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,30 +76,34 @@ func runWriter(t *testing.T, c *store.Client, change func(*store.WriterConfig)) 
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		s := w.Stats()
-		balance(t, s)
-		if s.Waiting != (store.Amount{}) {
-			t.Errorf("after Run: %+v still wait", s.Waiting)
+		stats := w.Stats()
+		balance(t, stats)
+		if w, l := stats.Waiting, stats.WAL; w.Batches != uint64(l.Waiting) || w.Rows != l.Rows {
+			t.Errorf("after Run: %+v wait, %d batches of %d rows are in the log", w, l.Waiting, l.Rows)
 		}
 		if h, r := w.handed.Load(), w.returned.Load(); h != r {
 			t.Errorf("after Run: %d of %d batches were given back", r, h)
 		}
-		return s
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+		return stats
 	})
 	t.Cleanup(func() { w.stop() })
 	return w
 }
 
-// balance checks in = stored + dropped + waiting.
+// balance checks in + replayed = stored + dropped + waiting.
 func balance(t *testing.T, s store.WriterStats) {
 	t.Helper()
+	in := store.Amount{Batches: s.In.Batches + s.Replayed.Batches, Rows: s.In.Rows + s.Replayed.Rows}
 	sum := store.Amount{Batches: s.Stored.Batches + s.Waiting.Batches, Rows: s.Stored.Rows + s.Waiting.Rows}
 	for _, d := range s.Dropped {
 		sum.Batches += d.Batches
 		sum.Rows += d.Rows
 	}
-	if sum != s.In {
-		t.Errorf("in %+v is not stored + dropped + waiting = %+v (%+v)", s.In, sum, s)
+	if sum != in {
+		t.Errorf("in + replayed %+v is not stored + dropped + waiting = %+v (%+v)", in, sum, s)
 	}
 }
 
@@ -124,7 +151,7 @@ func TestWriterStoresAndDrains(t *testing.T) {
 	}
 }
 
-// A batch over midnight goes in pieces, each into its partition, and a piece has a token of its own.
+// A batch over midnight goes in pieces, one for each partition, even if the clock was set back in between.
 func TestWriterSplitsByDay(t *testing.T) {
 	c := migrated(t)
 	w := runWriter(t, c, nil)
@@ -138,8 +165,8 @@ func TestWriterSplitsByDay(t *testing.T) {
 			}
 		}
 	})
-	if s := w.stop(); s.Inserts != 4 || s.Stored != (store.Amount{Batches: 1, Rows: 9}) {
-		t.Errorf("stats %+v, want one batch of 9 rows in 4 inserts", s)
+	if s := w.stop(); s.Inserts != 2 || s.Stored != (store.Amount{Batches: 1, Rows: 9}) {
+		t.Errorf("stats %+v, want one batch of 9 rows in 2 inserts", s)
 	}
 	var rows, days, groups uint64
 	scan(t, c, "SELECT count(), uniqExact(_partition_id), sum(arraySum(src_groups)) FROM flows", &rows, &days, &groups)
@@ -162,30 +189,74 @@ func nobody(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// With the store away as many batches wait as may, further ones are dropped at once, and the end is not held up.
+// With the store away batches wait in the log. The end is not held up by it, and the next writer goes on.
 func TestWriterWhenTheStoreIsAway(t *testing.T) {
 	cfg := store.DefaultConfig()
 	cfg.Addr = nobody(t)
-	w := runWriter(t, openConfig(t, cfg), func(c *store.WriterConfig) {
-		c.Queue, c.Inserters, c.FlushTimeout = 3, 1, 50*time.Millisecond
-	})
+	dir := t.TempDir()
+	w := runWriter(t, openConfig(t, cfg), func(s *setup) { s.cfg.Queue, s.wal.Dir = 3, dir })
 	rng := rand.New(rand.NewPCG(6, 6))
-	w.seal(rng, 10, nil)
-	eventually(t, "the first batch is tried again", func() bool { return w.Stats().Retries > 1 })
-	for range 10 { // three wait, seven do not
+	for range 20 {
 		w.seal(rng, 10, nil)
+		eventually(t, "the log takes it", func() bool { return w.returned.Load() == w.handed.Load() })
+		balance(t, w.Stats())
 	}
+	eventually(t, "the first batches are tried again", func() bool { return w.Stats().Retries > 1 })
 	s := w.Stats()
-	balance(t, s)
-	if full := s.Dropped[store.DropStoreFull]; full != (store.Amount{Batches: 7, Rows: 70}) || s.Waiting != (store.Amount{Batches: 4, Rows: 40}) {
-		t.Errorf("with a queue of 3: %+v, want 7 of 11 batches dropped, 4 waiting", s)
+	if s.Waiting != (store.Amount{Batches: 20, Rows: 200}) || s.WAL.Waiting != 20 || s.WAL.Oldest.IsZero() {
+		t.Errorf("with the store away: %+v, want 20 batches waiting, all in the log", s)
 	}
 	if s.LastError == "" || s.LastErrorAt.IsZero() {
 		t.Errorf("stats %+v, want the last error", s)
 	}
 	start := time.Now()
-	if s := w.stop(); s.Dropped[store.DropStopped] != (store.Amount{Batches: 4, Rows: 40}) || time.Since(start) > 5*time.Second {
-		t.Errorf("after %s: %+v, want the 4 that waited dropped soon", time.Since(start), s)
+	if s := w.stop(); s.Waiting != (store.Amount{Batches: 20, Rows: 200}) || time.Since(start) > 5*time.Second {
+		t.Errorf("after %s: %+v, want the 20 left in the log soon", time.Since(start), s)
+	}
+
+	c := migrated(t)
+	w = runWriter(t, c, func(s *setup) { s.wal.Dir = dir })
+	w.seal(rng, 7, nil)
+	if s := w.stop(); s.Replayed != (store.Amount{Batches: 20, Rows: 200}) || s.Stored != (store.Amount{Batches: 21, Rows: 207}) {
+		t.Errorf("the next writer: %+v, want 20 replayed and 21 stored", s)
+	}
+	var rows, batches uint64
+	scan(t, c, "SELECT count(), uniqExact(batch) FROM flows", &rows, &batches)
+	if rows != 207 || batches != 21 {
+		t.Errorf("%d rows of %d batches, want 207 of 21", rows, batches)
+	}
+}
+
+// A full log fills the queue, and only a full queue drops. When the store is back everything that was taken is stored.
+func TestWriterWhenTheLogIsFull(t *testing.T) {
+	database, srv := storetest.Database(t)
+	cfg := config(srv, database)
+	real := openConfig(t, cfg)
+	migrate(t, real)
+	gate := newGate(t, srv.Addr)
+	cfg.Addr = gate.addr
+	w := runWriter(t, openConfig(t, cfg), func(s *setup) {
+		s.cfg.Queue, s.cfg.FlushTimeout = 3, time.Minute
+		s.wal.MaxSize, s.wal.Memory = 16*bytesize.MiB, bytesize.MiB
+	})
+	gate.close()
+	rng := rand.New(rand.NewPCG(16, 6))
+	eventually(t, "batches are dropped", func() bool {
+		w.seal(rng, 3000, nil)
+		balance(t, w.Stats())
+		return w.Stats().Dropped[store.DropStoreFull].Batches > 5
+	})
+	s := w.Stats()
+	if s.WAL.FullSince.IsZero() || s.WAL.Bytes > s.WAL.MaxBytes || s.WAL.Bytes < s.WAL.MaxBytes*3/4 {
+		t.Errorf("log %+v, want it to be full", s.WAL)
+	}
+	gate.open()
+	eventually(t, "all is stored", func() bool { return w.Stats().Waiting.Batches == 0 })
+	s = w.stop()
+	var rows, batches uint64
+	scan(t, real, "SELECT count(), uniqExact(batch) FROM flows", &rows, &batches)
+	if rows != s.Stored.Rows || batches != s.Stored.Batches || s.Waiting.Rows != 0 || s.Dropped[store.DropStoreFull].Rows+s.Stored.Rows != s.In.Rows {
+		t.Errorf("%d rows of %d batches in the table, stats %+v; want all that was not dropped", rows, batches, s)
 	}
 }
 
@@ -210,7 +281,7 @@ func TestWriterAcrossKilledStores(t *testing.T) {
 	srv := storetest.ClickHouse(t)
 	c := openConfig(t, config(srv, "default"))
 	migrate(t, c)
-	w := runWriter(t, c, func(c *store.WriterConfig) { c.Queue, c.FlushTimeout = 1000, time.Minute })
+	w := runWriter(t, c, func(s *setup) { s.cfg.Queue, s.cfg.FlushTimeout = 1000, time.Minute })
 	rng := rand.New(rand.NewPCG(8, 8))
 	for round := range 3 {
 		for range 10 {
@@ -226,6 +297,7 @@ func TestWriterAcrossKilledStores(t *testing.T) {
 		}
 		eventually(t, "the store is back", func() bool { p := srv.PID(); return p != 0 && p != pid && c.Ping(t.Context()) == nil })
 	}
+	eventually(t, "all is stored", func() bool { return w.Stats().Waiting.Batches == 0 })
 	s := w.stop()
 	var rows, batches uint64
 	scan(t, c, "SELECT count(), uniqExact(batch) FROM flows", &rows, &batches)
@@ -235,6 +307,206 @@ func TestWriterAcrossKilledStores(t *testing.T) {
 	if srv.Restarts() < 3 {
 		t.Errorf("the store was started again %d times, want 3", srv.Restarts())
 	}
+}
+
+// An answer that does not come leaves open whether the rows are there. Whichever it is, each is there once.
+func TestWriterWhenAnswersGetLost(t *testing.T) {
+	database, srv := storetest.Database(t)
+	cfg := config(srv, database)
+	c := openConfig(t, cfg)
+	migrate(t, c)
+	gate := newGate(t, srv.Addr)
+	cfg.Addr = gate.addr
+	rng := rand.New(rand.NewPCG(18, 8))
+	gate.watch(func(b []byte) bool { // of inserts; queries answer with a block
+		return !bytes.Contains(b, []byte(`"written_rows":"1`)) || rng.IntN(3) > 0
+	})
+	w := runWriter(t, openConfig(t, cfg), nil)
+	for range 30 {
+		w.seal(rng, 100, nil)
+	}
+	eventually(t, "all is stored", func() bool { return w.Stats().Waiting.Batches == 0 })
+	s := w.stop()
+	var rows, batches uint64
+	scan(t, c, "SELECT count(), uniqExact(batch) FROM flows", &rows, &batches)
+	if rows != 3000 || batches != 30 || s.Stored.Rows != 3000 {
+		t.Errorf("%d rows of %d batches, stats %+v; want 3000 of 30", rows, batches, s)
+	}
+	if s.Found == 0 {
+		t.Errorf("stats %+v: no piece was found stored after its answer was lost; the test shows nothing", s)
+	}
+}
+
+// leave seals batches into a log whose writer then dies: they are handed out, and nobody knows what became of them.
+func leave(t *testing.T, dir string, batches int, to *store.Client) []uint64 {
+	t.Helper()
+	cfg := wal.Default()
+	cfg.Dir, cfg.KeepFree = dir, 0
+	log, err := wal.Open(cfg, wal.Deps{Log: discard, Boot: "this"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := store.DefaultConfig()
+	away.Addr = nobody(t)
+	wc := store.DefaultWriterConfig()
+	wc.Inserters = batches // so that each is handed out
+	w, err := store.NewWriter(wc, store.WriterDeps{Log: discard, Client: openConfig(t, away), WAL: log, Recycle: func(*flow.Batch) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- w.Run(ctx) }()
+	ids := store.NewBatchIDs(rand.Uint64)
+	rng := rand.New(rand.NewPCG(1, uint64(batches)))
+	var numbers []uint64
+	for range batches {
+		b := flow.NewBatch(10)
+		fill(b, 10, rng)
+		now := time.Now().UTC().Truncate(24 * time.Hour).Add(time.Hour).UnixMilli()
+		id := ids.Next()
+		for i := range 10 {
+			b.ID[i], b.TimeReceived[i] = id, now+int64(i)
+		}
+		numbers = append(numbers, id)
+		if to != nil {
+			token := strconv.FormatUint(id, 16) + "-flows-" + time.UnixMilli(now).UTC().Format("20060102")
+			if _, err := to.InsertNative(t.Context(), "flows", b.AppendNative(nil), token); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.Seal(b)
+	}
+	eventually(t, "all are handed out", func() bool { return w.Stats().Retries >= uint64(batches) })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return numbers
+}
+
+// What a writer left in doubt is sent by the next one where the store does not have it, and is not where it has.
+func TestWriterResolvesDoubts(t *testing.T) {
+	for name, stored := range map[string]bool{"stored": true, "not stored": false} {
+		t.Run(name, func(t *testing.T) {
+			c := migrated(t)
+			dir := t.TempDir()
+			var to *store.Client
+			if stored {
+				to = c
+			}
+			leave(t, dir, 5, to)
+			w := runWriter(t, c, func(s *setup) { s.wal.Dir = dir })
+			eventually(t, "all is stored", func() bool { return w.Stats().Waiting.Batches == 0 })
+			s := w.stop()
+			var rows uint64
+			scan(t, c, "SELECT count() FROM flows", &rows)
+			if rows != 50 || s.Stored != (store.Amount{Batches: 5, Rows: 50}) || s.Respent != 0 || stored != (s.Found == 5) || stored != (s.Inserts == 0) {
+				t.Errorf("%d rows, stats %+v; want 50, each sent only if it was not there", rows, s)
+			}
+		})
+	}
+}
+
+// ClickHouse may remember a token whose rows it lost, because it died in between. Such rows are sent under another one.
+func TestWriterWhenTheTokenIsSpent(t *testing.T) {
+	srv := storetest.ClickHouse(t)
+	c := openConfig(t, config(srv, "default"))
+	migrate(t, c)
+	dir := t.TempDir()
+	leave(t, dir, 3, c)
+	paths := column(t, c, "SELECT path FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active ORDER BY name")
+	pid := srv.PID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(paths[0]); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the store is back", func() bool { p := srv.PID(); return p != 0 && p != pid && c.Ping(t.Context()) == nil })
+	var rows uint64
+	if scan(t, c, "SELECT count() FROM flows", &rows); rows >= 30 {
+		t.Fatalf("%d rows without part %q, want less than 30", rows, paths[0])
+	}
+	before := rows
+	w := runWriter(t, c, func(s *setup) { s.wal.Dir = dir })
+	eventually(t, "all is stored", func() bool { return w.Stats().Waiting.Batches == 0 })
+	s := w.stop()
+	if scan(t, c, "SELECT count() FROM flows", &rows); rows != 30 || s.Stored.Rows != 30 || s.Respent == 0 || s.Found != before/10 {
+		t.Errorf("%d rows, stats %+v; want 30, with new tokens for those that were lost", rows, s)
+	}
+}
+
+// A store that has a part of a piece, or more than that, is not something to repair by sending: it is counted.
+func TestWriterWhenTheStoreHasAnotherNumberOfRows(t *testing.T) {
+	c := migrated(t)
+	dir := t.TempDir()
+	ids := leave(t, dir, 2, c)
+	more := flow.NewBatch(10)
+	fill(more, 3, rand.New(rand.NewPCG(2, 2)))
+	noon := time.Now().UTC().Truncate(24 * time.Hour).Add(time.Hour).UnixMilli()
+	for i := range 3 {
+		more.ID[i], more.TimeReceived[i] = ids[0], noon+1
+	}
+	if _, err := c.InsertNative(t.Context(), "flows", more.AppendNative(nil), "more"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Exec(t.Context(), "DELETE FROM flows WHERE batch = "+strconv.FormatUint(ids[1], 10)+" AND time_received = fromUnixTimestamp64Milli("+strconv.FormatInt(noon+4, 10)+")"); err != nil {
+		t.Fatal(err)
+	}
+	w := runWriter(t, c, func(s *setup) { s.wal.Dir = dir })
+	eventually(t, "both are done with", func() bool { return w.Stats().Waiting.Batches == 0 })
+	if s := w.stop(); s.Stored != (store.Amount{Batches: 1, Rows: 19}) || s.Dropped[store.DropUnclear] != (store.Amount{Batches: 1, Rows: 1}) || s.Doubled != 3 {
+		t.Errorf("stats %+v, want 19 rows stored, 1 unclear, 3 doubled", s)
+	}
+}
+
+// What is derived of a batch is stored with it, or again together with it.
+func TestWriterDerives(t *testing.T) {
+	database, srv := storetest.Database(t)
+	cfg := config(srv, database)
+	c := openConfig(t, cfg)
+	migrate(t, c)
+	createDerived(t, c)
+	gate := newGate(t, srv.Addr)
+	cfg.Addr = gate.addr
+	rng := rand.New(rand.NewPCG(19, 8))
+	gate.watch(func(b []byte) bool { return !bytes.Contains(b, []byte(`"written_rows":"`)) || rng.IntN(4) > 0 })
+	w := runWriter(t, openConfig(t, cfg), func(s *setup) { s.deps.Derive = derive })
+	for range 20 {
+		w.seal(rng, 100, nil)
+	}
+	eventually(t, "all is stored", func() bool { return w.Stats().Waiting.Batches == 0 })
+	s := w.stop()
+	var rows, sum, batches uint64
+	scan(t, c, "SELECT count(), sum(rows), uniqExact(batch) FROM derived", &rows, &sum, &batches)
+	if rows != 20 || sum != 2000 || batches != 20 || s.DerivedStored != 20 || s.Stored.Rows != 2000 {
+		t.Errorf("%d derived rows that sum to %d, stats %+v; want 20 that sum to 2000", rows, sum, s)
+	}
+}
+
+// createDerived makes the table that derive adds to.
+func createDerived(t testing.TB, c *store.Client) {
+	t.Helper()
+	if err := c.Exec(t.Context(), "CREATE TABLE derived (batch UInt64, rows UInt64, bytes UInt64) ENGINE = MergeTree PARTITION BY tuple() ORDER BY batch SETTINGS non_replicated_deduplication_window = 1000"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// derive is the smallest rollup: a row for each batch with the number of its flows and the sum of their bytes.
+func derive(r *wal.Record, b *flow.Batch) {
+	batch, rows, sum := flow.Column[uint64]{b.ID[0]}, flow.Column[uint64]{uint64(b.Len())}, flow.Column[uint64]{0}
+	for _, n := range b.Bytes[:b.Len()] {
+		sum[0] += n
+	}
+	r.Add("derived", "all", 1, func(dst []byte) []byte {
+		return flow.AppendNative(dst, 1, []flow.NativeColumn{
+			{Name: "batch", Type: "UInt64", Cells: &batch}, {Name: "rows", Type: "UInt64", Cells: &rows}, {Name: "bytes", Type: "UInt64", Cells: &sum},
+		})
+	})
 }
 
 // A token is remembered across a killed store.
@@ -270,8 +542,15 @@ func TestWriterMetrics(t *testing.T) {
 	cfg := store.DefaultConfig()
 	cfg.Addr = nobody(t)
 	reg := prometheus.NewPedanticRegistry()
+	walConfig := wal.Default()
+	walConfig.Dir = t.TempDir()
+	log, err := wal.Open(walConfig, wal.Deps{Log: discard, Metrics: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
 	w, err := store.NewWriter(store.DefaultWriterConfig(), store.WriterDeps{
-		Log: discard, Client: openConfig(t, cfg), Recycle: func(*flow.Batch) {}, Metrics: reg,
+		Log: discard, Client: openConfig(t, cfg), WAL: log, Recycle: func(*flow.Batch) {}, Metrics: reg,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -321,12 +600,24 @@ func TestWriterConfigRefuses(t *testing.T) {
 }
 
 func TestBatchIDs(t *testing.T) {
-	ids := store.NewBatchIDs(0)
-	if got := ids.Next(); got != 1 {
-		t.Errorf("first id of run 0 = %d, want 1", got)
+	var runs uint64
+	ids := store.NewBatchIDs(func() uint64 {
+		runs++
+		return runs<<20 | 77 // the low bits are the counter's
+	})
+	seen := map[uint64]bool{}
+	for range 1<<20 + 9 {
+		id := ids.Next()
+		if id == 0 || seen[id] {
+			t.Fatalf("id %#x is 0 or was returned before", id)
+		}
+		seen[id] = true
 	}
-	if a, b := store.NewBatchIDs(5).Next(), store.NewBatchIDs(6).Next(); a != 5<<32|1 || b != 6<<32|1 {
-		t.Errorf("first ids of runs 5 and 6 = %#x, %#x", a, b)
+	if runs != 2 || !seen[1<<20|1] || !seen[2<<20|10] {
+		t.Errorf("2^20+9 ids took %d runs, want 2: from %#x on 2^20-1, from %#x on 10", runs, 1<<20|1, 2<<20|1)
+	}
+	if id := store.NewBatchIDs(func() uint64 { return 0 }).Next(); id == 0 {
+		t.Error("first id of run 0 is 0")
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
+	"github.com/weirhq/weir/store/wal"
 )
 
 // config is the configuration file.
@@ -35,6 +36,7 @@ type storeConfig struct {
 	Server   store.Config       `yaml:"server" doc:"A ClickHouse server or cluster."`
 	Reader   readerConfig       `yaml:"reader" doc:"With mode server: the user as whom commands read; it needs SELECT on the database and dictGet."`
 	Writer   store.WriterConfig `yaml:"writer" doc:"Batches on their way to the store."`
+	WAL      wal.Config         `yaml:"wal" doc:"Write-ahead log: batches are kept here until the store has them, over its absence and restarts of either."`
 }
 
 // readerConfig is the user for reading from a server. The embedded engine has its own.
@@ -107,7 +109,7 @@ func defaultConfig() config {
 	return config{
 		Collector:       collector.Default(),
 		Estate:          file.Default(),
-		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig()},
+		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default()},
 		API:             api.Default(),
 		Log:             logConfig{Level: logLevel(slog.LevelInfo), Format: "text"},
 		ShutdownTimeout: 15 * time.Second,
@@ -140,6 +142,9 @@ func loadConfig(name, data string) (config, string, error) {
 
 // rebase makes the paths of the configuration that are relative to its file, or to the data directory, absolute.
 func (c *config) rebase(file, data string) {
+	if c.Store.WAL.Dir == "" {
+		c.Store.WAL.Dir = filepath.Join(data, "wal")
+	}
 	dir := data
 	if file != "" {
 		dir = filepath.Dir(file)
@@ -147,7 +152,7 @@ func (c *config) rebase(file, data string) {
 	server := &c.Store.Server
 	for _, p := range []*string{
 		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
-		&server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
+		&c.Store.WAL.Dir, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

@@ -28,6 +28,7 @@ import (
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
+	"github.com/weirhq/weir/store/wal"
 )
 
 // node is a running instance: all services of `weir up`, wired.
@@ -47,6 +48,7 @@ type node struct {
 	names     *collector.Names
 	published *store.ExporterNames
 	enricher  *enricher.Enricher
+	wal       *wal.Log
 	writer    *store.Writer
 	api       *api.Server
 	demo      *demo.Demo // nil without --demo
@@ -131,7 +133,7 @@ func (n *node) openStore(ctx context.Context) error {
 	return err
 }
 
-// wire makes the services. It starts none.
+// wire makes the services. It starts none. The caller closes n.wal, if it is set, also after an error.
 func (n *node) wire(o upOptions) error {
 	cfg := &n.config
 	live := estate.NewLiveness(3 * cfg.Collector.ActiveTimeout)
@@ -139,13 +141,17 @@ func (n *node) wire(o upOptions) error {
 
 	free := store.NewFreeList(2*len(n.sockets.flows)+cfg.Store.Writer.Queue, cfg.Collector.BatchCap())
 	var err error
+	n.wal, err = wal.Open(cfg.Store.WAL, wal.Deps{Log: n.log, Metrics: n.metrics})
+	if err != nil {
+		return err
+	}
 	n.writer, err = store.NewWriter(cfg.Store.Writer, store.WriterDeps{
-		Log: n.log, Metrics: n.metrics, Client: n.client, Recycle: free.Put,
+		Log: n.log, Metrics: n.metrics, Client: n.client, WAL: n.wal, Recycle: free.Put,
 	})
 	if err != nil {
 		return err
 	}
-	ids := store.NewBatchIDs(rand.Uint32())
+	ids := store.NewBatchIDs(rand.Uint64)
 	templates := template.New(cfg.Collector.Templates)
 	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
 	n.collector, err = collector.New(cfg.Collector, collector.Deps{

@@ -306,7 +306,7 @@ At every stage what came in is what went on, what was dropped under a reason, an
 
 - datagrams taken = the sum of ` + "`weir_collector_decode_datagrams_total`" + ` over its outcomes
 - flows decoded = flows in sealed batches + pending ones
-- rows in = rows stored + dropped + waiting
+- rows in + replayed = rows stored + dropped + waiting
 `
 
 // metricsPage renders the metrics of a node that is wired as weir up wires it, and started as little.
@@ -339,6 +339,11 @@ func metricsPage(t *testing.T) string {
 	if err := n.wire(upOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := n.wal.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	families, err := n.metrics.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/instance"
 )
 
@@ -75,6 +76,21 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	add("flows", cli.Plain, "%d decoded, %d stored, %d on the way", c.Flows, s.Writer.Stored.Rows, s.OnTheWay())
 	if lost := s.Lost(); len(lost) > 0 {
 		add("flows not stored", cli.Bad, "%s", reasons(lost))
+	}
+	w := &s.Writer.WAL
+	logLine := fmt.Sprintf("%d batches wait, %s of %s", w.Waiting, bytesize.Size(w.Bytes), bytesize.Size(w.MaxBytes))
+	if !w.Oldest.IsZero() {
+		logLine += fmt.Sprintf(", the oldest %s old", cli.Span(now.Sub(w.Oldest)))
+	}
+	add("write-ahead log", badIf(!w.FullSince.IsZero()), "%s", logLine)
+	if !w.FullSince.IsZero() {
+		add("log full", cli.Bad, "for %s: flows wait in memory and are dropped when that is full too", cli.Span(now.Sub(w.FullSince)))
+	}
+	if w.Problem != "" {
+		add("log disk", cli.Bad, "%d batches in memory only: %s", w.Volatile, w.Problem)
+	}
+	if w.Torn+w.Corrupt > 0 {
+		add("log damage", cli.Warn, "%d torn, %d corrupt", w.Torn, w.Corrupt)
 	}
 	if s.Writer.LastError != "" {
 		add("last store error", cli.Warn, "%s ago: %s", cli.Span(now.Sub(s.Writer.LastErrorAt)), s.Writer.LastError)

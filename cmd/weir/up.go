@@ -130,6 +130,11 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, n.client.Close(), n.reader.Close()) }()
+	defer func() {
+		if n.wal != nil {
+			err = errors.Join(err, n.wal.Close())
+		}
+	}()
 	if err := n.wire(o); err != nil {
 		return err
 	}

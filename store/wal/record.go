@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Record is a batch on its way to the store. It belongs to one goroutine at a time: to the one that got it from New until
@@ -48,21 +49,41 @@ func (r *Record) Size() int {
 	return n
 }
 
-// Add adds a piece of rows rows; encode appends its block to dst and returns the extended slice. There may be one piece
-// for each table and partition: by both and the batch the store is asked whether it has the piece.
+// Add adds a piece of rows rows; encode appends its block to dst and returns the extended slice. There is one piece for
+// each table and partition, since by both and the batch the store is asked whether it has the piece: a further block for
+// the same ones is put behind the first, to be inserted together with it.
 func (r *Record) Add(table, partition string, rows int, encode func(dst []byte) []byte) {
-	if len(table) > math.MaxUint8 || len(partition) > math.MaxUint8 || len(r.Pieces) == maxPieces {
-		panic(fmt.Sprintf("BUG: piece %d of table %q, partition %q: a name too long or a piece too many", len(r.Pieces), table, partition))
+	i := slices.IndexFunc(r.Pieces, func(p Piece) bool { return p.Table == table && p.Partition == partition })
+	switch {
+	case i >= 0:
+		r.moveLast(i)
+	case len(table) > math.MaxUint8 || len(partition) > math.MaxUint8 || len(r.Pieces) == maxPieces:
+		panic(fmt.Sprintf("BUG: piece %d for table %q, partition %q: a name too long or a piece too many", len(r.Pieces), table, partition))
+	default:
+		r.Pieces = append(r.Pieces, Piece{Table: table, Partition: partition, start: len(r.buf)})
 	}
-	for i := range r.Pieces {
-		if p := &r.Pieces[i]; p.Table == table && p.Partition == partition {
-			panic(fmt.Sprintf("BUG: two pieces of a batch for table %q, partition %q", table, partition))
-		}
-	}
-	start := len(r.buf)
 	r.buf = encode(r.buf)
-	r.Pieces = append(r.Pieces, Piece{Table: table, Partition: partition, Rows: rows, start: start, end: len(r.buf)})
+	last := &r.Pieces[len(r.Pieces)-1]
+	last.Rows += rows
+	last.end = len(r.buf)
 }
+
+// moveLast moves piece i and its block behind the others.
+func (r *Record) moveLast(i int) {
+	p := r.Pieces[i]
+	block := slices.Clone(r.buf[p.start:p.end])
+	r.buf = append(slices.Delete(r.buf, p.start, p.end), block...)
+	r.Pieces = slices.Delete(r.Pieces, i, i+1)
+	for n := range r.Pieces[i:] {
+		r.Pieces[i+n].start -= len(block)
+		r.Pieces[i+n].end -= len(block)
+	}
+	p.start, p.end = len(r.buf)-len(block), len(r.buf)
+	r.Pieces = append(r.Pieces, p)
+}
+
+// Durable tells whether r, which Next returned, is in a file, and so survives the process.
+func (r *Record) Durable() bool { return r.segment != nil }
 
 // reset makes r empty and keeps its memory.
 func (r *Record) reset() {

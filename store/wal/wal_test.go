@@ -727,15 +727,33 @@ func TestConfigRefuses(t *testing.T) {
 	}
 }
 
-func TestAddRefusesTwoPiecesOfOnePartition(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("two pieces for one partition of one table were taken")
-		}
-	}()
-	var r wal.Record
-	r.Add("flows", "p", 1, func(dst []byte) []byte { return append(dst, 1) })
-	r.Add("flows", "p", 1, func(dst []byte) []byte { return append(dst, 2) })
+// A further block for a partition goes behind the first; the pieces between stay what they are.
+func TestAddJoinsBlocksOfAPartition(t *testing.T) {
+	l := open(t, config(t.TempDir()))
+	r := l.New()
+	r.Batch, r.Rows = 1, 1
+	put := func(table, partition, block string) {
+		r.Add(table, partition, 1, func(dst []byte) []byte { return append(dst, block...) })
+	}
+	put("flows", "a", "first")
+	put("flows", "b", "other")
+	put("sums", "a", "sum")
+	put("flows", "a", "+second")
+	put("flows", "b", "+more")
+	if err := l.Append(r); err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Next(ended())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i, p := range r.Pieces {
+		got = append(got, fmt.Sprintf("%s %s %d %s", p.Table, p.Partition, p.Rows, r.Block(i)))
+	}
+	if want := []string{"sums a 1 sum", "flows a 2 first+second", "flows b 2 other+more"}; !slices.Equal(got, want) {
+		t.Errorf("pieces %q, want %q", got, want)
+	}
 }
 
 // Whatever is in a file of the log: no panic, and records only as their checksums say.
