@@ -318,8 +318,9 @@ func TestWriterWhenAnswersGetLost(t *testing.T) {
 	gate := newGate(t, srv.Addr)
 	cfg.Addr = gate.addr
 	rng := rand.New(rand.NewPCG(18, 8))
-	gate.watch(func(b []byte) bool { // of inserts; queries answer with a block
-		return !bytes.Contains(b, []byte(`"written_rows":"1`)) || rng.IntN(3) > 0
+	chance := rand.New(rand.NewPCG(18, 9)) // of the gate alone, whose lock guards it
+	gate.watch(func(b []byte) bool {       // of inserts; queries answer with a block
+		return !bytes.Contains(b, []byte(`"written_rows":"1`)) || chance.IntN(3) > 0
 	})
 	w := runWriter(t, openConfig(t, cfg), nil)
 	for range 30 {
@@ -474,7 +475,8 @@ func TestWriterDerives(t *testing.T) {
 	gate := newGate(t, srv.Addr)
 	cfg.Addr = gate.addr
 	rng := rand.New(rand.NewPCG(19, 8))
-	gate.watch(func(b []byte) bool { return !bytes.Contains(b, []byte(`"written_rows":"`)) || rng.IntN(4) > 0 })
+	chance := rand.New(rand.NewPCG(19, 9)) // of the gate alone, whose lock guards it
+	gate.watch(func(b []byte) bool { return !bytes.Contains(b, []byte(`"written_rows":"`)) || chance.IntN(4) > 0 })
 	w := runWriter(t, openConfig(t, cfg), func(s *setup) { s.deps.Derive = derive })
 	for range 20 {
 		w.seal(rng, 100, nil)
