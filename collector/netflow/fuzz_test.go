@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/weirhq/weir/bench/corpus"
 	"github.com/weirhq/weir/collector/netflow"
 	"github.com/weirhq/weir/collector/template"
 )
@@ -62,8 +63,8 @@ func seeds() map[string][]byte {
 			set(257, packet{}.text("\x03\x00\x08\x00\x04\x0a\x00\x00\x01").text("\x03\x01\x00\x0a\x00\x00\x01").text("\x03\x01\x00\x00\x08\x0a\x00\x00\x01")))),
 	}
 	var all packet
-	for _, x := range benchCorpora(1) {
-		all = all.bytes(sequence(append(x.templates, x.data...)...))
+	for _, x := range corpus.Random(1) {
+		all = all.bytes(sequence(append(x.Templates, x.Data...)...))
 	}
 	m["benchmarks"] = all
 	return m

@@ -13,6 +13,7 @@ import (
 	"github.com/cloudflare/goflow/v3/producer"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/bench/corpus"
 	"github.com/weirhq/weir/flow"
 )
 
@@ -103,11 +104,11 @@ func TestGoflowAgrees(t *testing.T) {
 
 // The packets of the benchmarks mean the same to both: what is timed is the same work.
 func TestGoflowAgreesOnBenchmarks(t *testing.T) {
-	for _, x := range benchCorpora(4) {
+	for _, x := range corpus.Random(4) {
 		c := newCollector(t)
-		datagrams := append(slices.Clone(x.templates), x.data...)
+		datagrams := append(slices.Clone(x.Templates), x.Data...)
 		if diff := cmp.Diff(goflowFlows(datagrams...), weirFlows(c.decode(datagrams...))); diff != "" {
-			t.Errorf("%s: flows differ (-goflow +weir):\n%s", x.name, diff)
+			t.Errorf("%s: flows differ (-goflow +weir):\n%s", x.Name, diff)
 		}
 	}
 }

@@ -50,6 +50,7 @@ var arrows = map[string][]string{
 	"enricher":  {"flow", "internal", "estate", "store", "query", "ovs"},
 	"policyd":   {"flow", "internal", "estate", "store", "query", "ovs"},
 	"lab":       {"flow", "internal", "estate", "ovs", "collector"},
+	"bench":     {"flow", "internal", "lab"},
 	"api":       {"flow", "internal", "estate", "store", "query", "ovs", "collector", "enricher", "policyd"},
 	"cli":       {"flow", "internal", "estate", "query"},
 	"cmd":       {"*"},
