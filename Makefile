@@ -30,6 +30,10 @@ unit: ## Run the tests that need nothing but Go; those that lack a service are s
 race: ## Run the race detector where goroutines share memory
 	@scripts/race.sh
 
+.PHONY: soak
+soak: ## Kill store and collector 200 times under load and look for what is lost or doubled
+	@. scripts/lib.sh && CI_REQUIRE_SERVICES=1 WEIR_CRASHES=200 go test ./internal/crash -run '^TestKills$$' -count 1 -v -timeout 1h
+
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (30s unless set)
 	@scripts/fuzz.sh

@@ -117,6 +117,12 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 	if err := n.source.Load(); err != nil {
 		return err
 	}
+	if env.config.Store.Mode == storeEmbedded {
+		// The store of a weir that was killed ends by itself, but may still be about it.
+		if err := embedded.WaitUnlocked(ctx, storeDir(env.data), 4*env.config.Store.Embedded.ShutdownTimeout); err != nil {
+			return err
+		}
+	}
 	if n.sockets, err = bind(env); err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type engine struct {
 	control *chdb.Conn // holds the engine open, kills statements
 }
 
+var errLocked = errors.New("in use by another weir")
+
 // lockData takes the lock of the directory data, so that only one store works on it. The file stays locked until it is closed.
 func lockData(data string) (*os.File, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
@@ -48,7 +50,7 @@ func lockData(data string) (*os.File, error) {
 		owner, _ := os.ReadFile(path)
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock data directory %q: in use by another weir (pid %s): stop that one or choose another directory", data, strings.TrimSpace(string(owner)))
+			return nil, fmt.Errorf("lock data directory %q: %w (pid %s): stop that one or choose another directory", data, errLocked, strings.TrimSpace(string(owner)))
 		}
 		return nil, fmt.Errorf("lock data directory %q: %w", data, err)
 	}
@@ -56,6 +58,31 @@ func lockData(data string) (*os.File, error) {
 		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return f, nil
+}
+
+// WaitUnlocked returns nil once no store works on the directory data, which need not exist. A `weir up` that is killed leaves a
+// store that ends by itself within a moment; the next one has to wait for its lock and its port. What WaitUnlocked returns
+// after wait is lockData's error. Nothing is locked.
+func WaitUnlocked(ctx context.Context, data string, wait time.Duration) error {
+	if _, err := os.Stat(data); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		lock, err := lockData(data)
+		if err == nil {
+			return lock.Close()
+		}
+		if !errors.Is(err, errLocked) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // openEngine loads the library and starts the engine on cfg.Data, which the caller has locked.
