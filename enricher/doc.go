@@ -33,7 +33,8 @@
 //
 // At a bridge whose sampling Weir set up, the observation point is stage and rule instance (flow.SplitPoint), and the
 // verdict that of the built-in rule, if it is one; at others the point is kept as it is and nothing is made of it. NetFlow 5
-// of a host that the estate knows to run Open vSwitch counts bytes with the Ethernet header.
+// of a host that the estate knows to run Open vSwitch counts bytes with the Ethernet header, and looks at all packets: a
+// sampling rate that was assumed is 1.
 //
 // # Which row is counted
 //

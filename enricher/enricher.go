@@ -45,9 +45,9 @@ type alive struct {
 const chunk = 256
 
 // Enrich fills the columns Direction, Pool, Host, Bridge, Network, SrcVM, DstVM, SrcVIF, DstVIF, SrcGroups, DstGroups
-// and Counted of all rows of b from the others; of rows of Open vSwitch hosts also Stage, RuleInstance, Verdict and
-// BytesLayer, as the package comment says. Rows of one exporter should stand together, as a decoder leaves them.
-// It allocates nothing but room for the lists of groups, which the batch keeps.
+// and Counted of all rows of b from the others; of rows of Open vSwitch hosts also Stage, RuleInstance, Verdict,
+// BytesLayer, SamplingRate and SamplingAssumed, as the package comment says. Rows of one exporter should stand together, as
+// a decoder leaves them. It allocates nothing but room for the lists of groups, which the batch keeps.
 func (e *Enricher) Enrich(b *flow.Batch) {
 	rows := b.Len()
 	if rows == 0 {
@@ -130,14 +130,24 @@ func (w *work) locate() {
 		if at.RuleSampling {
 			w.interpret(i)
 		}
-		if at.OpenVSwitch && b.Version[i] == netFlow5 && b.BytesLayer[i] == flow.BytesLayer3 {
-			b.BytesLayer[i] = flow.BytesLayer2
+		if at.OpenVSwitch && b.Version[i] == netFlow5 {
+			w.correct(i)
 		}
 	}
 }
 
-// netFlow5 is the version in which Open vSwitch counts Ethernet headers, where others count from the IP header on.
 const netFlow5 = 5
+
+// correct says of row i, NetFlow 5 of Open vSwitch, what the protocol has no field for: all packets are looked at, and
+// their bytes are counted with the Ethernet header, where others count from the IP header on.
+func (w *work) correct(i int) {
+	if w.b.BytesLayer[i] == flow.BytesLayer3 {
+		w.b.BytesLayer[i] = flow.BytesLayer2
+	}
+	if w.b.SamplingAssumed[i] {
+		w.b.SamplingRate[i], w.b.SamplingAssumed[i] = 1, false
+	}
+}
 
 // interpret takes the observation point of row i, of a bridge whose sampling Weir set up, for what it says.
 func (w *work) interpret(i int) {

@@ -28,6 +28,8 @@ type row struct {
 	RuleInstance                 uint32
 	Verdict                      flow.Verdict
 	BytesLayer                   flow.BytesLayer
+	SamplingRate                 uint32
+	SamplingAssumed              bool
 }
 
 // twin enriches one row plainly, by a walk through the model: the package comment as code. names are the
@@ -39,6 +41,7 @@ func twin(t estatetest.Twin, names map[uint64]string, live map[netip.Addr]bool, 
 	r := row{
 		Pool: at.Pool, Host: at.Host, Bridge: at.Bridge,
 		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
+		SamplingRate: b.SamplingRate[i], SamplingAssumed: b.SamplingAssumed[i],
 	}
 	if instance := b.ObservationPoint[i] % (1 << 30); at.RuleSampling && instance != 0 {
 		r.Stage = []flow.Stage{flow.StageEgress, flow.StageIngress, flow.StageReply, flow.StageSystem}[b.ObservationPoint[i]>>30]
@@ -47,8 +50,13 @@ func twin(t estatetest.Twin, names map[uint64]string, live map[netip.Addr]bool, 
 			r.Verdict = flow.SystemVerdict(instance)
 		}
 	}
-	if at.OpenVSwitch && b.Version[i] == 5 && r.BytesLayer == flow.BytesLayer3 {
-		r.BytesLayer = flow.BytesLayer2
+	if at.OpenVSwitch && b.Version[i] == 5 {
+		if r.BytesLayer == flow.BytesLayer3 {
+			r.BytesLayer = flow.BytesLayer2
+		}
+		if r.SamplingAssumed {
+			r.SamplingRate, r.SamplingAssumed = 1, false
+		}
 	}
 	networkOf := func(vif string) string {
 		if vif == "" {
@@ -164,6 +172,7 @@ func said(t testing.TB, s *estate.Snapshot, b *flow.Batch, i int) row {
 		SrcGroups: groups(b.SrcGroups.Row(i)), DstGroups: groups(b.DstGroups.Row(i)),
 		Direction: b.Direction[i], Counted: b.Counted[i],
 		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
+		SamplingRate: b.SamplingRate[i], SamplingAssumed: b.SamplingAssumed[i],
 	}
 }
 
@@ -217,6 +226,7 @@ func randomRow(r *rand.Rand, m *estate.Model, names map[uint64]string, b *flow.B
 	b.ObservationPoint[i] = r.Uint32N(4)<<30 | r.Uint32N(8)
 	b.BytesLayer[i] = []flow.BytesLayer{flow.BytesUnknown, flow.BytesLayer2, flow.BytesLayer3}[r.IntN(3)]
 	b.RuleInstance[i] = r.Uint32N(3)
+	b.SamplingRate[i], b.SamplingAssumed[i] = 1+r.Uint32N(5), r.IntN(2) == 0
 	b.Version[i] = []uint8{5, 9, 10}[r.IntN(3)]
 	b.SrcAddr[i], b.DstAddr[i] = addr(), addr()
 	b.SrcMAC[i], b.DstMAC[i] = mac(), mac()
@@ -331,5 +341,7 @@ func copyInput(dst, src *flow.Batch) {
 	copy(dst.ObservationPoint, src.ObservationPoint)
 	copy(dst.RuleInstance, src.RuleInstance)
 	copy(dst.BytesLayer, src.BytesLayer)
+	copy(dst.SamplingRate, src.SamplingRate)
+	copy(dst.SamplingAssumed, src.SamplingAssumed)
 	copy(dst.TimeReceived, src.TimeReceived)
 }
