@@ -23,7 +23,8 @@ need_go() {
 
 # Commands that the tests run, and the Debian packages that hold them. A C compiler is for the race detector only.
 debian_packages="
-  tshark:tshark softflowd:softflowd ip:iproute2 iperf3:iperf3 ethtool:ethtool curl:curl git:git gcc:gcc
+  tshark:tshark softflowd:softflowd ovs-vswitchd:openvswitch-switch ip:iproute2 iperf3:iperf3 ethtool:ethtool
+  curl:curl git:git gcc:gcc
 "
 
 # missing_packages: those of debian_packages whose command is not found, and libc6-dev if the compiler has no headers.
@@ -34,6 +35,17 @@ missing_packages() {
   done
   [ -e /usr/include/stdlib.h ] || printf "libc6-dev "
 }
+
+# without_services COMMAND…: runs it as root; packages that it installs start no services, since the tests start what they
+# need themselves. A policy that the machine has stays as it is.
+without_services() (
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ] && [ ! -h "$policy" ]; then
+    trap '$sudo rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | $sudo install -m 755 /dev/stdin "$policy"
+  fi
+  "$@"
+)
 
 need_debian_packages() {
   local missing sudo=
@@ -55,7 +67,7 @@ they are Debian's package names; install them (on Debian: sudo apt-get install $
   mkdir -p "$cache/log"
   apt update >"$log" 2>&1 || { tail -n 20 "$log" >&2; die "apt-get update: see above, whole log in $log"; }
   # shellcheck disable=SC2086 # a list of words
-  apt install -y --no-install-recommends $missing 2>&1 | tee -a "$log" |
+  without_services apt install -y --no-install-recommends $missing 2>&1 | tee -a "$log" |
     sed -un "s/^Setting up \\(${missing// /\\|}\\)[ :].*/apt: \\1 is there/p" ||
     { tail -n 20 "$log" >&2; die "apt-get install $missing: see above, whole log in $log"; }
   missing=$(missing_packages)

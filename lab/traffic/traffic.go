@@ -11,11 +11,13 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 
 	"github.com/weirhq/weir/lab/netns"
 )
@@ -30,6 +32,10 @@ func deadline(ctx context.Context) time.Time {
 	return d
 }
 
+// tcpBuffer is the receive buffer of connections. So little is under way that a switch in software, which reads a cable from
+// a socket with a buffer of its own, loses nothing: what is lost there, interfaces have counted and flows have not.
+const tcpBuffer = 16 << 10
+
 // TCP opens a connection from one namespace to an address of another, sends up bytes there and down bytes back, and
 // closes it. Both ends have then seen all and the end of it.
 func TCP(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, up, down int64) error {
@@ -41,8 +47,11 @@ func TCP(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, 
 
 func tcp(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, up, down int64) error {
 	var listener *net.TCPListener
-	if err := to.Do(func() (err error) {
-		listener, err = net.ListenTCP("tcp", net.TCPAddrFromAddrPort(server))
+	if err := to.Do(func() error {
+		l, err := (&net.ListenConfig{Control: smallBuffer}).Listen(ctx, "tcp", server.String())
+		if err == nil {
+			listener = l.(*net.TCPListener)
+		}
 		return err
 	}); err != nil {
 		return err
@@ -60,7 +69,7 @@ func tcp(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, 
 	}()
 	var client *net.TCPConn
 	err := from.Do(func() error {
-		c, err := (&net.Dialer{Deadline: until}).Dial("tcp", listener.Addr().String())
+		c, err := (&net.Dialer{Deadline: until, Control: smallBuffer}).Dial("tcp", listener.Addr().String())
 		if err == nil {
 			client = c.(*net.TCPConn)
 		}
@@ -72,6 +81,12 @@ func tcp(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, 
 		_ = listener.Close() // ends Accept
 	}
 	return errors.Join(err, <-served)
+}
+
+// smallBuffer bounds the receive window of a socket, and of those that it accepts.
+func smallBuffer(_, _ string, c syscall.RawConn) error {
+	var err error
+	return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, tcpBuffer) }), err)
 }
 
 // exchange sends bytes, ends sending, and reads until the other side ends: exactly want bytes.
