@@ -25,18 +25,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 		}
 		return fmt.Sprintf("NetFlow %d", v)
 	},
-	"sampling": func(e collector.Exporter) string {
-		switch {
-		case e.SamplingRate > 0:
-			return fmt.Sprintf("1:%d", e.SamplingRate)
-		case len(e.Samplers)+len(e.PerInterface) > 0:
-			return fmt.Sprintf("%d samplers", len(e.Samplers)+len(e.PerInterface))
-		case e.Counts.Assumed > 0:
-			return "not said"
-		default:
-			return "in records"
-		}
-	},
+	"sampling": func(e collector.Exporter) string { return e.SamplingSummary() },
 }).Parse(pageText))
 
 // groupDigits writes n in groups of three digits, as 1 234 567 with thin spaces.

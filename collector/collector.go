@@ -86,15 +86,13 @@ func New(cfg Config, d Deps) (*Collector, error) {
 }
 
 func (c *Collector) newDecoder() *netflow.Decoder {
-	return netflow.New(netflow.Config{DefaultSampling: c.assumedRate}, c.deps.Templates)
+	return netflow.New(netflow.Config{ExporterSampling: c.assumedRate, DefaultSampling: c.cfg.DefaultSampling}, c.deps.Templates)
 }
 
-// assumedRate is the sampling rate of an exporter that does not tell.
+// assumedRate is the configured sampling rate of an exporter that does not tell; 0 is none.
 func (c *Collector) assumedRate(exporter netip.Addr) uint32 {
-	if rate, ok := c.sampling.Lookup(exporter); ok {
-		return rate
-	}
-	return 1
+	rate, _ := c.sampling.Lookup(exporter)
+	return rate
 }
 
 // expireInterval is how often the template store is asked to forget what is old.

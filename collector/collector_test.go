@@ -475,16 +475,29 @@ func TestSamplingByPrefix(t *testing.T) {
 		{Exporters: netip.MustParsePrefix("127.0.0.0/24"), Rate: 100},
 		{Exporters: netip.MustParsePrefix("127.0.0.2/32"), Rate: 1000},
 	}
+	cfg.DefaultSampling = 7
 	r := start(t, cfg)
 	for _, from := range []string{"127.0.0.1", "127.0.0.2", "127.0.1.1"} {
 		r.send(r.dial(from), v5Packet(1))
 	}
 	for _, row := range r.waitRows(3) {
-		want := map[string]uint32{"127.0.0.1": 100, "127.0.0.2": 1000, "127.0.1.1": 1}[row.exporter.String()]
+		want := map[string]uint32{"127.0.0.1": 100, "127.0.0.2": 1000, "127.0.1.1": 7}[row.exporter.String()]
 		if row.rate != want || !row.assumed {
 			t.Errorf("%v: rate %d, assumed %v; want %d, true", row.exporter, row.rate, row.assumed, want)
 		}
 	}
+	if got := r.Stats().Assumed; got != 3 {
+		t.Errorf("sampling_assumed = %d, want 3", got)
+	}
+}
+
+// "After the exporter restarted its flows were gone until it sent templates again": it came back on another port.
+func TestExporterThatComesBackOnAnotherPort(t *testing.T) {
+	r := start(t, config())
+	r.send(r.dial("127.0.0.1"), v9TemplatePacket())
+	r.waitFor("the template", func() bool { return len(r.Exporters(time.Now())) == 1 })
+	r.send(r.dial("127.0.0.1"), v9DataPacket(0, 3)) // another socket
+	r.waitRows(3)
 }
 
 // hostile makes datagrams of every degree of nonsense.

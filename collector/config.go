@@ -16,15 +16,16 @@ import (
 
 // Config is the section collector of the configuration file.
 type Config struct {
-	Listen        []string        `yaml:"listen" doc:"Addresses (host:port) on which datagrams are received; NetFlow 5, NetFlow 9 and IPFIX are told apart by their contents. An empty host is every IPv4 and IPv6 address; port 0 is any free one."`
-	Workers       int             `yaml:"workers" doc:"Sockets for each address, each with a thread of work of its own; 0 is one per processor core, at most 4."`
-	RecvBuffer    bytesize.Size   `yaml:"recv_buffer" doc:"Receive buffer asked of the kernel for each socket; 0 leaves the kernel's default."`
-	Allow         []netip.Prefix  `yaml:"allow" doc:"Networks from which datagrams are taken; empty is any. Others are counted and dropped."`
-	BatchRows     int             `yaml:"batch_rows" doc:"Flows after which a batch is handed to the store."`
-	FlushInterval time.Duration   `yaml:"flush_interval" doc:"Age at which a batch is handed to the store however small it is."`
-	Sampling      []Sampling      `yaml:"sampling" doc:"Sampling rates of exporters that do not tell theirs; the longest network that holds the exporter counts, and 1 where none does."`
-	Templates     template.Config `yaml:"templates" doc:"Bounds on what exporters may make the collector remember."`
-	ActiveTimeout time.Duration   `yaml:"active_timeout" doc:"Longest active timeout of the exporters; one that is silent for three times as long is no longer live."`
+	Listen          []string        `yaml:"listen" doc:"Addresses (host:port) on which datagrams are received; NetFlow 5, NetFlow 9 and IPFIX are told apart by their contents. An empty host is every IPv4 and IPv6 address; port 0 is any free one."`
+	Workers         int             `yaml:"workers" doc:"Sockets for each address, each with a thread of work of its own; 0 is one per processor core, at most 4."`
+	RecvBuffer      bytesize.Size   `yaml:"recv_buffer" doc:"Receive buffer asked of the kernel for each socket; 0 leaves the kernel's default."`
+	Allow           []netip.Prefix  `yaml:"allow" doc:"Networks from which datagrams are taken; empty is any. Others are counted and dropped."`
+	BatchRows       int             `yaml:"batch_rows" doc:"Flows after which a batch is handed to the store."`
+	FlushInterval   time.Duration   `yaml:"flush_interval" doc:"Age at which a batch is handed to the store however small it is."`
+	Sampling        []Sampling      `yaml:"sampling" doc:"Sampling rates of exporters that do not tell theirs; the longest network that holds the exporter counts."`
+	DefaultSampling uint32          `yaml:"default_sampling" doc:"Sampling rate of exporters that do not tell theirs and are in no network of sampling."`
+	Templates       template.Config `yaml:"templates" doc:"Bounds on what exporters may make the collector remember."`
+	ActiveTimeout   time.Duration   `yaml:"active_timeout" doc:"Longest active timeout of the exporters; one that is silent for three times as long is no longer live."`
 }
 
 // Sampling is the sampling rate to assume for some exporters.
@@ -36,12 +37,13 @@ type Sampling struct {
 // Default receives on the ports of NetFlow and IPFIX, from anyone.
 func Default() Config {
 	return Config{
-		Listen:        []string{":2055", ":4739"},
-		RecvBuffer:    16 * bytesize.MiB,
-		BatchRows:     50_000,
-		FlushInterval: time.Second,
-		Templates:     template.DefaultConfig(),
-		ActiveTimeout: time.Minute,
+		Listen:          []string{":2055", ":4739"},
+		RecvBuffer:      16 * bytesize.MiB,
+		BatchRows:       50_000,
+		FlushInterval:   time.Second,
+		DefaultSampling: 1,
+		Templates:       template.DefaultConfig(),
+		ActiveTimeout:   time.Minute,
 	}
 }
 
@@ -92,14 +94,24 @@ func (c *Config) Validate() error {
 	if c.ActiveTimeout < time.Second || c.ActiveTimeout > time.Hour {
 		refuse("active_timeout", "found %s, want 1s to 1h", c.ActiveTimeout)
 	}
+	first := map[netip.Prefix]int{}
 	for i, s := range c.Sampling {
 		key := fmt.Sprintf("sampling[%d]", i)
-		if err := checkPrefix(s.Exporters); err != nil {
+		before, twice := first[s.Exporters]
+		switch err := checkPrefix(s.Exporters); {
+		case err != nil:
 			refuse(key+".exporters", "%w", err)
+		case twice:
+			refuse(key+".exporters", "%s is in sampling[%d] already", s.Exporters, before)
+		default:
+			first[s.Exporters] = i
 		}
-		if s.Rate < 1 {
-			refuse(key+".rate", "found 0, want 1 (every packet) or more")
+		if s.Rate < 1 || s.Rate > template.MaxRate {
+			refuse(key+".rate", "found %d, want 1 (every packet) to %d", s.Rate, template.MaxRate)
 		}
+	}
+	if c.DefaultSampling < 1 || c.DefaultSampling > template.MaxRate {
+		refuse("default_sampling", "found %d, want 1 (every packet) to %d", c.DefaultSampling, template.MaxRate)
 	}
 	return errors.Join(errs...)
 }

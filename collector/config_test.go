@@ -26,7 +26,12 @@ func TestValidate(t *testing.T) {
 	cfg.BatchRows = 0
 	cfg.FlushInterval = time.Hour
 	cfg.ActiveTimeout = 0
-	cfg.Sampling = []collector.Sampling{{Exporters: netip.MustParsePrefix("::ffff:10.0.0.0/104")}}
+	cfg.Sampling = []collector.Sampling{
+		{Exporters: netip.MustParsePrefix("::ffff:10.0.0.0/104")},
+		{Exporters: netip.MustParsePrefix("10.0.0.0/8"), Rate: 1 << 24},
+		{Exporters: netip.MustParsePrefix("10.0.0.0/8"), Rate: 1<<24 + 1},
+	}
+	cfg.DefaultSampling = 0
 	err := strictyaml.Validate(&cfg)
 	if err == nil {
 		t.Fatal("no error")
@@ -36,13 +41,15 @@ func TestValidate(t *testing.T) {
 		"recv_buffer: found 1TiB", "allow[0]: missing network", "allow[1]: 10.0.0.1/8 has bits behind its length, want 10.0.0.0/8",
 		"batch_rows: found 0", "flush_interval: found 1h0m0s", "active_timeout: found 0s",
 		"sampling[0].exporters: ::ffff:10.0.0.0/104 is an IPv4 network in IPv6 form", "sampling[0].rate: found 0",
+		"sampling[2].exporters: 10.0.0.0/8 is in sampling[1] already", "sampling[2].rate: found 16777217, want 1 (every packet) to 16777216",
+		"default_sampling: found 0",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not have %q:\n%v", want, err)
 		}
 	}
-	if n := len(strings.Split(err.Error(), "\n")); n != 11 {
-		t.Errorf("%d problems, want 11:\n%v", n, err)
+	if n := len(strings.Split(err.Error(), "\n")); n != 14 {
+		t.Errorf("%d problems, want 14:\n%v", n, err)
 	}
 }
 

@@ -28,8 +28,9 @@ type Stats struct {
 	// could be decoded are kept.
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 
-	Flows   uint64 `json:"flows"`        // rows decoded
-	Sealed  uint64 `json:"sealed_flows"` // of Flows, those handed over
+	Flows   uint64 `json:"flows"`            // rows decoded
+	Sealed  uint64 `json:"sealed_flows"`     // of Flows, those handed over
+	Assumed uint64 `json:"sampling_assumed"` // of Sealed, those whose sampling rate nobody said
 	Pending uint64 `json:"pending_flows"`
 	Batches uint64 `json:"batches"` // handed over
 
@@ -57,6 +58,7 @@ func (c *Collector) Stats() Stats {
 		s.Decoded += n.decoded
 		s.Flows += n.flows
 		s.Sealed += n.sealed
+		s.Assumed += n.assumed
 		s.Batches += n.batches
 		s.SealWait += n.sealing
 		dropped[reasonNotAllowed] += n.refused

@@ -50,6 +50,7 @@ type counts struct {
 	faulty            [maxReasons]uint64 // by template.Reason
 	flows             uint64
 	sealed, batches   uint64
+	assumed           uint64 // of sealed, rows whose sampling rate is assumed
 	sealing           time.Duration
 }
 
@@ -250,10 +251,20 @@ func (w *worker) flush() {
 	w.n.batches++
 	w.publish()
 	w.c.deps.Enrich(b)
+	w.n.assumed += count(b.SamplingAssumed)
 	start := time.Now()
 	w.c.deps.Seal(b)
 	w.n.sealing += time.Since(start)
 	w.publish()
+}
+
+func count(set []bool) (n uint64) {
+	for _, v := range set {
+		if v {
+			n++
+		}
+	}
+	return n
 }
 
 func (w *worker) publish() {

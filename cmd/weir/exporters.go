@@ -75,7 +75,7 @@ func exporterTable(exporters []collector.Exporter, now time.Time) *cli.Table {
 		t.Add(cli.Cell{Text: e.Exporter.String()}, cli.Cell{Text: protocolName(e.Protocol)}, cell(e.Domain),
 			cli.Cell{Text: cli.Span(now.Sub(time.UnixMilli(e.LastSeen))), Style: last},
 			cell(e.Counts.Datagrams), cell(e.Counts.Flows), cell(len(e.Templates)),
-			cli.Cell{Text: sampling(e)}, cell(e.HeldNow), cli.Cell{Text: reasons(e.Counts.Dropped), Style: dropped})
+			cli.Cell{Text: e.SamplingSummary()}, cell(e.HeldNow), cli.Cell{Text: reasons(e.Counts.Dropped), Style: dropped})
 	}
 	return t
 }
@@ -87,19 +87,6 @@ func protocolName(version uint8) string {
 		return "IPFIX"
 	}
 	return fmt.Sprintf("NetFlow %d", version)
-}
-
-func sampling(e *collector.Exporter) string {
-	switch {
-	case e.SamplingRate > 0:
-		return fmt.Sprintf("1:%d", e.SamplingRate)
-	case len(e.Samplers)+len(e.PerInterface) > 0:
-		return fmt.Sprintf("%d samplers", len(e.Samplers)+len(e.PerInterface))
-	case e.Counts.Assumed > 0:
-		return "not said"
-	default:
-		return "in records"
-	}
 }
 
 // reasons writes counts by reason, as "truncated 3, unknown_version 1".

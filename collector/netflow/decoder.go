@@ -26,9 +26,11 @@ const (
 
 // Config of a [Decoder].
 type Config struct {
-	// DefaultSampling returns the sampling rate of an exporter that does not say its own; 0 is taken as 1. It is
-	// called for sets, not for records. nil means 1 for every exporter.
-	DefaultSampling func(exporter netip.Addr) uint32
+	// ExporterSampling returns the rate to assume for an exporter that does not say its sampling rate; 0 is none. It is
+	// called for sets, and for samplers that are not known. nil means none for every exporter.
+	ExporterSampling func(exporter netip.Addr) uint32
+	// DefaultSampling is the rate to assume where nothing else is known; 0 is taken as 1.
+	DefaultSampling uint32
 }
 
 // Decoder decodes datagrams into batches. It is for one goroutine; several decoders share a [template.Store].

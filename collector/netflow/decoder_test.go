@@ -123,7 +123,7 @@ func TestDataBeforeItsTemplateIsHeld(t *testing.T) {
 
 func TestDefaultSampling(t *testing.T) {
 	store := template.New(template.DefaultConfig())
-	d := netflow.New(netflow.Config{DefaultSampling: func(a netip.Addr) uint32 {
+	d := netflow.New(netflow.Config{ExporterSampling: func(a netip.Addr) uint32 {
 		if a == exporter {
 			return 512
 		}

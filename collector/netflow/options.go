@@ -1,6 +1,8 @@
 package netflow
 
 import (
+	"math"
+
 	"github.com/weirhq/weir/collector/ie"
 	"github.com/weirhq/weir/collector/template"
 )
@@ -37,7 +39,10 @@ func (d *Decoder) options(m *message, p *plan, body []byte, n int) {
 			e := parts.find(p.reads[i].place)
 			p.reads[i].into(&o, body[e.at:e.at+e.length])
 		}
-		if r := o.samplingRate(); r.Rate != 0 && !m.domain.Sampling().Says(r) {
+		switch r := o.samplingRate(); {
+		case r.Rate > template.MaxRate:
+			m.domain.Count.AbsurdRates.Add(1)
+		case r.Rate != 0 && !m.domain.Sampling().Says(r):
 			d.rates = append(d.rates, r)
 		}
 		o.names(m.domain)
@@ -60,9 +65,9 @@ type optional struct {
 	given bool
 }
 
-// samplingRate returns the rate that the record states, if it is not 0.
+// samplingRate returns the rate that the record states, if it is not 0. It may be more than template.MaxRate.
 func (o *option) samplingRate() template.Rate {
-	switch r := o.value(); {
+	switch r := uint32(min(o.value(), math.MaxUint32)); {
 	case o.sampler.given:
 		return template.Rate{Scope: template.OfSampler, ID: o.sampler.value, Rate: r}
 	case o.iface.given:
@@ -130,14 +135,14 @@ var optionFields = map[ie.ID]func(*option, []byte){
 	ie.Of(34):  into(func(o *option) *uint64 { return &o.interval }),
 	ie.Of(50):  into(func(o *option) *uint64 { return &o.interval }),
 	ie.Of(305): into(func(o *option) *uint64 { return &o.packetInterval }),
-	ie.Of(306): into(func(o *option) *uint64 { return &o.packetSpace }),
-	ie.Of(309): into(func(o *option) *uint64 { return &o.size }),
-	ie.Of(310): into(func(o *option) *uint64 { return &o.population }),
-	ie.Of(311): func(o *option, b []byte) {
-		if len(b) == 8 {
-			o.probability = readUint(b, 8)
+	ie.Of(306): func(o *option, b []byte) {
+		if len(b) >= 1 && len(b) <= 8 {
+			o.packetSpace, o.spaced = readUint(b, len(b)), true
 		}
 	},
+	ie.Of(309): into(func(o *option) *uint64 { return &o.size }),
+	ie.Of(310): into(func(o *option) *uint64 { return &o.population }),
+	ie.Of(311): func(o *option, b []byte) { o.probability = readFloat(b, len(b)) },
 	ie.Of(160): func(o *option, b []byte) {
 		if len(b) == 8 {
 			o.initTime = boundTime(readUint(b, 8))

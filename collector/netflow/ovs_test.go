@@ -36,7 +36,7 @@ func ovsRecord(direction bool, virtual packet) packet {
 func TestOpenVSwitch(t *testing.T) {
 	for name, fields := range map[string][]f{"3.1": ovs(61), "2.5": ovs()} {
 		t.Run(name, func(t *testing.T) {
-			d := netflow.New(netflow.Config{DefaultSampling: func(netip.Addr) uint32 { return 1000 }}, template.New(template.DefaultConfig()))
+			d := netflow.New(netflow.Config{ExporterSampling: func(netip.Addr) uint32 { return 1000 }}, template.New(template.DefaultConfig()))
 			out := flow.NewBatch(8)
 			direction := name == "3.1"
 			tooLong := packet{}.u8(255).u16(256).bytes(make(packet, 256))

@@ -28,6 +28,7 @@ type plan struct {
 	icmpFromPort             bool // records have protocol and destination port
 	stationAddr, stationMAC  bool // source is the station of a wireless controller
 	rates, samplers, reverse bool
+	spaced                   bool // records have a samplingPacketSpace
 	scaled                   bool // counters are multiplied by the sampling rate already
 }
 
@@ -161,7 +162,7 @@ func compile(t *template.Template, version uint16) *plan {
 		case slotSampler:
 			p.samplers = true
 		case slotInterval, slotPacketInterval, slotPacketSpace, slotSampleSize, slotSamplePopulation, slotProbability:
-			p.rates = true
+			p.rates, p.spaced = true, p.spaced || slot(s) == slotPacketSpace
 		default: // the operation is all there is to it
 		}
 	}

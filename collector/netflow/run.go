@@ -72,15 +72,12 @@ func (d *Decoder) flows(m *message, p *plan, body []byte, n int) {
 	default:
 		x.times(p)
 	}
-	assumed := x.sampling(p, d.defaultSampling)
+	d.sampling(p)
 	if p.stationAddr || p.stationMAC {
 		x.stations(p)
 	}
 	c := &m.domain.Count
 	c.Flows.Add(uint64(n))
-	if assumed > 0 {
-		c.Assumed.Add(uint64(assumed))
-	}
 	if p.reverse {
 		c.Reverse.Add(uint64(n))
 	}

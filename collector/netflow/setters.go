@@ -2,6 +2,7 @@ package netflow
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/weirhq/weir/collector/ie"
 	"github.com/weirhq/weir/flow"
@@ -91,6 +92,28 @@ func scratched(s slot, rank uint8, k int) target {
 // timed returns a target that fills a scratch column of times from values of lo to hi octets.
 func timed(s slot, rank uint8, lo, hi int, set setter) target {
 	return target{slot: s, rank: rank, lo: lo, hi: hi, set: set}
+}
+
+// probability returns a target that fills the scratch column of that name with the bits of float64 values.
+func probability() target {
+	return target{slot: slotProbability, lo: 4, hi: 8, set: func(x *run, src []byte, stride, width int) {
+		for i, dst := 0, x.temp(scratchProbability); i < len(dst); i++ {
+			dst[i] = readFloat(src[i*stride:], width)
+		}
+	}}
+}
+
+// readFloat reads a float64 and returns its bits. It may have been sent as a float32 (RFC 7011 §6.2); a value of
+// another width is taken as 0.
+func readFloat(src []byte, width int) uint64 {
+	switch width {
+	case 4:
+		return math.Float64bits(float64(math.Float32frombits(binary.BigEndian.Uint32(src))))
+	case 8:
+		return binary.BigEndian.Uint64(src)
+	default:
+		return 0
+	}
 }
 
 // direction returns a target that fills the column Observed from flowDirection (RFC 5102 §5.11.1).
@@ -337,6 +360,5 @@ var targets = map[ie.ID]target{
 	ie.Of(306): scratched(slotPacketSpace, 0, scratchPacketSpace),
 	ie.Of(309): scratched(slotSampleSize, 0, scratchSampleSize),
 	ie.Of(310): scratched(slotSamplePopulation, 0, scratchSamplePopulation),
-	ie.Of(311): timed(slotProbability, 0, 8, 8, timeSetter(scratchProbability,
-		func(_ *run, v uint64) uint64 { return v })),
+	ie.Of(311): probability(),
 }

@@ -136,7 +136,19 @@ func (o *twinOptions) ofDomain() uint64 {
 
 type twinSampling struct {
 	interval, packets, space, size, population uint64
+	spaced                                     bool
 	probability                                float64
+}
+
+// float is the value of a float64, which may have been sent as a float32.
+func float(b []byte) float64 {
+	switch len(b) {
+	case 4:
+		return float64(math.Float32frombits(uint32(bigEndian(b))))
+	case 8:
+		return math.Float64frombits(bigEndian(b))
+	}
+	return 0
 }
 
 func (s *twinSampling) take(e netflow.Element) {
@@ -150,28 +162,34 @@ func (s *twinSampling) take(e netflow.Element) {
 	case 305:
 		s.packets = v
 	case 306:
-		s.space = v
+		s.space, s.spaced = v, true
 	case 309:
 		s.size = v
 	case 310:
 		s.population = v
 	case 311:
-		if e.Length == 8 {
-			s.probability = math.Float64frombits(v)
-		}
+		s.probability = float(e.Raw)
 	}
 }
 
+// rate is 0 where nothing is said, or nothing that is believed.
 func (s *twinSampling) rate() uint64 {
+	if r := s.told(); r <= template.MaxRate {
+		return r
+	}
+	return 0
+}
+
+func (s *twinSampling) told() uint64 {
 	bound := func(v uint64) uint64 { return min(v, math.MaxUint32) }
 	switch {
 	case s.interval != 0:
-		return bound(s.interval)
-	case s.space != 0:
+		return s.interval
+	case s.spaced && s.packets+s.space != 0:
 		n := max(1, bound(s.packets))
-		return bound((n + bound(s.space) + n/2) / n)
+		return (n + bound(s.space) + n/2) / n
 	case s.packets != 0:
-		return bound(s.packets)
+		return s.packets
 	case s.population != 0:
 		n := max(1, bound(s.size))
 		return max(1, (bound(s.population)+n/2)/n)
@@ -467,9 +485,9 @@ func (r *twinRecord) sampling(out row) {
 		rate = uint64(r.message.SamplingInterval)
 	} else {
 		s := twinSampling{
-			interval: bigEndian(r.only(1, 8, 34, 50)), packets: bigEndian(r.only(1, 8, 305)), space: bigEndian(r.only(1, 8, 306)),
+			interval: bigEndian(r.only(1, 8, 34, 50)), packets: bigEndian(r.only(1, 8, 305)), space: bigEndian(r.only(1, 8, 306)), spaced: r.has(1, 8, 306),
 			size: bigEndian(r.only(1, 8, 309)), population: bigEndian(r.only(1, 8, 310)),
-			probability: math.Float64frombits(bigEndian(r.only(8, 8, 311))),
+			probability: float(r.only(4, 8, 311)),
 		}
 		rate = s.rate()
 		if rate == 0 && r.has(1, 8, 302, 48) {

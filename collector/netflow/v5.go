@@ -39,14 +39,12 @@ func (d *Decoder) netflow5(m *message, exporter netip.Addr) {
 	x.constants()
 	x.records5(b[header5 : header5+n*record5])
 	m.domain.Count.Flows.Add(uint64(n))
-	rates := column(x, m.out.SamplingRate)
+	// An interval of 1 says that every packet was looked at; 0 says nothing: many exporters that sample leave it so.
 	if interval := binary.BigEndian.Uint16(b[22:]) & samplingInterval5; interval != 0 {
-		fill(rates, uint32(interval))
-		return
+		fill(column(x, m.out.SamplingRate), uint32(interval))
+	} else {
+		d.assume()
 	}
-	fill(rates, d.defaultSampling(m))
-	fill(column(x, m.out.SamplingAssumed), true)
-	m.domain.Count.Assumed.Add(uint64(n))
 }
 
 func (x *run) records5(b []byte) {

@@ -18,6 +18,8 @@ type Counters struct {
 	Held          atomic.Uint64 // data sets that were held because their template was unknown
 	Replayed      atomic.Uint64 // held data sets whose template came
 	Assumed       atomic.Uint64 // rows whose sampling rate the exporter did not say
+	Scaled        atomic.Uint64 // rows that the exporter multiplied by its sampling rate itself
+	AbsurdRates   atomic.Uint64 // sampling rates of more than MaxRate, in records and options, which are not believed
 	Reverse       atomic.Uint64 // rows of biflows, whose reverse direction is not stored
 	Dropped       [reasons]atomic.Uint64
 }
@@ -35,6 +37,8 @@ type Counts struct {
 	Held          uint64            `json:"held_sets"`
 	Replayed      uint64            `json:"replayed_sets"`
 	Assumed       uint64            `json:"sampling_assumed"`
+	Scaled        uint64            `json:"scaled_by_exporter"`
+	AbsurdRates   uint64            `json:"absurd_sampling_rates"`
 	Reverse       uint64            `json:"reverse_not_stored"`
 	Dropped       map[string]uint64 `json:"dropped,omitempty"` // by Reason; datagrams, sets or template records
 }
@@ -53,6 +57,8 @@ func (c *Counters) Read() Counts {
 		Held:          c.Held.Load(),
 		Replayed:      c.Replayed.Load(),
 		Assumed:       c.Assumed.Load(),
+		Scaled:        c.Scaled.Load(),
+		AbsurdRates:   c.AbsurdRates.Load(),
 		Reverse:       c.Reverse.Load(),
 	}
 	r.Dropped = readDrops(&c.Dropped)

@@ -39,6 +39,8 @@ type Domain struct {
 	closed    atomic.Bool
 	templates atomic.Pointer[[]*Template] // sorted by id; the slice is never changed, only replaced
 	sampling  atomic.Pointer[Sampling]    // never nil
+	others    atomic.Pointer[Sampling]    // never nil; what all domains of the exporter and protocol agree on
+	told      atomic.Bool                 // others may be out of date because of this domain
 	init      atomic.Int64                // ms; systemInitTimeMilliseconds from options data; 0 = not said
 	waiting   atomic.Int32                // len(held)
 
@@ -144,8 +146,12 @@ func (d *Domain) remove(drop func(*Template) bool) {
 // Sampling returns what is known of the domain's sampling. It takes no lock and does not allocate.
 func (d *Domain) Sampling() *Sampling { return d.sampling.Load() }
 
-// SetRates notes sampling rates, which it does not keep. Those of more than 4096 samplers or interfaces are dropped
-// and counted as out_of_memory.
+// OtherDomains returns what all domains of the same exporter and protocol that say anything agree on, this one
+// included, as of the last [Store.Expire]. It takes no lock and does not allocate.
+func (d *Domain) OtherDomains() *Sampling { return d.others.Load() }
+
+// SetRates notes sampling rates, which it does not keep. Those of more than 4096 samplers or interfaces, and those for
+// which there is no memory, are dropped and counted as out_of_memory.
 func (d *Domain) SetRates(rates []Rate) {
 	known := d.sampling.Load()
 	if !slices.ContainsFunc(rates, func(r Rate) bool { return !known.Says(r) }) {
@@ -153,8 +159,14 @@ func (d *Domain) SetRates(rates []Rate) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	next, refused := d.sampling.Load().with(rates)
+	known = d.sampling.Load()
+	next, refused := known.with(rates)
+	if !d.charge(next.cost() - known.cost()) {
+		d.Count.Dropped[OutOfMemory].Add(uint64(len(rates)))
+		return
+	}
 	d.sampling.Store(next)
+	d.told.Store(true)
 	d.Count.Dropped[OutOfMemory].Add(uint64(refused))
 }
 

@@ -5,6 +5,10 @@ import (
 	"slices"
 )
 
+// MaxRate is the highest sampling rate that is believed. The sparsest sampling that exporters offer is one packet in
+// 2^24; a field that says more was not meant as a rate, and would make of one packet more than a link carries.
+const MaxRate = 1 << 24
+
 // Sampling is what an observation domain said about its sampling: one packet in Rate is looked at. It is immutable.
 type Sampling struct {
 	rate       uint32 // of the whole domain; 0 = not said
@@ -56,13 +60,16 @@ const (
 	OfInterface                      // records that came in by this interface
 )
 
-const maxRates = 4096 // samplers, and interfaces, of one domain
+const (
+	maxRates = 4096 // samplers, and interfaces, of one domain
+	rateCost = 16   // octets in memory of the rate of a sampler or an interface
+)
 
 // Rate is one sampling rate: one packet in Rate is looked at.
 type Rate struct {
 	Scope SamplingScope
 	ID    uint64 // of a sampler, or index of an interface, by Scope
-	Rate  uint32
+	Rate  uint32 // 1 to MaxRate
 }
 
 // Says reports whether s holds r already.
@@ -76,6 +83,24 @@ func (s *Sampling) Says(r Rate) bool {
 		return s.rate == r.Rate
 	}
 }
+
+// Rates returns all that s says, the domain's own rate first, then those of samplers and of interfaces, sorted by id.
+func (s *Sampling) Rates() []Rate {
+	list := make([]Rate, 0, 1+len(s.samplers)+len(s.interfaces))
+	if s.rate != 0 {
+		list = append(list, Rate{OfDomain, 0, s.rate})
+	}
+	for _, r := range s.samplers {
+		list = append(list, Rate{OfSampler, r.id, r.rate})
+	}
+	for _, r := range s.interfaces {
+		list = append(list, Rate{OfInterface, r.id, r.rate})
+	}
+	return list
+}
+
+// cost is what s is taken to occupy in memory, beside its domain.
+func (s *Sampling) cost() int64 { return int64(len(s.samplers)+len(s.interfaces)) * rateCost }
 
 // with returns a copy of s with some rates changed, and how many there was no room for.
 func (s *Sampling) with(rates []Rate) (*Sampling, int) {
@@ -95,15 +120,20 @@ func (s *Sampling) with(rates []Rate) (*Sampling, int) {
 			refused++
 		}
 	}
-	for i, r := range next.samplers {
-		if i == 0 {
-			next.uniform = r.rate
-		} else if r.rate != next.uniform {
-			next.uniform = 0
-			break
-		}
-	}
+	next.settle()
 	return next, refused
+}
+
+// settle finds the rate on which all samplers agree.
+func (s *Sampling) settle() {
+	s.uniform = 0
+	for i, r := range s.samplers {
+		if i > 0 && r.rate != s.uniform {
+			s.uniform = 0
+			return
+		}
+		s.uniform = r.rate
+	}
 }
 
 // put sets the rate of id in list, which it changes; false if the list is full.
@@ -118,4 +148,41 @@ func put(list []rateOf, id uint64, rate uint32) ([]rateOf, bool) {
 		list = slices.Insert(list, i, rateOf{id, rate})
 	}
 	return list, true
+}
+
+// agreement returns what the domains of one exporter agree on: the rate of a domain, a sampler or an interface of which
+// all that know it say the same. Exporters exist that tell the rates of all their line cards in a domain of its own.
+func agreement(domains []*Domain) *Sampling {
+	all := &Sampling{}
+	disputed := false
+	for _, d := range domains {
+		s := d.Sampling()
+		if r := s.Domain(); r != 0 && !disputed {
+			disputed = all.rate != 0 && all.rate != r
+			all.rate = r
+		}
+		all.samplers = append(all.samplers, s.samplers...)
+		all.interfaces = append(all.interfaces, s.interfaces...)
+	}
+	if disputed {
+		all.rate = 0
+	}
+	all.samplers, all.interfaces = agreed(all.samplers), agreed(all.interfaces)
+	return all
+}
+
+// agreed returns the ids of list that have one rate only, sorted. It changes list.
+func agreed(list []rateOf) []rateOf {
+	slices.SortFunc(list, func(a, b rateOf) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.rate, b.rate)) })
+	kept := list[:0]
+	for i := 0; i < len(list); {
+		first := i
+		for i < len(list) && list[i].id == list[first].id {
+			i++
+		}
+		if list[first].rate == list[i-1].rate { // sorted: the lowest is the highest
+			kept = append(kept, list[first])
+		}
+	}
+	return slices.Clip(kept)
 }

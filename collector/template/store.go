@@ -57,6 +57,8 @@ func (s *Store) Domain(key Key, now int64) (*Domain, Reason) {
 	d.seen.Store(now)
 	d.templates.Store(&[]*Template{})
 	d.sampling.Store(&Sampling{})
+	d.others.Store(&Sampling{})
+	d.told.Store(n > 0) // the other domains of the exporter may have told
 	s.domains[key] = d
 	s.exporters[key.Exporter] = n + 1
 	return d, None
@@ -72,15 +74,39 @@ func (s *Store) Dropped() map[string]uint64 { return readDrops(&s.dropped) }
 func (s *Store) Memory() int64 { return s.used.Load() }
 
 // Expire forgets, as of now (ms): domains that were silent and templates that were not sent for Config.Timeout, and
-// held data older than Config.HeldAge. Call it every few seconds.
+// held data older than Config.HeldAge. It also finds what the domains of each exporter agree on. Call it every few
+// seconds.
 func (s *Store) Expire(now int64) {
 	oldest := now - s.cfg.Timeout.Milliseconds()
-	for _, d := range s.list() {
+	list := s.list()
+	for first, next := 0, 0; first < len(list); first = next {
+		for next = first; next < len(list) && sameExporter(list[first].Key, list[next].Key); next++ {
+		}
+		agree(list[first:next])
+	}
+	for _, d := range list {
 		if d.seen.Load() < oldest {
 			s.forget(d)
 		} else {
 			d.expire(oldest, now-s.cfg.HeldAge.Milliseconds())
 		}
+	}
+}
+
+func sameExporter(a, b Key) bool { return a.Exporter == b.Exporter && a.Protocol == b.Protocol }
+
+// agree lets the domains of one exporter know what they all say, if one of them has said anything new.
+func agree(domains []*Domain) {
+	news := false
+	for _, d := range domains {
+		news = d.told.Swap(false) || news
+	}
+	if !news || len(domains) == 1 {
+		return
+	}
+	all := agreement(domains)
+	for _, d := range domains {
+		d.others.Store(all)
 	}
 }
 

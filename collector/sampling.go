@@ -1,0 +1,24 @@
+package collector
+
+import "fmt"
+
+// SamplingSummary tells, in a few words, what sampling rate the domain's flows have, and of how many it is assumed.
+func (e *Exporter) SamplingSummary() string {
+	told := "in records"
+	switch samplers := len(e.Samplers) + len(e.PerInterface); {
+	case e.SamplingRate > 0:
+		told = fmt.Sprintf("1:%d", e.SamplingRate)
+	case samplers > 0:
+		told = fmt.Sprintf("%d samplers", samplers)
+	case e.Counts.Assumed > 0:
+		told = "not said"
+	case e.Counts.Scaled > 0:
+		told = "multiplied by exporter"
+	case e.Counts.Flows == 0:
+		told = ""
+	}
+	if e.Counts.Assumed > 0 {
+		told += fmt.Sprintf(", assumed for %d", e.Counts.Assumed)
+	}
+	return told
+}
