@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,20 +100,7 @@ func (e *engine) query(t *testing.T, s query.Statement) (rows [][]any) {
 // Every golden plan runs as the read-only user on the migrated schema, and its answer has the columns that it tells.
 func TestGoldenPlansRun(t *testing.T) {
 	e := newEngine(t)
-	for _, ddl := range []string{
-		`CREATE TABLE flows_1m (bucket DateTime('UTC'), exporter IPv6, host UInt64, network UInt64, src_vm UInt64, dst_vm UInt64,
-			protocol UInt8, service UInt16, rule_id UInt64, verdict Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2), counted Bool,
-			bytes UInt64, packets UInt64, flows UInt64) ENGINE = SummingMergeTree ORDER BY (bucket, network, src_vm, dst_vm)`,
-		`CREATE TABLE flows_1h AS flows_1m`,
-		`CREATE TABLE flows_rx_1m AS flows_1m`,
-		`CREATE TABLE flows_group_1m (bucket DateTime('UTC'), group UInt64, end Enum8('in' = 1, 'out' = 2, 'both' = 3), protocol UInt8,
-			bytes UInt64, packets UInt64, flows UInt64) ENGINE = SummingMergeTree ORDER BY (bucket, group)`,
-	} {
-		if err := e.writer.Exec(t.Context(), ddl); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for dir, tables := range map[string][]query.Table{"plans": query.Tables, "rollups": rollups()} {
+	for dir, tables := range map[string][]query.Table{"plans": query.Tables[:1], "rollups": query.Tables} {
 		for name, r := range requests(t, dir) {
 			t.Run(dir+"/"+name, func(t *testing.T) {
 				p, err := query.Build(r, tables, now)
@@ -130,6 +118,38 @@ func TestGoldenPlansRun(t *testing.T) {
 					t.Errorf("answer has %d columns, plan tells %d", len(names), len(p.Columns))
 				}
 			})
+		}
+	}
+}
+
+// The tables of the planner have the columns that it thinks, and keep rows for as long.
+func TestTablesAreAsTheSchemaSays(t *testing.T) {
+	e := newEngine(t)
+	for _, table := range query.Tables {
+		names, _ := e.describe(t, query.Statement{SQL: "SELECT * FROM " + table.Name})
+		has := func(column string) {
+			if !slices.Contains(names, column) {
+				t.Errorf("%s has no column %q, only %q", table.Name, column, names)
+			}
+		}
+		has(table.Time)
+		if table.Resolution == 0 {
+			continue // TestGoldenPlansRun and TestTwin ask its columns
+		}
+		for _, c := range table.Columns {
+			has(c)
+		}
+		for _, c := range []string{table.Bytes, table.Packets, table.Flows, table.Counted} {
+			has(c)
+		}
+		ddl := e.query(t, query.Statement{SQL: "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = '" + table.Name + "_rows'"})[0][0].(string)
+		days := int(table.History / (24 * time.Hour))
+		keeps := fmt.Sprintf("TTL slot + toIntervalDay(%d)", days)
+		if days%365 == 0 {
+			keeps = fmt.Sprintf("TTL slot + toIntervalYear(%d)", days/365)
+		}
+		if !strings.Contains(ddl, keeps) {
+			t.Errorf("%s: the planner thinks that it keeps %s (%q); the schema says\n%s", table.Name, table.History, keeps, ddl)
 		}
 	}
 }

@@ -21,38 +21,6 @@ var update = flag.Bool("update", false, "write the golden files")
 // now is the time of the golden plans.
 var now = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
-// rollups are descriptors as the rollups of the design would have them, beside the raw table. They test that the
-// planner needs no more than a descriptor to use a table.
-func rollups() []query.Table {
-	columns := func(names ...string) map[string]string {
-		m := map[string]string{"pool": "dictGetOrDefault('entity_now', 'pool', host, 0)"}
-		for _, n := range names {
-			m[n] = n
-		}
-		return m
-	}
-	minute := query.Table{
-		Name: "flows_1m", Time: "bucket", Basis: query.Lived, Resolution: time.Minute, History: 90 * 24 * time.Hour,
-		Columns: columns("exporter", "host", "network", "src_vm", "dst_vm", "protocol", "service", "rule_id", "verdict", "counted"),
-		Bytes:   "bytes", Packets: "packets", Flows: "flows", Counted: "counted",
-	}
-	hour := minute
-	hour.Name, hour.Resolution, hour.History = "flows_1h", time.Hour, 3*365*24*time.Hour
-	received := query.Table{
-		Name: "flows_rx_1m", Time: "bucket", Basis: query.Received, Resolution: time.Minute, History: 90 * 24 * time.Hour,
-		Columns: columns("exporter", "network", "src_vm", "dst_vm", "rule_id", "verdict", "counted"),
-		Bytes:   "bytes", Packets: "packets", Flows: "flows", Counted: "counted",
-	}
-	delete(received.Columns, "pool")
-	group := query.Table{
-		Name: "flows_group_1m", Time: "bucket", Basis: query.Lived, Resolution: time.Minute, History: 90 * 24 * time.Hour,
-		Columns: map[string]string{"protocol": "protocol"},
-		Bytes:   "bytes", Packets: "packets", Flows: "flows",
-		Folded: map[string]query.Folded{"group": {Value: "group", In: "end IN ('in', 'both')", Out: "end IN ('out', 'both')", Both: "end IN ('in', 'out', 'both')"}},
-	}
-	return append(append([]query.Table{}, query.Tables...), minute, received, hour, group)
-}
-
 // golden renders what a plan does, as SQL that a reader can run.
 func golden(p *query.Plan) string {
 	var s strings.Builder
@@ -103,7 +71,7 @@ func requests(t *testing.T, dir string) map[string]query.Request {
 }
 
 func TestGoldenPlans(t *testing.T) {
-	for dir, tables := range map[string][]query.Table{"plans": query.Tables, "rollups": rollups()} {
+	for dir, tables := range map[string][]query.Table{"plans": query.Tables[:1], "rollups": query.Tables} {
 		for name, r := range requests(t, dir) {
 			t.Run(dir+"/"+name, func(t *testing.T) {
 				p, err := query.Build(r, tables, now)

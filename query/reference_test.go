@@ -36,7 +36,7 @@ func typesTable() string {
 // fieldsTable lists the fields.
 func fieldsTable() string {
 	inRollups := map[string]bool{}
-	for _, table := range rollups() {
+	for _, table := range query.Tables {
 		if table.Resolution == 0 {
 			continue
 		}

@@ -33,8 +33,33 @@ type Folded struct {
 	Both    string // SQL that holds for each flow of the value once
 }
 
-// Tables lists the tables that exist, finest first. Of equally coarse tables the first is taken.
-var Tables = []Table{RawTable("flows", 30*24*time.Hour)}
+// Tables lists the tables that exist, finest first. Of equally coarse tables the first is taken. What they hold and for
+// how long is what sql/migrations says; a test compares.
+var Tables = []Table{
+	RawTable("flows", 30*day),
+	rollup(Table{Name: "flows_1m", Basis: Lived, Resolution: time.Minute, History: 90 * day},
+		"exporter", "host", "network", "src_vm", "dst_vm", "protocol", "service", "rule_id", "verdict", "counted", "pool"),
+	rollup(Table{Name: "flows_rx_1m", Basis: Received, Resolution: time.Minute, History: 90 * day},
+		"exporter", "network", "src_vm", "dst_vm", "rule_id", "verdict", "counted"),
+	rollup(Table{Name: "flows_1h", Basis: Lived, Resolution: time.Hour, History: 3 * 365 * day},
+		"exporter", "host", "network", "src_vm", "dst_vm", "protocol", "service", "rule_id", "verdict", "counted", "pool"),
+	rollup(Table{
+		Name: "flows_group_1m", Basis: Lived, Resolution: time.Minute, History: 90 * day,
+		Folded: map[string]Folded{"group": {Value: "group", In: "end IN ('in', 'both')", Out: "end IN ('out', 'both')", Both: "(group != 0 OR end = 'both')"}},
+	}, "protocol", "verdict", "counted"),
+}
+
+const day = 24 * time.Hour
+
+// rollup completes the description of a table of sums with the given columns.
+func rollup(t Table, columns ...string) Table {
+	t.Time, t.Bytes, t.Packets, t.Flows, t.Counted = "bucket", "bytes", "packets", "flows", "counted"
+	t.Columns = map[string]string{}
+	for _, c := range columns {
+		t.Columns[c] = c
+	}
+	return t
+}
 
 // RawTable describes a table with the columns of [flow.Fields].
 func RawTable(name string, history time.Duration) Table {
@@ -258,7 +283,6 @@ func floor(t time.Time, unit time.Duration) time.Time {
 
 // plain returns a round length of time as people write it: "30d", "1h", "1m30s".
 func plain(d time.Duration) string {
-	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {
 		return strconv.Itoa(int(d/day)) + "d"
 	}

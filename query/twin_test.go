@@ -17,6 +17,7 @@ import (
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/query"
+	"github.com/weirhq/weir/query/rollup"
 )
 
 // The slow twin answers requests in plain Go over the rows of a batch, as the reference of the filter language says.
@@ -638,7 +639,7 @@ func TestTwin(t *testing.T) {
 	asked, rows := 0, 0
 	for enough := time.Now().Add(10 * time.Second); asked < 300 && (asked < 10 || time.Now().Before(enough)); {
 		q := randomRequest(r, from, to)
-		p, err := query.Build(q, query.Tables, time.Now())
+		p, err := query.Build(q, query.Tables[:1], time.Now()) // the table of single records: what the twin has
 		if err != nil {
 			if q.Split { // of nothing, or of several fields
 				continue
@@ -667,6 +668,64 @@ func TestTwin(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests with %d rows of answers", asked, rows)
+}
+
+// What a rollup answers is what the single records answer, where both know the times: every flow here lived in the
+// instant in which it was received, and ranges are of whole buckets.
+func TestRollupsAnswerAsSingleRecords(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 4))
+	e := newEngine(t)
+	to := time.Now().Add(-time.Hour).Truncate(time.Hour).UTC()
+	from := to.Add(-12 * time.Hour)
+	w := &twin{entities: estateOf()}
+	w.rows = randomBatch(r, 1500, from, to.Sub(from), w.entities)
+	for i := range w.rows.Len() {
+		w.rows.StartAge[i], w.rows.Duration[i] = 0, 0
+		w.rows.Host[i], w.rows.Pool[i] = w.entities[0].id, 0 // rollups know the pool by its host, and here it has none
+	}
+	e.insert(t, w)
+	rollup.New(seed).Derive(w.rows, from, func(table, partition string, rows int, encode func([]byte) []byte) {
+		if _, err := e.writer.InsertNative(t.Context(), table, encode(nil), ""); err != nil {
+			t.Fatal(err)
+		}
+	})
+	asked := map[string]int{}
+	enough := time.Now().Add(5 * time.Second)
+	for n := 0; n < 10_000 && (len(asked) < len(query.Tables)-1 || time.Now().Before(enough)); n++ {
+		q := randomRequest(r, from, to)
+		q.From, q.To = from, to
+		if r.IntN(2) == 0 {
+			q.From, q.To = from.Add(time.Duration(r.IntN(100))*time.Minute), to.Add(-time.Duration(r.IntN(100))*time.Minute)
+		}
+		switch r.IntN(5) {
+		case 0:
+			q.Basis = query.Received
+		case 1:
+			q.By, q.Filter, q.Total = []string{"group"}, []string{"", "protocol = udp"}[r.IntN(2)], false
+		}
+		coarse, err := query.Build(q, query.Tables, time.Now())
+		if err != nil || coarse.Table == query.Tables[0].Name {
+			continue
+		}
+		q.From, q.To = coarse.From, coarse.To // widened to whole buckets
+		fine, err := query.Build(q, query.Tables[:1], time.Now())
+		if err != nil {
+			t.Fatalf("Build(%+v): %v", q, err)
+		}
+		got, want := e.answer(t, q, coarse), e.answer(t, q, fine)
+		if !slices.Equal(got, want) {
+			t.Fatalf("request %+v\n%s:\n  %s\nflows:\n  %s\n%s", q, coarse.Table, strings.Join(got, "\n  "), strings.Join(want, "\n  "), golden(coarse))
+		}
+		asked[coarse.Table]++
+	}
+	t.Logf("asked: %v", asked)
+	for _, table := range query.Tables[1:] {
+		if asked[table.Name] == 0 {
+			t.Errorf("no request was answered by %s", table.Name)
+		}
+	}
 }
 
 // answer returns ClickHouse's answer as text.

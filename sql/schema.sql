@@ -34,6 +34,116 @@ ORDER BY (exporter, domain, kind, key)
 SETTINGS index_granularity = 8192
 COMMENT 'Names of interfaces, applications and VRFs, as exporters tell them.';
 
+CREATE TABLE flows_1h_rows
+(
+    `bucket` DateTime('UTC') COMMENT 'Start of the hour in which the packets passed.' CODEC(Delta(4), ZSTD(1)),
+    `exporter` IPv6 COMMENT 'Exporter, as in flows.' CODEC(ZSTD(1)),
+    `host` UInt64 COMMENT 'Host that exported the flows.' CODEC(ZSTD(1)),
+    `network` UInt64 COMMENT 'Network in which they were seen.' CODEC(ZSTD(1)),
+    `src_vm` UInt64 COMMENT 'VM that sent them; 0 is none known.' CODEC(ZSTD(1)),
+    `dst_vm` UInt64 COMMENT 'VM that received them; 0 is none known.' CODEC(ZSTD(1)),
+    `protocol` UInt8 COMMENT 'IP protocol number.' CODEC(ZSTD(1)),
+    `service` UInt16 COMMENT 'Service port, as in flows_1m.' CODEC(ZSTD(1)),
+    `rule_id` UInt64 COMMENT 'Policy rule that decided; 0 is none known.' CODEC(ZSTD(1)),
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6) COMMENT 'What policy did with the packets.' CODEC(ZSTD(1)),
+    `counted` Bool COMMENT 'Totals count the row; others are observations of the same packets.' CODEC(ZSTD(1)),
+    `bytes` UInt64 COMMENT 'Bytes, sampling applied. Unit: bytes.' CODEC(T64, ZSTD(1)),
+    `packets` UInt64 COMMENT 'Packets, sampling applied. Unit: packets.' CODEC(T64, ZSTD(1)),
+    `flows` UInt64 COMMENT 'Flows that began in the bucket.' CODEC(T64, ZSTD(1)),
+    `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(slot)
+ORDER BY (bucket, network, src_vm, dst_vm)
+TTL slot + toIntervalYear(3)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Storage of flows_1h.';
+
+CREATE TABLE flows_1m_rows
+(
+    `bucket` DateTime('UTC') COMMENT 'Start of the minute in which the packets passed.' CODEC(Delta(4), ZSTD(1)),
+    `exporter` IPv6 COMMENT 'Exporter, as in flows.' CODEC(ZSTD(1)),
+    `host` UInt64 COMMENT 'Host that exported the flows.' CODEC(ZSTD(1)),
+    `network` UInt64 COMMENT 'Network in which they were seen.' CODEC(ZSTD(1)),
+    `src_vm` UInt64 COMMENT 'VM that sent them; 0 is none known.' CODEC(ZSTD(1)),
+    `dst_vm` UInt64 COMMENT 'VM that received them; 0 is none known.' CODEC(ZSTD(1)),
+    `protocol` UInt8 COMMENT 'IP protocol number.' CODEC(ZSTD(1)),
+    `service` UInt16 COMMENT 'Service port: the lower port if it is one of a known service, else the lower one below 32768, else 0.' CODEC(ZSTD(1)),
+    `rule_id` UInt64 COMMENT 'Policy rule that decided; 0 is none known.' CODEC(ZSTD(1)),
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6) COMMENT 'What policy did with the packets.' CODEC(ZSTD(1)),
+    `counted` Bool COMMENT 'Totals count the row; others are observations of the same packets.' CODEC(ZSTD(1)),
+    `bytes` UInt64 COMMENT 'Bytes, sampling applied. Unit: bytes.' CODEC(T64, ZSTD(1)),
+    `packets` UInt64 COMMENT 'Packets, sampling applied. Unit: packets.' CODEC(T64, ZSTD(1)),
+    `flows` UInt64 COMMENT 'Flows that began in the bucket.' CODEC(T64, ZSTD(1)),
+    `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1)),
+    `folded` Bool COMMENT 'The row sums the slot, not one batch.' CODEC(ZSTD(1)),
+    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY if(folded, toYYYYMMDD(slot), toUnixTimestamp(slot))
+ORDER BY (bucket, network, src_vm, dst_vm)
+TTL slot + toIntervalDay(90)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Storage of flows_1m.';
+
+CREATE TABLE flows_group_1m_rows
+(
+    `bucket` DateTime('UTC') COMMENT 'Start of the minute in which the packets passed.' CODEC(Delta(4), ZSTD(1)),
+    `group` UInt64 COMMENT 'Address group or VM group; 0 is none at that end.' CODEC(ZSTD(1)),
+    `end` Enum8('in' = 1, 'out' = 2, 'both' = 3) COMMENT 'End of the flows at which the group is: in is the destination, out the source.' CODEC(ZSTD(1)),
+    `protocol` UInt8 COMMENT 'IP protocol number.' CODEC(ZSTD(1)),
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6) COMMENT 'What policy did with the packets.' CODEC(ZSTD(1)),
+    `counted` Bool COMMENT 'Totals count the row; others are observations of the same packets.' CODEC(ZSTD(1)),
+    `bytes` UInt64 COMMENT 'Bytes, sampling applied. Unit: bytes.' CODEC(T64, ZSTD(1)),
+    `packets` UInt64 COMMENT 'Packets, sampling applied. Unit: packets.' CODEC(T64, ZSTD(1)),
+    `flows` UInt64 COMMENT 'Flows that began in the bucket.' CODEC(T64, ZSTD(1)),
+    `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1)),
+    `folded` Bool COMMENT 'The row sums the slot, not one batch.' CODEC(ZSTD(1)),
+    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY if(folded, toYYYYMMDD(slot), toUnixTimestamp(slot))
+ORDER BY (bucket, group)
+TTL slot + toIntervalDay(90)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Storage of flows_group_1m.';
+
+CREATE TABLE flows_rx_1m_rows
+(
+    `bucket` DateTime('UTC') COMMENT 'Start of the minute in which the flows were received.' CODEC(Delta(4), ZSTD(1)),
+    `exporter` IPv6 COMMENT 'Exporter, as in flows.' CODEC(ZSTD(1)),
+    `network` UInt64 COMMENT 'Network in which they were seen.' CODEC(ZSTD(1)),
+    `src_vm` UInt64 COMMENT 'VM that sent them; 0 is none known.' CODEC(ZSTD(1)),
+    `dst_vm` UInt64 COMMENT 'VM that received them; 0 is none known.' CODEC(ZSTD(1)),
+    `rule_id` UInt64 COMMENT 'Policy rule that decided; 0 is none known.' CODEC(ZSTD(1)),
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6) COMMENT 'What policy did with the packets.' CODEC(ZSTD(1)),
+    `counted` Bool COMMENT 'Totals count the row; others are observations of the same packets.' CODEC(ZSTD(1)),
+    `bytes` UInt64 COMMENT 'Bytes, sampling applied. Unit: bytes.' CODEC(T64, ZSTD(1)),
+    `packets` UInt64 COMMENT 'Packets, sampling applied. Unit: packets.' CODEC(T64, ZSTD(1)),
+    `flows` UInt64 COMMENT 'Flows.' CODEC(T64, ZSTD(1)),
+    `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1)),
+    `folded` Bool COMMENT 'The row sums the slot, not one batch.' CODEC(ZSTD(1)),
+    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY if(folded, toYYYYMMDD(slot), toUnixTimestamp(slot))
+ORDER BY (bucket, network, src_vm, dst_vm)
+TTL slot + toIntervalDay(90)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Storage of flows_rx_1m.';
+
+CREATE TABLE rollup_folds
+(
+    `until` DateTime('UTC') COMMENT 'Of the slots before this one folded rows count. The latest row holds.',
+    `folded_at` DateTime64(3, 'UTC') COMMENT 'When that began to be so.',
+    `rows_before` UInt64 COMMENT 'Rows that were folded.',
+    `rows_after` UInt64 COMMENT 'Rows that they were folded into.'
+)
+ENGINE = MergeTree
+ORDER BY until
+SETTINGS index_granularity = 8192
+COMMENT 'Up to where sums are folded.';
+
 CREATE VIEW entities_now
 (
     `id` UInt64,
@@ -263,3 +373,215 @@ ORDER BY (toStartOfFiveMinutes(time_received), network, src_vm, dst_vm)
 TTL toDateTime(time_received) + toIntervalDay(30)
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, index_granularity = 8192
 COMMENT 'Flows as exporters reported them, with what Weir knows about both ends.';
+
+CREATE VIEW flows_1h
+(
+    `bucket` DateTime('UTC'),
+    `exporter` IPv6,
+    `host` UInt64,
+    `network` UInt64,
+    `src_vm` UInt64,
+    `dst_vm` UInt64,
+    `protocol` UInt8,
+    `service` UInt16,
+    `rule_id` UInt64,
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6),
+    `counted` Bool,
+    `bytes` UInt64,
+    `packets` UInt64,
+    `flows` UInt64,
+    `pool` UInt64,
+    `host_name` String,
+    `network_name` String,
+    `src_vm_name` String,
+    `dst_vm_name` String
+)
+COMMENT 'Sums of flows by the hour in which the packets passed.'
+AS WITH
+    (
+        SELECT max(until)
+        FROM rollup_folds
+    ) AS folded_until
+SELECT
+    bucket,
+    exporter,
+    host,
+    network,
+    src_vm,
+    dst_vm,
+    protocol,
+    service,
+    rule_id,
+    verdict,
+    counted,
+    bytes,
+    packets,
+    flows,
+    dictGetOrDefault('entity_now', 'pool', host, 0) AS pool,
+    dictGetOrDefault('entity_now', 'name', host, '') AS host_name,
+    dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
+    dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
+    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
+FROM
+(
+    SELECT
+        bucket,
+        exporter,
+        host,
+        network,
+        src_vm,
+        dst_vm,
+        protocol,
+        service,
+        rule_id,
+        verdict,
+        counted,
+        bytes,
+        packets,
+        flows
+    FROM flows_1h_rows
+    WHERE slot < folded_until
+    UNION ALL
+    SELECT
+        toStartOfHour(bucket) AS bucket,
+        exporter,
+        host,
+        network,
+        src_vm,
+        dst_vm,
+        protocol,
+        service,
+        rule_id,
+        verdict,
+        counted,
+        bytes,
+        packets,
+        flows
+    FROM flows_1m_rows
+    WHERE (NOT folded) AND (slot >= folded_until)
+);
+
+CREATE VIEW flows_1m
+(
+    `bucket` DateTime('UTC'),
+    `exporter` IPv6,
+    `host` UInt64,
+    `network` UInt64,
+    `src_vm` UInt64,
+    `dst_vm` UInt64,
+    `protocol` UInt8,
+    `service` UInt16,
+    `rule_id` UInt64,
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6),
+    `counted` Bool,
+    `bytes` UInt64,
+    `packets` UInt64,
+    `flows` UInt64,
+    `pool` UInt64,
+    `host_name` String,
+    `network_name` String,
+    `src_vm_name` String,
+    `dst_vm_name` String
+)
+COMMENT 'Sums of flows by the minute in which the packets passed. The newest minutes read low until their flows have expired.'
+AS WITH
+    (
+        SELECT max(until)
+        FROM rollup_folds
+    ) AS folded_until
+SELECT
+    bucket,
+    exporter,
+    host,
+    network,
+    src_vm,
+    dst_vm,
+    protocol,
+    service,
+    rule_id,
+    verdict,
+    counted,
+    bytes,
+    packets,
+    flows,
+    dictGetOrDefault('entity_now', 'pool', host, 0) AS pool,
+    dictGetOrDefault('entity_now', 'name', host, '') AS host_name,
+    dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
+    dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
+    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
+FROM flows_1m_rows
+WHERE (folded AND (slot < folded_until)) OR ((NOT folded) AND (slot >= folded_until));
+
+CREATE VIEW flows_group_1m
+(
+    `bucket` DateTime('UTC'),
+    `group` UInt64,
+    `end` Enum8('in' = 1, 'out' = 2, 'both' = 3),
+    `protocol` UInt8,
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6),
+    `counted` Bool,
+    `bytes` UInt64,
+    `packets` UInt64,
+    `flows` UInt64,
+    `group_name` String
+)
+COMMENT 'Sums of flows by minute and group of either end. A flow is in as many rows as it has groups: sums over groups are no totals.'
+AS WITH
+    (
+        SELECT max(until)
+        FROM rollup_folds
+    ) AS folded_until
+SELECT
+    bucket,
+    group,
+    end,
+    protocol,
+    verdict,
+    counted,
+    bytes,
+    packets,
+    flows,
+    dictGetOrDefault('entity_now', 'name', group, '') AS group_name
+FROM flows_group_1m_rows
+WHERE (folded AND (slot < folded_until)) OR ((NOT folded) AND (slot >= folded_until));
+
+CREATE VIEW flows_rx_1m
+(
+    `bucket` DateTime('UTC'),
+    `exporter` IPv6,
+    `network` UInt64,
+    `src_vm` UInt64,
+    `dst_vm` UInt64,
+    `rule_id` UInt64,
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6),
+    `counted` Bool,
+    `bytes` UInt64,
+    `packets` UInt64,
+    `flows` UInt64,
+    `network_name` String,
+    `src_vm_name` String,
+    `dst_vm_name` String
+)
+COMMENT 'Sums of flows by the minute in which they were received, which is complete at once: for alerts.'
+AS WITH
+    (
+        SELECT max(until)
+        FROM rollup_folds
+    ) AS folded_until
+SELECT
+    bucket,
+    exporter,
+    network,
+    src_vm,
+    dst_vm,
+    rule_id,
+    verdict,
+    counted,
+    bytes,
+    packets,
+    flows,
+    dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
+    dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
+    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
+FROM flows_rx_1m_rows
+WHERE (folded AND (slot < folded_until)) OR ((NOT folded) AND (slot >= folded_until));

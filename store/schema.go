@@ -13,8 +13,8 @@ import (
 func Schema(ctx context.Context, c *Client) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	// Views read tables, dictionaries read views, and tables whose columns look names up need the dictionaries.
-	const order = "multiIf(engine = 'View', 1, engine = 'Dictionary', 2, create_table_query LIKE '%dictGet%', 3, 0), name"
+	// Views read tables, dictionaries read views, what looks names up needs the dictionaries, and views of that come last.
+	const order = "multiIf(create_table_query LIKE '%dictGet%', if(engine = 'View', 4, 3), engine = 'Dictionary', 2, engine = 'View', 1, 0), name"
 	rows, err := c.conn.Query(ctx, "SELECT name FROM system.tables WHERE database = currentDatabase() AND name != 'weir_migrations' ORDER BY "+order)
 	if err != nil {
 		return "", fmt.Errorf("dump schema: %w", classify(ctx, err))

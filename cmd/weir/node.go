@@ -22,9 +22,11 @@ import (
 	"github.com/weirhq/weir/enricher"
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/lab/demo"
 	"github.com/weirhq/weir/lab/flowgen"
+	"github.com/weirhq/weir/query/rollup"
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
@@ -145,8 +147,10 @@ func (n *node) wire(o upOptions) error {
 	if err != nil {
 		return err
 	}
+	sums := rollup.New(rand.Uint64())
 	n.writer, err = store.NewWriter(cfg.Store.Writer, store.WriterDeps{
 		Log: n.log, Metrics: n.metrics, Client: n.client, WAL: n.wal, Recycle: free.Put,
+		Derive: func(r *wal.Record, b *flow.Batch) { sums.Derive(b, time.Now().Truncate(time.Hour), r.Add) },
 	})
 	if err != nil {
 		return err

@@ -1,8 +1,8 @@
 package rollup
 
 import (
+	"encoding/binary"
 	"math/bits"
-	"slices"
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/query"
@@ -33,10 +33,19 @@ type groupKey struct {
 	group    uint64
 	bucket   uint32
 	protocol uint8
-	in       bool // the group is at the destination
+	end      end
 	verdict  flow.Verdict
 	counted  bool
 }
+
+// end says at which end of a flow a group is. A flow with a group at both ends is one row of it, not two.
+type end uint8
+
+const (
+	endIn   end = 1 // at the destination
+	endOut  end = 2 // at the source
+	endBoth end = 3
+)
 
 // Aggregator makes the rollups of batches, one at a time, and reuses its memory. It belongs to one goroutine.
 type Aggregator struct {
@@ -45,18 +54,22 @@ type Aggregator struct {
 	minute    table[minuteKey]
 	received  table[receivedKey]
 	group     table[groupKey]
-	exporters []flow.Addr
+	exporters table[flow.Addr] // their number is their place; the sums are not used
+	last      flow.Addr        // the exporter of the row before, and its number
+	lastIndex uint32
+	columns   columns
 }
 
-// New returns an aggregator whose hash tables are seeded with seed.
+// New returns an aggregator whose hash tables are seeded with seed, which outsiders do not know.
 func New(seed uint64) *Aggregator { return &Aggregator{seed: seed | 1} }
 
-// Add forgets what it held and sums the rows of b.
-func (a *Aggregator) Add(b *flow.Batch) {
+// sum forgets what it held and sums the rows of b.
+func (a *Aggregator) sum(b *flow.Batch) {
 	a.minute.reset()
 	a.received.reset()
 	a.group.reset()
-	a.exporters = a.exporters[:0]
+	a.exporters.reset()
+	a.last, a.lastIndex = flow.Addr{}, none
 	for i := range b.Len() {
 		a.add(b, i)
 	}
@@ -94,7 +107,7 @@ func (a *Aggregator) add(b *flow.Batch, i int) {
 	bytes, packets := spreader{total: total.bytes, length: length}, spreader{total: total.packets, length: length}
 	for k := range n {
 		elapsed := uint64(min((first+int64(k)+1)*minuteMs, life.to) - life.from)
-		part := sums{bytes.until(elapsed), packets.until(elapsed), uint64(bit(k == 0))}
+		part := sums{bytes.until(elapsed), packets.until(elapsed), bit(k == 0)}
 		if part == (sums{}) {
 			continue
 		}
@@ -103,19 +116,38 @@ func (a *Aggregator) add(b *flow.Batch, i int) {
 	}
 }
 
-// put adds to flows_1m and, for each group of either end, to flows_group_1m.
+// put adds to flows_1m and, for each group of either end, to flows_group_1m; no group at an end is group 0 there. src and
+// dst ascend.
 func (a *Aggregator) put(key *minuteKey, ends, small uint64, src, dst []uint64, part sums) {
 	a.minute.row(a.hash(ends, small^uint64(key.bucket)<<28), key).add(part)
-	if len(src)+len(dst) == 0 {
-		return
-	}
 	g := groupKey{bucket: key.bucket, protocol: key.protocol, verdict: key.verdict, counted: key.counted}
-	for _, list := range [...][]uint64{src, dst} {
-		for _, g.group = range list {
-			a.group.row(a.hash(g.group, uint64(g.bucket)<<32|uint64(g.protocol)<<16|uint64(g.verdict)<<2|bit(g.in)<<1|bit(g.counted)), &g).add(part)
+	if len(src) == 0 || len(dst) == 0 {
+		switch {
+		case len(src) > 0:
+			g.end = endIn
+		case len(dst) > 0:
+			g.end = endOut
+		default:
+			g.end = endBoth
 		}
-		g.in = true
+		a.addGroup(&g, part)
 	}
+	for len(src)+len(dst) > 0 {
+		switch {
+		case len(dst) == 0 || len(src) > 0 && src[0] < dst[0]:
+			g.group, g.end, src = src[0], endOut, src[1:]
+		case len(src) == 0 || dst[0] < src[0]:
+			g.group, g.end, dst = dst[0], endIn, dst[1:]
+		default:
+			g.group, g.end, src, dst = src[0], endBoth, src[1:], dst[1:]
+		}
+		a.addGroup(&g, part)
+	}
+}
+
+func (a *Aggregator) addGroup(g *groupKey, part sums) {
+	h := a.hash(g.group, uint64(g.bucket)<<32|uint64(g.protocol)<<16|uint64(g.verdict)<<3|uint64(g.end)<<1|bit(g.counted))
+	a.group.row(h, g).add(part)
 }
 
 func (s *sums) add(t sums) {
@@ -124,16 +156,15 @@ func (s *sums) add(t sums) {
 	s.flows += t.flows
 }
 
-// exporter returns the number of an exporter in this batch. Datagrams have one exporter, so rows of one come in runs;
-// few exporters share a socket's batch.
+const none = ^uint32(0)
+
+// exporter returns the number of an exporter. Datagrams have one exporter, so rows of one come in runs.
 func (a *Aggregator) exporter(addr flow.Addr) uint32 {
-	for i, v := range slices.Backward(a.exporters) {
-		if v == addr {
-			return uint32(i)
-		}
+	if a.lastIndex == none || addr != a.last {
+		x, y := binary.LittleEndian.Uint64(addr[:8]), binary.LittleEndian.Uint64(addr[8:])
+		a.last, a.lastIndex = addr, a.exporters.index(a.hash(x, y), &addr)
 	}
-	a.exporters = append(a.exporters, addr)
-	return uint32(len(a.exporters) - 1)
+	return a.lastIndex
 }
 
 func (a *Aggregator) hash(x, y uint64) uint64 {

@@ -83,10 +83,10 @@ func slow(b *flow.Batch, exporters map[flow.Addr]uint32) twin {
 		var before sums
 		for minute := life.from / 60_000; ; minute++ {
 			share := all
-			end := (minute + 1) * 60_000
-			if end < life.to {
+			until := (minute + 1) * 60_000
+			if until < life.to {
 				part := func(v uint64) uint64 { // v is small enough in this test
-					return v * uint64(end-life.from) / uint64(life.to-life.from)
+					return v * uint64(until-life.from) / uint64(life.to-life.from)
 				}
 				share.bytes, share.packets = part(all.bytes), part(all.packets)
 			}
@@ -100,20 +100,27 @@ func slow(b *flow.Batch, exporters map[flow.Addr]uint32) twin {
 				s := w.minute[mk]
 				s.add(d)
 				w.minute[mk] = s
-				for _, in := range []bool{false, true} {
-					list := b.SrcGroups.Row(i)
-					if in {
-						list = b.DstGroups.Row(i)
-					}
-					for _, g := range list {
-						gk := groupKey{g, uint32(minute), b.Protocol[i], in, b.Verdict[i], b.Counted[i]}
-						s := w.group[gk]
-						s.add(d)
-						w.group[gk] = s
-					}
+				at := map[uint64]end{}
+				for _, g := range b.SrcGroups.Row(i) {
+					at[g] |= endOut
+				}
+				for _, g := range b.DstGroups.Row(i) {
+					at[g] |= endIn
+				}
+				if len(b.SrcGroups.Row(i)) == 0 {
+					at[0] |= endOut
+				}
+				if len(b.DstGroups.Row(i)) == 0 {
+					at[0] |= endIn
+				}
+				for g, e := range at {
+					gk := groupKey{g, uint32(minute), b.Protocol[i], e, b.Verdict[i], b.Counted[i]}
+					s := w.group[gk]
+					s.add(d)
+					w.group[gk] = s
 				}
 			}
-			if end >= life.to {
+			if until >= life.to {
 				break
 			}
 		}
@@ -147,7 +154,7 @@ func TestAggregatorAgreesWithTwin(t *testing.T) {
 			b.SrcGroups.Set(i, []uint64{1, 2, 3}[:r.IntN(4)])
 			b.DstGroups.Set(i, []uint64{2, 4}[:r.IntN(3)])
 		}
-		a.Add(b)
+		a.sum(b)
 		want := slow(b, exporters)
 		same(t, seed, "minute", &a.minute, want.minute)
 		same(t, seed, "received", &a.received, want.received)
@@ -174,7 +181,7 @@ func same[K comparable](t *testing.T, seed uint64, name string, got *table[K], w
 	}
 }
 
-func TestAddDoesNotAllocateOnceWarm(t *testing.T) {
+func TestSumDoesNotAllocateOnceWarm(t *testing.T) {
 	b := flow.NewBatch(1000)
 	b.Grow(1000)
 	for i := range b.Len() {
@@ -187,12 +194,12 @@ func TestAddDoesNotAllocateOnceWarm(t *testing.T) {
 		b.DstGroups.Set(i, nil)
 	}
 	a := New(1)
-	if n := testing.AllocsPerRun(20, func() { a.Add(b) }); n != 0 {
-		t.Errorf("Add of a batch of 1000 rows: %v allocations, want 0", n)
+	if n := testing.AllocsPerRun(20, func() { a.sum(b) }); n != 0 {
+		t.Errorf("sum of a batch of 1000 rows: %v allocations, want 0", n)
 	}
 }
 
-func BenchmarkAdd(b *testing.B) {
+func BenchmarkSum(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	batch := flow.NewBatch(50_000)
 	batch.Grow(50_000)
@@ -210,7 +217,7 @@ func BenchmarkAdd(b *testing.B) {
 	}
 	a := New(1)
 	for b.Loop() {
-		a.Add(batch)
+		a.sum(batch)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(batch.Len()), "ns/flow")
 	b.ReportMetric(float64(len(a.minute.keys))/float64(batch.Len()), "minute_rows/flow")

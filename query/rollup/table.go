@@ -18,7 +18,10 @@ func (t *table[K]) reset() {
 }
 
 // row returns the sums of the row of key, whose hash is h. They are valid until the next call.
-func (t *table[K]) row(h uint64, key *K) *sums {
+func (t *table[K]) row(h uint64, key *K) *sums { return &t.sums[t.index(h, key)] }
+
+// index returns the place of the row of key, whose hash is h. It is made if it is not there.
+func (t *table[K]) index(h uint64, key *K) uint32 {
 	if 2*len(t.keys) >= len(t.slots) {
 		t.grow()
 	}
@@ -26,14 +29,14 @@ func (t *table[K]) row(h uint64, key *K) *sums {
 	i := h & mask
 	for ; t.slots[i] != 0; i = (i + 1) & mask {
 		if at := t.slots[i] - 1; t.hashes[at] == h && t.keys[at] == *key {
-			return &t.sums[at]
+			return at
 		}
 	}
 	t.hashes = append(t.hashes, h)
 	t.keys = append(t.keys, *key)
 	t.sums = append(t.sums, sums{})
 	t.slots[i] = uint32(len(t.keys))
-	return &t.sums[len(t.sums)-1]
+	return t.slots[i] - 1
 }
 
 func (t *table[K]) grow() {

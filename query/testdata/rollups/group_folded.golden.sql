@@ -29,7 +29,8 @@ FROM (
       FROM flows_group_1m
       WHERE bucket >= fromUnixTimestamp({from:Int64})
         AND bucket < fromUnixTimestamp({to:Int64})
-        AND end IN ('in', 'out', 'both')
+        AND counted
+        AND (group != 0 OR end = 'both')
         AND protocol = {p1:UInt8}
     )
     GROUP BY GROUPING SETS ((k1), ())

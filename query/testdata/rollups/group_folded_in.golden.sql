@@ -14,6 +14,7 @@ FROM (
     FROM flows_group_1m
     WHERE bucket >= fromUnixTimestamp({from:Int64})
       AND bucket < fromUnixTimestamp({to:Int64})
+      AND counted
       AND end IN ('in', 'both')
   )
   GROUP BY k1

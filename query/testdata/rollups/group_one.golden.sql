@@ -21,6 +21,7 @@ FROM (
       FROM flows_group_1m
       WHERE bucket >= fromUnixTimestamp({from:Int64})
         AND bucket < fromUnixTimestamp({to:Int64})
+        AND counted
         AND end IN ('out', 'both')
         AND group IN (SELECT id FROM entity_now WHERE kind IN ('address_group', 'vm_group') AND (name = {p1:String} OR key = {p1:String}))
         AND NOT (protocol = {p2:UInt8})

@@ -11,14 +11,14 @@ FROM (
     sum(b) AS b_sum
   FROM (
     SELECT
-      dictGetOrDefault('entity_now', 'pool', host, 0) AS k1,
+      pool AS k1,
       verdict AS k2,
       bytes AS b
     FROM flows_1m
     WHERE bucket >= fromUnixTimestamp({from:Int64})
       AND bucket < fromUnixTimestamp({to:Int64})
       AND (counted OR verdict NOT IN ('unknown', 'allowed'))
-      AND dictGetOrDefault('entity_now', 'pool', host, 0) IN (SELECT id FROM entity_now WHERE kind = 'pool' AND (name = {p1:String} OR key = {p1:String}))
+      AND pool IN (SELECT id FROM entity_now WHERE kind = 'pool' AND (name = {p1:String} OR key = {p1:String}))
   )
   GROUP BY k1, k2
   ORDER BY b_sum DESC, k1, k2
