@@ -5,7 +5,7 @@
 //	hv, err := bed.Host(ctx, "hv1")                          its flows come from hv.Exporter, and reach hv.Root
 //	err = hv.AddBridge(ctx, "br0")
 //	web, err := hv.AddVM(ctx, ovsbed.VM{Name: "web", Bridge: "br0", MAC: …, Addrs: …, VLAN: 7})
-//	err = hv.SetIPFIX(ctx, "br0", ovsbed.IPFIX{Target: …, Sampling: 1, ActiveTimeout: time.Second})
+//	err = hv.SetIPFIX(ctx, "br0", ovsbed.IPFIX{Targets: …, Sampling: 1, ActiveTimeout: time.Second})
 //	… traffic …
 //	n, err := hv.Counters(web.Port.Name)                     what the switch's side of the cable counted
 //	err = hv.ClearExports(ctx, "br0")                        exports what the caches hold

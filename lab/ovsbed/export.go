@@ -32,7 +32,7 @@ func (h *Host) SetNetFlow(ctx context.Context, bridge string, n NetFlow) error {
 
 // IPFIX is how a bridge exports IPFIX.
 type IPFIX struct {
-	Target        netip.AddrPort
+	Targets       []netip.AddrPort
 	ActiveTimeout time.Duration // whole seconds, after which a flow leaves the cache; 0: never
 	MaxFlows      uint32        // of the cache; 0: none, each packet is exported at once
 	VirtualID     string        // virtual_obs_id, if not empty
@@ -49,7 +49,7 @@ type IPFIX struct {
 // columns returns what create makes of i.
 func (i *IPFIX) columns() []string {
 	args := []string{
-		quoted("targets", i.Target), fmt.Sprint("cache_active_timeout=", int(i.ActiveTimeout.Seconds())),
+		quoted("targets", i.Targets...), fmt.Sprint("cache_active_timeout=", int(i.ActiveTimeout.Seconds())),
 		fmt.Sprint("cache_max_flows=", i.MaxFlows),
 	}
 	if i.VirtualID != "" {
@@ -81,14 +81,12 @@ func (h *Host) SetFlowSampling(ctx context.Context, bridge string, set uint32, i
 	return h.configure(ctx, append(args, "--", "create", "flow_sample_collector_set", fmt.Sprint("id=", set), "bridge=@b", "ipfix=@i")...)
 }
 
-// configure runs ovs-vsctl, and makes the datapath forget what to do with flows that it has seen: packets of those that
-// go on would be treated as before for up to half a second.
+// configure runs ovs-vsctl for all packets from now on.
 func (h *Host) configure(ctx context.Context, args ...string) error {
 	if _, err := h.VSCtl(ctx, args...); err != nil {
 		return err
 	}
-	_, err := h.appCtl(ctx, "revalidator/purge")
-	return err
+	return h.forget(ctx)
 }
 
 // ClearExports ends all exports of a bridge. What IPFIX caches hold is exported first; what NetFlow counted is not.
@@ -108,5 +106,11 @@ func (h *Host) ClearExports(ctx context.Context, bridge string) error {
 	return err
 }
 
-// quoted returns a column with a text value, as ovs-vsctl reads it.
-func quoted(column string, value any) string { return fmt.Sprintf(`%s=%q`, column, fmt.Sprint(value)) }
+// quoted returns a column with text values, as ovs-vsctl reads it.
+func quoted[T any](column string, values ...T) string {
+	var list []string
+	for _, v := range values {
+		list = append(list, fmt.Sprintf("%q", fmt.Sprint(v)))
+	}
+	return column + "=" + strings.Join(list, ",")
+}

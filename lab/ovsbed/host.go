@@ -175,6 +175,13 @@ func (h *Host) appCtl(ctx context.Context, args ...string) (string, error) {
 	return h.run(ctx, "ovs-appctl", append([]string{"--target=" + h.path("vswitchd.ctl"), "--timeout=" + commandTimeout}, args...)...)
 }
 
+// forget makes the datapath forget what to do with flows that it has seen: packets of those that go on would be treated as
+// before for up to half a second.
+func (h *Host) forget(ctx context.Context) error {
+	_, err := h.appCtl(ctx, "revalidator/purge")
+	return err
+}
+
 // Version returns that of Open vSwitch, as "3.1.0".
 func (h *Host) Version(ctx context.Context) (string, error) {
 	out, err := h.appCtl(ctx, "version")
@@ -220,14 +227,16 @@ func (h *Host) AddBridge(ctx context.Context, name string) error {
 	return err
 }
 
-// SetFlows replaces the OpenFlow flows of a bridge, at once.
+// SetFlows replaces the OpenFlow flows of a bridge, at once, and returns when every packet is treated by them.
 func (h *Host) SetFlows(ctx context.Context, bridge string, flows ...string) error {
 	file := h.path("flows.txt")
 	if err := os.WriteFile(file, []byte(strings.Join(flows, "\n")+"\n"), 0o600); err != nil {
 		return fmt.Errorf("set flows of %q: %w", bridge, err)
 	}
-	_, err := h.OFCtl(ctx, "--bundle", "replace-flows", bridge, file)
-	return err
+	if _, err := h.OFCtl(ctx, "--bundle", "replace-flows", bridge, file); err != nil {
+		return err
+	}
+	return h.forget(ctx)
 }
 
 // VM is a virtual machine with one interface, eth0.
@@ -250,8 +259,11 @@ func (h *Host) AddVM(ctx context.Context, vm VM) (VM, error) {
 	if vm.Namespace, err = h.bed.Namespace(vm.Name); err != nil {
 		return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
 	}
-	if err := set(vm.Namespace, "ipv6/conf/default/router_solicitations", "0"); err != nil { // there are no routers, and this takes seconds
-		return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
+	// No routers are asked for, which would take seconds, and multicast groups are told at once and not a second later again.
+	for setting, value := range map[string]string{"router_solicitations": "0", "mldv2_unsolicited_report_interval": "1"} {
+		if err := set(vm.Namespace, "ipv6/conf/default/"+setting, value); err != nil {
+			return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
+		}
 	}
 	vm.Host = h
 	port := h.link("vif")

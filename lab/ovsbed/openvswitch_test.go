@@ -3,6 +3,7 @@ package ovsbed_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -26,6 +27,12 @@ func TestOpenVSwitch(t *testing.T) {
 	r.run("NetFlow5", r.netFlow5)
 	r.run("IPFIXInput", r.ipfixInput)
 	r.run("IPFIXOutput", r.ipfixOutput)
+	r.run("NetFlow5Dropped", r.netFlow5Dropped)
+	r.run("Rules", r.rules)
+	r.run("Scaled", r.scaled)
+	r.run("OnTheWire", r.onTheWire)
+	r.run("LateCollector", r.lateCollector)
+	r.run("Tunnels", r.tunnels)
 }
 
 func (r *rig) sendAll() error { return r.SendAll(r.ctx) }
@@ -110,7 +117,7 @@ func (r *rig) sampled(change func(*ovsbed.IPFIX)) export {
 			domain  uint32
 		}{{r.HV1, "br0", "hv1/br0", 2}, {r.HV1, "br1", "", 2}, {r.HV2, "br0", "", 0}} {
 			i := ovsbed.IPFIX{
-				Target: r.to[b.host], ActiveTimeout: time.Second, MaxFlows: 10_000, VirtualID: b.virtual, Sampling: 1, Domain: b.domain, Point: 9,
+				Targets: []netip.AddrPort{r.to[b.host]}, ActiveTimeout: time.Second, MaxFlows: 10_000, VirtualID: b.virtual, Sampling: 1, Domain: b.domain, Point: 9,
 			}
 			change(&i)
 			err = errors.Join(err, b.host.SetIPFIX(r.ctx, b.name, i))
