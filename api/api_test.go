@@ -25,6 +25,7 @@ import (
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/query"
 	"github.com/weirhq/weir/store"
+	"github.com/weirhq/weir/store/wal"
 )
 
 // running is a server on a port of its own.
@@ -297,7 +298,11 @@ func TestStatus(t *testing.T) {
 		Store:     api.StoreStatus{Mode: "embedded", Addr: "127.0.0.1:8123", PID: 7, Restarts: 1},
 		Estate:    api.EstateStatus{File: "estate.yaml", VMs: 24},
 		Collector: collector.Stats{Datagrams: 1 << 60, Pending: 3},
-		Writer:    store.WriterStats{Waiting: store.Amount{Rows: 4}},
+		Writer: store.WriterStats{
+			In: store.Amount{Rows: 9}, Replayed: store.Amount{Rows: 2}, Stored: store.Amount{Rows: 6}, Waiting: store.Amount{Rows: 4},
+			Dropped: map[string]store.Amount{"refused": {Rows: 1}},
+		},
+		Alarms:    []string{}, // not null
 		Exporters: []collector.Exporter{{Live: true, Info: template.Info{Exporter: netip.MustParseAddr("192.0.2.1"), Protocol: 9, Domain: 1}}},
 	}
 	r := serve(t, api.Deps{Status: func() api.Status { return want }})
@@ -309,6 +314,9 @@ func TestStatus(t *testing.T) {
 	if diff := cmp.Diff(want, status, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
 	}
+	if got, want := status.Ledger(), (api.Ledger{In: 9, Replayed: 2, Stored: 6, Dropped: 1, Waiting: 4}); got != want {
+		t.Errorf("Ledger() = %+v, want %+v", got, want)
+	}
 	if status.OnTheWay() != 7 {
 		t.Errorf("%d flows on the way, want 7", status.OnTheWay())
 	}
@@ -319,6 +327,45 @@ func TestStatus(t *testing.T) {
 	r.json("/api/v1/exporters", &list)
 	if diff := cmp.Diff(exporters, list.Exporters, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("exporters (-want +got):\n%s", diff)
+	}
+}
+
+// What is wrong now is in the list of alarms, and above everything else on the page.
+func TestAlarms(t *testing.T) {
+	status := api.Status{
+		Store: api.StoreStatus{Problem: "connection refused"},
+		Writer: store.WriterStats{WAL: wal.Stats{
+			FullSince: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC), Problem: "read-only file system", Volatile: 3, Waiting: 5, Rows: 1234, Recovered: 2, Corrupt: 1,
+		}},
+		Retention: store.RetentionStats{
+			DiskFree: 1 << 30, DiskTotal: 100 << 30, WarnFree: 5 << 30, MinFree: 1 << 29, Low: true, Problem: "timeout",
+			Tables: []store.TableSize{{Table: "flows", Rows: 77, Bytes: 1 << 20, Partitions: 1, Oldest: time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)}},
+			Last:   &store.DroppedPartition{Table: "flows", Partition: "20261119", Reason: store.DropMinFree, Rows: 55},
+		},
+	}
+	r := serve(t, api.Deps{Status: func() api.Status { return status }})
+	var got api.Status
+	r.json("/api/v1/status", &got)
+	want := []string{
+		"the store does not answer: connection refused",
+		"the write-ahead log is full since 2026-11-24 10:00:00: flows wait in memory, and are dropped when that is full too",
+		"the write-ahead log is not on disk, 3 batches are in memory only: read-only file system",
+		"1GiB of 100GiB are free on the store's disk: less than warn_free",
+		"retention is not applied: timeout",
+	}
+	if diff := cmp.Diff(want, got.Alarms); diff != "" {
+		t.Errorf("alarms (-want +got):\n%s", diff)
+	}
+	page := r.get("/").body
+	for _, alarm := range want {
+		if !strings.Contains(page, "Alarm: "+strings.ReplaceAll(alarm, "'", "&#39;")) {
+			t.Errorf("the page lacks alarm %q", alarm)
+		}
+	}
+	for _, want := range []string{"5 batches with 1\u202f234 flows wait", "2 batches with", "1 damaged", "flows: 77 rows, 1MiB, since 2026-11-20 10:00", "flows 20261119 with 55 rows", "1GiB of 100GiB free"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
 	}
 }
 

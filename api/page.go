@@ -5,10 +5,12 @@ import (
 	_ "embed"
 	"fmt"
 	"html/template"
+	"math"
 	"net/http"
 	"time"
 
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/internal/bytesize"
 )
 
 //go:embed page.html
@@ -16,6 +18,8 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"count": groupDigits,
+	"size":  func(n uint64) string { return bytesize.Size(min(n, math.MaxInt64)).Short() },
+	"bytes": func(n int64) string { return bytesize.Size(n).Short() },
 	"ago": func(ms int64, now time.Time) string {
 		return now.Sub(time.UnixMilli(ms)).Round(time.Second).String()
 	},
@@ -28,6 +32,13 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"sampling": func(e collector.Exporter) string { return e.SamplingSummary() },
 }).Parse(pageText))
 
+// status is how the instance does, with its alarms.
+func (s *Server) status() Status {
+	status := s.deps.Status()
+	status.Alarms = status.alarms()
+	return status
+}
+
 // groupDigits writes n in groups of three digits, as 1 234 567 with thin spaces.
 func groupDigits(n uint64) string {
 	s := fmt.Sprint(n)
@@ -39,7 +50,7 @@ func groupDigits(n uint64) string {
 
 // page is the status page: HTML without scripts, which renews itself.
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	status := s.deps.Status()
+	status := s.status()
 	now := time.Now()
 	var out bytes.Buffer
 	err := pageTemplate.Execute(&out, map[string]any{

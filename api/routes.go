@@ -61,7 +61,7 @@ func (s *Server) routes(api huma.API) {
 		OperationID: "get-status", Method: http.MethodGet, Path: "/api/v1/status", Tags: []string{"status"},
 		Summary: "How the instance does, from socket to store",
 	}, func(context.Context, *struct{}) (*body[Status], error) {
-		return &body[Status]{s.deps.Status()}, nil
+		return &body[Status]{s.status()}, nil
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "list-exporters", Method: http.MethodGet, Path: "/api/v1/exporters", Tags: []string{"status"},

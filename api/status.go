@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"strconv"
 	"time"
 
@@ -20,7 +21,9 @@ type Status struct {
 	Collector collector.Stats      `json:"collector"`
 	Enricher  enricher.Stats       `json:"enricher"`
 	Writer    store.WriterStats    `json:"writer"`
-	Exporters []collector.Exporter `json:"-"` // served at /api/v1/exporters
+	Retention store.RetentionStats `json:"retention"`
+	Alarms    []string             `json:"alarms"` // what is wrong now and wants somebody to act; the server fills it in
+	Exporters []collector.Exporter `json:"-"`      // served at /api/v1/exporters
 }
 
 // StoreStatus says which ClickHouse is used.
@@ -74,4 +77,34 @@ func (s *Status) Lost() map[string]uint64 {
 		}
 	}
 	return lost
+}
+
+// alarms says what is wrong now, in sentences.
+func (s *Status) alarms() []string {
+	list := []string{}
+	if s.Store.Problem != "" {
+		list = append(list, "the store does not answer: "+s.Store.Problem)
+	}
+	w := &s.Writer.WAL
+	if !w.FullSince.IsZero() {
+		list = append(list, fmt.Sprintf("the write-ahead log is full since %s: flows wait in memory, and are dropped when that is full too", w.FullSince.UTC().Format(time.DateTime)))
+	}
+	if w.Problem != "" {
+		list = append(list, fmt.Sprintf("the write-ahead log is not on disk, %d batches are in memory only: %s", w.Volatile, w.Problem))
+	}
+	return append(list, s.Retention.Alarms()...)
+}
+
+// Ledger is where the flows are that were handed to the writer, or found in the write-ahead log:
+// In + Replayed = Stored + Dropped + Waiting.
+type Ledger struct{ In, Replayed, Stored, Dropped, Waiting uint64 }
+
+// Ledger returns the writer's.
+func (s *Status) Ledger() Ledger {
+	w := &s.Writer
+	l := Ledger{In: w.In.Rows, Replayed: w.Replayed.Rows, Stored: w.Stored.Rows, Waiting: w.Waiting.Rows}
+	for _, n := range w.Dropped {
+		l.Dropped += n.Rows
+	}
+	return l
 }

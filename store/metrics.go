@@ -66,3 +66,61 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	put(derivedDropped, prometheus.CounterValue, s.DerivedDropped)
 	m.w.latency.Collect(ch)
 }
+
+// retentionMetrics shows a Retention's Stats to Prometheus.
+type retentionMetrics struct{ r *Retention }
+
+func retentionDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("weir_store_retention_"+name, help, labels, nil)
+}
+
+var (
+	diskFree          = retentionDesc("disk_free_bytes", "Free space on the store's disk.")
+	diskTotal         = retentionDesc("disk_size_bytes", "Size of the store's disk; 0 if it is not known.")
+	diskLow           = retentionDesc("disk_low", "Whether less than warn_free is free on the store's disk.")
+	storeFull         = retentionDesc("full", "Whether the store takes too much of its disk and has nothing left to drop but the newest partitions.")
+	retentionFailing  = retentionDesc("failing", "Whether the store could not be looked at, or did not do what it was told.")
+	storeBytes        = retentionDesc("store_bytes", "Size of all tables on disk.")
+	tableBytes        = retentionDesc("table_bytes", "Size of a table on disk.", "table")
+	tableRows         = retentionDesc("table_rows", "Rows of a table.", "table")
+	droppedPartitions = retentionDesc("dropped_partitions_total", "Partitions that were dropped for want of space, by reason.", "reason")
+	retentionRows     = retentionDesc("dropped_rows_total", "Rows in partitions that were dropped for want of space, by reason.", "reason")
+	retentionBytes    = retentionDesc("dropped_bytes_total", "Size of partitions that were dropped for want of space, by reason.", "reason")
+)
+
+// Describe implements prometheus.Collector.
+func (m retentionMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+
+// Collect implements prometheus.Collector.
+func (m retentionMetrics) Collect(ch chan<- prometheus.Metric) {
+	put := func(d *prometheus.Desc, t prometheus.ValueType, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, t, float64(v), labels...)
+	}
+	truth := func(b bool) uint64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	s := m.r.Stats()
+	put(diskFree, prometheus.GaugeValue, s.DiskFree)
+	put(diskTotal, prometheus.GaugeValue, s.DiskTotal)
+	put(diskLow, prometheus.GaugeValue, truth(s.Low))
+	put(storeFull, prometheus.GaugeValue, truth(s.Full))
+	put(retentionFailing, prometheus.GaugeValue, truth(s.Problem != ""))
+	put(storeBytes, prometheus.GaugeValue, s.Bytes)
+	sizes := map[string]TableSize{}
+	for _, t := range s.Tables {
+		sizes[t.Table] = t
+	}
+	for _, t := range keptTables {
+		put(tableBytes, prometheus.GaugeValue, sizes[t.name].Bytes, t.name)
+		put(tableRows, prometheus.GaugeValue, sizes[t.name].Rows, t.name)
+	}
+	for _, reason := range retentionReasons {
+		d := s.Dropped[reason]
+		put(droppedPartitions, prometheus.CounterValue, d.Partitions, reason)
+		put(retentionRows, prometheus.CounterValue, d.Rows, reason)
+		put(retentionBytes, prometheus.CounterValue, d.Bytes, reason)
+	}
+}

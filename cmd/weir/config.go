@@ -37,6 +37,16 @@ type storeConfig struct {
 	Reader   readerConfig       `yaml:"reader" doc:"With mode server: the user as whom commands read; it needs SELECT on the database and dictGet."`
 	Writer   store.WriterConfig `yaml:"writer" doc:"Batches on their way to the store."`
 	WAL      wal.Config         `yaml:"wal" doc:"Write-ahead log: batches are kept here until the store has them, over its absence and restarts of either."`
+
+	Retention store.RetentionConfig `yaml:"retention" doc:"How long flows are kept, and how much of the disk they may take."`
+}
+
+// Validate checks what concerns more than one section.
+func (c *storeConfig) Validate() error {
+	if free := c.Retention.MinFree; c.Mode == storeEmbedded && free > 0 && free < c.WAL.KeepFree {
+		return strictyaml.At("retention.min_free", fmt.Errorf("found %s, want 0 or at least wal.keep_free (%s): else the log stops taking flows before the store makes room", free, c.WAL.KeepFree))
+	}
+	return nil
 }
 
 // readerConfig is the user for reading from a server. The embedded engine has its own.
@@ -109,7 +119,7 @@ func defaultConfig() config {
 	return config{
 		Collector:       collector.Default(),
 		Estate:          file.Default(),
-		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default()},
+		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Retention: store.DefaultRetention()},
 		API:             api.Default(),
 		Log:             logConfig{Level: logLevel(slog.LevelInfo), Format: "text"},
 		ShutdownTimeout: 15 * time.Second,

@@ -18,7 +18,9 @@ import (
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
+	"github.com/weirhq/weir/store/wal"
 )
 
 // finding is the outcome of one check of `weir doctor`.
@@ -97,7 +99,7 @@ func examine(ctx context.Context, data, configFile string) []finding {
 	if cfg.Store.Mode == storeEmbedded {
 		list = append(list, checkLibrary(cfg.Store.Embedded.Library))
 	}
-	list = append(list, checkDisk(dir))
+	list = append(list, checkDisk(dir, cfg.Store.Retention.WarnFree))
 	switch {
 	case notFound == nil:
 		return append(list, checkInstance(ctx, in, cfg)...)
@@ -129,7 +131,7 @@ func checkInstance(ctx context.Context, in instance.Instance, cfg config) []find
 	for _, socket := range s.Collector.Sockets {
 		buffer.Granted = min(buffer.Granted, int(socket.QueueLimit/2)) // the kernel reserves twice what it grants
 	}
-	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLoss(&s), checkEstate(&s),
+	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s),
 		checkExporters(answer.Exporters, in.Listen, time.Now()))
 }
 
@@ -158,8 +160,7 @@ func checkLibrary(explicit string) finding {
 	return finding{Check: "engine library", State: "ok", Found: path}
 }
 
-func checkDisk(dir string) finding {
-	const low = 5 * bytesize.GiB // about a day of 3000 flows a second
+func checkDisk(dir string, low bytesize.Size) finding {
 	f := finding{Check: "data directory", State: "ok"}
 	info, err := os.Stat(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -179,7 +180,7 @@ func checkDisk(dir string) finding {
 	case info.Mode().Perm()&0o077 != 0:
 		f.State, f.Do = "warning", fmt.Sprintf("others can read it (mode %o): chmod 700 %s", info.Mode().Perm(), dir)
 	case free < low:
-		f.State, f.Do = "warning", "make room, or move the data directory: a full disk stops storing"
+		f.State, f.Do = "warning", "make room, or move the data directory: below store.retention.min_free the oldest flows are dropped (docs/howto/size-the-store.md)"
 	}
 	return f
 }
@@ -257,9 +258,42 @@ func checkStore(s *api.Status) finding {
 	f := finding{Check: "store", State: "ok", Found: fmt.Sprintf("%s at %s answers, %d flows stored since the start", s.Store.Mode, s.Store.Addr, s.Writer.Stored.Rows)}
 	switch {
 	case s.Store.Problem != "":
-		f.State, f.Found, f.Do = "problem", s.Store.Problem, "look at the log of the store; flows wait in memory meanwhile, and are dropped when that is full"
+		f.State, f.Found, f.Do = "problem", s.Store.Problem, "look at the log of the store; flows wait in the write-ahead log meanwhile"
 	case s.Store.Restarts > 0:
 		f.State, f.Do = "warning", fmt.Sprintf("it ended by itself and was started again, %d times: look at the log for the reason", s.Store.Restarts)
+	}
+	return f
+}
+
+// checkLog judges the write-ahead log.
+func checkLog(w *wal.Stats) finding {
+	f := finding{Check: "write-ahead log", State: "ok", Found: fmt.Sprintf("%d batches with %d flows wait, %s of %s", w.Waiting, w.Rows, cli.Bytes(float64(w.Bytes)), cli.Bytes(float64(w.MaxBytes)))}
+	switch {
+	case !w.FullSince.IsZero():
+		f.State, f.Found, f.Do = "problem", f.Found+", full", "bring the store back, or raise store.wal.max_size: flows wait in memory, and are dropped when that is full too"
+	case w.Problem != "":
+		f.State, f.Found, f.Do = "problem", fmt.Sprintf("%d batches are in memory only: %s", w.Volatile, w.Problem), "they are lost if weir ends before they are stored; mend the disk or make room on it"
+	case w.Corrupt > 0:
+		f.State, f.Found = "problem", fmt.Sprintf("%d damaged places were skipped", w.Corrupt)
+		f.Do = "batches in them are lost: is the disk sound, and did something else write into the directory of the log?"
+	case w.Bytes > w.MaxBytes/2:
+		f.State, f.Do = "warning", "the store takes less than comes in: is it away or slow? When the log is full, flows are dropped"
+	}
+	return f
+}
+
+// checkRetention judges sizes and the store's disk.
+func checkRetention(r *store.RetentionStats) finding {
+	f := finding{Check: "store disk", State: "ok", Found: fmt.Sprintf("the tables take %s", cli.Bytes(float64(r.Bytes)))}
+	if r.DiskTotal > 0 {
+		f.Found += fmt.Sprintf(", %s of %s are free", cli.Bytes(float64(r.DiskFree)), cli.Bytes(float64(r.DiskTotal)))
+	}
+	if alarms := r.Alarms(); len(alarms) > 0 {
+		f.State, f.Found = "warning", strings.Join(alarms, "; ")
+		f.Do = "make room, or keep flows for a shorter time: store.retention (docs/howto/size-the-store.md)"
+		if r.Full || r.Problem != "" {
+			f.State = "problem"
+		}
 	}
 	return f
 }

@@ -275,6 +275,7 @@ func testStatus(t *testing.T, a *apptest.App) {
 	out := good(t, "status", "--data", a.Data)
 	for _, want := range []string{
 		"version ", "up ", a.Listen[0], "embedded at " + a.Store + " answers", "1 pool, 3 hosts, 2 networks, 24 VMs, 33 VIFs, 15 groups", " stored, ",
+		" replayed = ", "write-ahead log ", " batches with ", "disk of the store ", " free, alarm below 5.00 GiB", "table flows ", "kept 30d",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
@@ -291,10 +292,16 @@ func testStatus(t *testing.T, a *apptest.App) {
 		Collector struct {
 			Datagrams, Decoded, Flows uint64
 		}
+		Retention struct {
+			Disk_free_bytes uint64
+			Tables          []struct{ Table string }
+		}
+		Alarms []string
 	}
 	s := parse[status](t, good(t, "status", "--json", "--data", a.Data))
 	if s.Data_directory != a.Data || !slices.Equal(s.Listen, a.Listen) || s.Store.Mode != "embedded" || s.Store.PID != a.StorePID || s.Estate.VMs != 24 ||
-		s.Collector.Flows == 0 || s.Collector.Datagrams != s.Collector.Decoded {
+		s.Collector.Flows == 0 || s.Collector.Datagrams != s.Collector.Decoded ||
+		s.Retention.Disk_free_bytes == 0 || len(s.Retention.Tables) == 0 || len(s.Alarms) != 0 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -321,7 +328,7 @@ func testExporters(t *testing.T, a *apptest.App) {
 
 func testHealthyDoctor(t *testing.T, a *apptest.App) {
 	got := findings(t, exitOK, "--data", a.Data)
-	for _, check := range []string{"configuration", "engine library", "data directory", "instance", "store", "losses", "estate", "exporters"} {
+	for _, check := range []string{"configuration", "engine library", "data directory", "instance", "store", "write-ahead log", "store disk", "losses", "estate", "exporters"} {
 		if f := got[check]; f.State != "ok" {
 			t.Errorf("%s: %+v", check, f)
 		}
@@ -449,12 +456,12 @@ func testMetrics(t *testing.T, a *apptest.App) {
 
 func testPage(t *testing.T, a *apptest.App) {
 	status, body := ask(t, a, "/")
-	for _, want := range []string{"127.0.0.11", "NetFlow 9", "24 VMs", "weir flows top --by src_vm --last 15m --data " + a.Data, a.Store} {
+	for _, want := range []string{"127.0.0.11", "NetFlow 9", "24 VMs", "write-ahead log: ", "disk: ", "weir flows top --by src_vm --last 15m --data " + a.Data, a.Store} {
 		if status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("%d, no %q in\n%s", status, want, body)
 		}
 	}
-	if strings.Contains(body, `class="bad">Store`) || strings.Contains(body, "not stored") {
+	if strings.Contains(body, `class="bad">Alarm`) || strings.Contains(body, "not stored") {
 		t.Errorf("the page complains:\n%s", body)
 	}
 }

@@ -52,6 +52,7 @@ type node struct {
 	enricher  *enricher.Enricher
 	wal       *wal.Log
 	writer    *store.Writer
+	retention *store.Retention
 	api       *api.Server
 	demo      *demo.Demo // nil without --demo
 }
@@ -155,6 +156,13 @@ func (n *node) wire(o upOptions) error {
 	if err != nil {
 		return err
 	}
+	kept := store.RetentionDeps{Log: n.log, Metrics: n.metrics, Client: n.client}
+	if n.supervisor != nil {
+		kept.Dir = storeDir(n.data)
+	}
+	if n.retention, err = store.NewRetention(cfg.Store.Retention, kept); err != nil {
+		return err
+	}
 	ids := store.NewBatchIDs(rand.Uint64)
 	templates := template.New(cfg.Collector.Templates)
 	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
@@ -190,6 +198,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	g.Go(func() error { return n.collector.Run(ctx) })
 	g.Go(func() error { return n.source.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
+	g.Go(func() error { return n.retention.Run(ctx) })
 	g.Go(func() error { return n.api.Run(ctx) })
 	if n.demo != nil {
 		g.Go(func() error { return n.demo.Run(ctx) })
@@ -326,6 +335,7 @@ func (n *node) status() api.Status {
 		Version: versionString(), Started: n.started, Data: n.data, Listen: n.sockets.flowAddrs(),
 		Store:     api.StoreStatus{Mode: string(n.config.Store.Mode), Addr: n.client.Addr()},
 		Estate:    n.estateStatus(),
+		Retention: n.retention.Stats(),
 		Writer:    n.writer.Stats(), // before the collector: what is on the way is not counted twice then
 		Enricher:  n.enricher.Stats(),
 		Collector: n.collector.Stats(),

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,8 +11,10 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
-	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/store"
+	"github.com/weirhq/weir/store/wal"
 )
 
 func newStatus() *cobra.Command {
@@ -19,7 +23,11 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how a running instance does, from socket to store",
-		Args:  cobra.NoArgs,
+		Long: `Shows what is wrong now (alarm), what came in, the ledger of the flows on their way to the store, the write-ahead log, and the
+store with its disk, the sizes of its tables and what was dropped for want of space. Counters are since the start.
+
+--json prints all of it, as GET /api/v1/status of the API answers it; the list "alarms" is empty if nothing is wrong.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			in, err := instance.Find(data)
 			if err != nil {
@@ -52,16 +60,11 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 		}
 		return cli.Plain
 	}
+	for _, alarm := range s.Alarms {
+		add("alarm", cli.Bad, "%s", alarm)
+	}
 	add("version", cli.Plain, "%s, up %s", s.Version, cli.Span(now.Sub(s.Started)))
 	add("listening", cli.Plain, "%s", strings.Join(s.Listen, ", "))
-	if s.Store.Problem != "" {
-		add("store", cli.Bad, "%s at %s: %s", s.Store.Mode, s.Store.Addr, s.Store.Problem)
-	} else {
-		add("store", cli.Plain, "%s at %s answers", s.Store.Mode, s.Store.Addr)
-	}
-	if s.Store.Restarts > 0 {
-		add("store restarts", cli.Bad, "%d", s.Store.Restarts)
-	}
 	e := &s.Estate
 	add("estate", cli.Plain, "%s", strings.Join(e.Counts(), ", "))
 	if e.Problem != "" {
@@ -74,26 +77,87 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 		add("faulty datagrams", cli.Bad, "%s", reasons(c.Dropped))
 	}
 	add("flows", cli.Plain, "%d decoded, %d stored, %d on the way", c.Flows, s.Writer.Stored.Rows, s.OnTheWay())
+	l := s.Ledger()
+	add("ledger", badIf(l.Dropped > 0), "%d in + %d replayed = %d stored + %d dropped + %d waiting", l.In, l.Replayed, l.Stored, l.Dropped, l.Waiting)
 	if lost := s.Lost(); len(lost) > 0 {
 		add("flows not stored", cli.Bad, "%s", reasons(lost))
 	}
-	w := &s.Writer.WAL
-	logLine := fmt.Sprintf("%d batches wait, %s of %s", w.Waiting, bytesize.Size(w.Bytes), bytesize.Size(w.MaxBytes))
-	if !w.Oldest.IsZero() {
-		logLine += fmt.Sprintf(", the oldest %s old", cli.Span(now.Sub(w.Oldest)))
+	addLog(add, &s.Writer.WAL, now)
+	if s.Store.Problem == "" {
+		add("store", cli.Plain, "%s at %s answers", s.Store.Mode, s.Store.Addr)
+	} else {
+		add("store", cli.Bad, "%s at %s does not answer", s.Store.Mode, s.Store.Addr)
 	}
-	add("write-ahead log", badIf(!w.FullSince.IsZero()), "%s", logLine)
-	if !w.FullSince.IsZero() {
-		add("log full", cli.Bad, "for %s: flows wait in memory and are dropped when that is full too", cli.Span(now.Sub(w.FullSince)))
-	}
-	if w.Problem != "" {
-		add("log disk", cli.Bad, "%d batches in memory only: %s", w.Volatile, w.Problem)
-	}
-	if w.Torn+w.Corrupt > 0 {
-		add("log damage", cli.Warn, "%d torn, %d corrupt", w.Torn, w.Corrupt)
+	if s.Store.Restarts > 0 {
+		add("store restarts", cli.Bad, "%d", s.Store.Restarts)
 	}
 	if s.Writer.LastError != "" {
 		add("last store error", cli.Warn, "%s ago: %s", cli.Span(now.Sub(s.Writer.LastErrorAt)), s.Writer.LastError)
 	}
+	addRetention(add, &s.Retention, now)
 	return t
+}
+
+type addRow func(what string, style cli.Style, format string, args ...any)
+
+// addLog shows the write-ahead log.
+func addLog(add addRow, w *wal.Stats, now time.Time) {
+	line := fmt.Sprintf("%d batches with %d flows wait, %s of %s", w.Waiting, w.Rows, cli.Bytes(float64(w.Bytes)), cli.Bytes(float64(w.MaxBytes)))
+	if !w.Oldest.IsZero() {
+		line += fmt.Sprintf(", the oldest %s old", cli.Span(now.Sub(w.Oldest)))
+	}
+	style := cli.Plain
+	switch {
+	case !w.FullSince.IsZero():
+		style = cli.Bad
+		line += fmt.Sprintf(", full for %s", cli.Span(now.Sub(w.FullSince)))
+	case w.Volatile > 0:
+		style = cli.Bad
+		line += fmt.Sprintf(", %d of them in memory only", w.Volatile)
+	}
+	add("write-ahead log", style, "%s", line)
+	if w.Recovered > 0 {
+		add("found in the log", cli.Plain, "%d batches with %d flows, at the start", w.Recovered, w.RecoveredRows)
+	}
+	if w.Torn > 0 {
+		add("torn ends", cli.Plain, "%d: cut off at the start, of batches that were being written", w.Torn)
+	}
+	if w.Corrupt > 0 {
+		add("log damage", cli.Bad, "%d places, skipped: the disk or another program changed the log", w.Corrupt)
+	}
+}
+
+// addRetention shows the store's disk and tables.
+func addRetention(add addRow, r *store.RetentionStats, now time.Time) {
+	size := func(n uint64) string { return cli.Bytes(float64(n)) }
+	if r.DiskTotal > 0 {
+		style := cli.Plain
+		if r.Low {
+			style = cli.Bad
+		}
+		add("disk of the store", style, "%s of %s free, alarm below %s, oldest flows dropped below %s", size(r.DiskFree), size(r.DiskTotal), size(r.WarnFree), size(r.MinFree))
+	}
+	for i := range r.Tables {
+		table := &r.Tables[i]
+		kept := "for ever"
+		if table.Age > 0 {
+			kept = strictyaml.FormatDuration(table.Age)
+		}
+		since := ""
+		if !table.Oldest.IsZero() {
+			since = ", since " + table.Oldest.UTC().Format("2006-01-02 15:04")
+		}
+		add("table "+table.Table, cli.Plain, "%d rows, %s in %d partitions%s, kept %s", table.Rows, size(table.Bytes), table.Partitions, since, kept)
+	}
+	if r.MaxBytes > 0 {
+		add("all tables", cli.Plain, "%s of %s", size(r.Bytes), size(r.MaxBytes))
+	}
+	for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
+		if d := r.Dropped[reason]; d.Partitions > 0 {
+			add("dropped for "+reason, cli.Warn, "%d partitions with %d rows, %s", d.Partitions, d.Rows, size(d.Bytes))
+		}
+	}
+	if d := r.Last; d != nil {
+		add("last dropped", cli.Warn, "%s %s with %d rows, %s, %s ago", d.Table, d.Partition, d.Rows, size(d.Bytes), cli.Span(now.Sub(d.At)))
+	}
 }

@@ -89,6 +89,29 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10) + "B"
 }
 
+// Short returns the size to three digits, for people: "1.21GiB", "64MiB", "999B".
+func (s Size) Short() string {
+	for _, u := range units {
+		if !strings.HasSuffix(u.suffix, "iB") || int64(s) < u.size {
+			continue
+		}
+		n := float64(s) / float64(u.size)
+		decimals := 0
+		switch {
+		case n < 9.995:
+			decimals = 2
+		case n < 99.95:
+			decimals = 1
+		}
+		text := strconv.FormatFloat(n, 'f', decimals, 64)
+		if decimals > 0 {
+			text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+		}
+		return text + u.suffix
+	}
+	return s.String()
+}
+
 // MarshalText implements encoding.TextMarshaler with [Size.String].
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 

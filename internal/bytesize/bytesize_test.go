@@ -56,3 +56,20 @@ func TestParseRefuses(t *testing.T) {
 		t.Fatalf("Parse(%q): %v, want ErrMissingUnit", "4096", err)
 	}
 }
+
+func TestShort(t *testing.T) {
+	f := func(s bytesize.Size, want string) {
+		t.Helper()
+		if got := s.Short(); got != want {
+			t.Errorf("Size(%d).Short() = %q, want %q", int64(s), got, want)
+		}
+	}
+	f(0, "0")
+	f(999, "999B")
+	f(1023, "1023B")
+	f(64*bytesize.MiB, "64MiB")
+	f(1300*bytesize.MiB, "1.27GiB")
+	f(79_921_606_656, "74.4GiB")
+	f(123*bytesize.GiB+bytesize.GiB/2, "124GiB")
+	f(5*bytesize.TiB, "5TiB")
+}

@@ -21,13 +21,13 @@ var discard = slog.New(slog.DiscardHandler)
 type victim string
 
 const (
-	store     victim = "store"
-	collector victim = "collector"
-	both      victim = "both"
+	theStore     victim = "store"
+	theCollector victim = "collector"
+	both         victim = "both"
 )
 
 // victims is killed through again and again. The store comes back by itself, each time later for as long as the collector lives.
-var victims = []victim{store, store, store, collector, store, both}
+var victims = []victim{theStore, theStore, theStore, theCollector, theStore, both}
 
 const (
 	kills    = 54
@@ -77,7 +77,7 @@ func TestKills(t *testing.T) {
 		s := statusOf(t, a)
 		noLoss(t, s.Lost(), addr)
 		killed[who]++
-		if who == store {
+		if who == theStore {
 			kill(t, s.Store.PID)
 			storeIsBack(t, a, s.Store.PID)
 			continue

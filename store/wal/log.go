@@ -420,7 +420,7 @@ func (l *Log) checkFree(size int64) error {
 		return fmt.Errorf("ask for free space: %w", err)
 	}
 	if free := int64(st.Bavail) * st.Bsize; free-size < int64(l.cfg.KeepFree) {
-		return fmt.Errorf("%s are free on the disk, keep_free is %s: free some, or set store.wal.keep_free", bytesize.Size(free), l.cfg.KeepFree)
+		return fmt.Errorf("%s are free on the disk, keep_free is %s: free some, or set store.wal.keep_free", bytesize.Size(free).Short(), l.cfg.KeepFree)
 	}
 	return nil
 }
