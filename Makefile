@@ -39,8 +39,12 @@ fuzz: ## Fuzz every target for FUZZTIME (30s unless set)
 	@scripts/fuzz.sh
 
 .PHONY: bench
-bench: ## Run the benchmarks; print figures and ratios to peers
+bench: ## Measure Weir beside its peers; print ratios and figures (minutes)
 	@scripts/bench.sh
+
+.PHONY: bench-full
+bench-full: ## Ask questions of a store of 10^8 flows (many minutes, some GB)
+	@scripts/bench.sh full
 
 .PHONY: lint
 lint: ## Run the linters and check the format

@@ -16,8 +16,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weirhq/weir/bench/corpus"
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/enricher"
+	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/lab/flowgen"
 )
 
 // TestMain is also the exporter of BenchmarkSteady, which must be another process to have its CPU time apart.
@@ -98,45 +102,71 @@ func benchConfig(b *testing.B) collector.Config {
 // BenchmarkDrain takes datagrams that wait in the socket to sealed batches. An operation is a datagram of 24 flows. CPU
 // time is that of the thread that drains: on a busy machine it says more than ns/op.
 func BenchmarkDrain(b *testing.B) {
-	cfg := benchConfig(b)
-	r := newRig(b, cfg, recycle(cfg))
-	c := r.dial("127.0.0.1")
-	r.send(c, v9TemplatePacket())
-	if _, err := r.Step(); err != nil {
+	hosts := flowgen.Demo()
+	corpora, err := corpus.Estate(hosts, time.Now(), 512)
+	if err != nil {
 		b.Fatal(err)
 	}
-	data := v9DataPacket(0, v9Flows)
-	drain := func(fill int) {
-		for got := 0; got < fill; {
-			n, err := r.Step()
+	model := hosts.Model()
+	snapshot, err := estate.Compile(&model)
+	if err != nil {
+		b.Fatal(err)
+	}
+	holder, live := estate.NewHolder(), estate.NewLiveness(time.Minute)
+	holder.Store(snapshot)
+	e := enricher.New(enricher.Deps{Estate: holder, Live: live})
+	b.Run("decoded", func(b *testing.B) { benchmarkDrain(b, corpora, func(*collector.Deps) {}) })
+	b.Run("enriched", func(b *testing.B) {
+		benchmarkDrain(b, corpora, func(d *collector.Deps) { d.Enrich, d.Seen = e.Enrich, live.Seen })
+	})
+}
+
+func benchmarkDrain(b *testing.B, corpora []corpus.Corpus, change func(*collector.Deps)) {
+	cfg := benchConfig(b)
+	r := newRig(b, cfg, recycle(cfg), func(_ *rig, d *collector.Deps) { change(d) })
+	conns := make([]*net.UDPConn, len(corpora))
+	fill := func(n int) {
+		const run = 16 // datagrams of one exporter in a row
+		for i := range n {
+			exporter := i / run % len(corpora)
+			data := corpora[exporter].Data
+			r.send(conns[exporter], data[(i/run/len(corpora)*run+i%run)%len(data)])
+		}
+	}
+	drain := func(n int) {
+		for got := 0; got < n; {
+			did, err := r.Step()
 			if err != nil {
 				b.Fatal(err)
 			}
-			got += n
+			got += did
 		}
 	}
-	for range 10_000 { // touch all the batches once
-		r.send(c, data)
+	for i, c := range corpora {
+		conns[i] = r.dial(c.Exporter.String())
+		r.send(conns[i], c.Templates...)
+		drain(len(c.Templates))
 	}
-	drain(10_000)
+	for range 2 { // touch all the batches once
+		fill(10_000)
+		drain(10_000)
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var cpu time.Duration
 	b.ReportAllocs()
 	b.ResetTimer()
 	for left := b.N; left > 0; {
-		fill := min(left, 20_000)
+		n := min(left, 20_000)
 		b.StopTimer()
-		for range fill {
-			r.send(c, data)
-		}
+		fill(n)
 		b.StartTimer()
 		before := cpuTime(b, unix.RUSAGE_THREAD)
-		drain(fill)
+		drain(n)
 		cpu += cpuTime(b, unix.RUSAGE_THREAD) - before
-		left -= fill
+		left -= n
 	}
-	b.ReportMetric(float64(cpu)/float64(b.N*v9Flows), "cpu-ns/flow")
+	b.ReportMetric(float64(cpu)/float64(b.N*corpora[0].Records), "cpu-ns/flow")
 }
 
 // BenchmarkSteady receives from another process at a fixed rate and reports the CPU time of the whole of this one for

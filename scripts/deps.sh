@@ -3,6 +3,7 @@
 #
 #	scripts/deps.sh run     what `make run` needs: Go modules, the embedded ClickHouse library
 #	scripts/deps.sh test    that, and what the tests need: Debian packages, Node 24
+#	scripts/deps.sh bench   what `make bench` needs: Go modules, the library, and the collectors it compares with (Debian)
 #	scripts/deps.sh node    Node 24 alone
 #
 # Packages come from apt where that is possible without asking (root, or sudo without a password, on a Debian-like
@@ -56,7 +57,7 @@ need_debian_packages() {
     if have sudo && sudo -n true 2>/dev/null; then sudo=sudo; else sudo=none; fi
   fi
   if ! have apt-get || [ "$sudo" = none ]; then
-    die "missing for the tests: $missing
+    die "missing: $missing
 they are Debian's package names; install them (on Debian: sudo apt-get install $missing) and run this again"
   fi
   say "apt: installing $missing"
@@ -123,6 +124,10 @@ need_go
 case ${1:-} in
 run) together modules library ;;
 test) together modules library node debian_packages ;;
+bench)
+  debian_packages="nfcapd:nfdump nfacctd:pmacct taskset:util-linux"
+  together modules library debian_packages
+  ;;
 node) need_node ;;
-*) die "usage: scripts/deps.sh run|test|node" ;;
+*) die "usage: scripts/deps.sh run|test|bench|node" ;;
 esac
