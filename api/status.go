@@ -8,6 +8,7 @@ import (
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/enricher"
 	"github.com/weirhq/weir/store"
+	"github.com/weirhq/weir/store/fold"
 )
 
 // Status is how an instance does: its ledger from socket to store.
@@ -22,6 +23,7 @@ type Status struct {
 	Enricher  enricher.Stats       `json:"enricher"`
 	Writer    store.WriterStats    `json:"writer"`
 	Retention store.RetentionStats `json:"retention"`
+	Fold      fold.Stats           `json:"fold"`
 	Alarms    []string             `json:"alarms"` // what is wrong now and wants somebody to act; the server fills it in
 	Exporters []collector.Exporter `json:"-"`      // served at /api/v1/exporters
 }

@@ -115,6 +115,8 @@ type Writer struct {
 	mu      sync.Mutex
 	stats   WriterStats // guarded by mu; Dropped is never nil
 	stopped bool        // guarded by mu: Run has taken the last batch out of the queue
+	derived uint64      // guarded by mu: batches whose rows were encoded, or are being
+	logged  uint64      // guarded by mu: those of them that the log has, or that were dropped
 	away    time.Time   // guarded by mu: since when inserts fail; zero while they succeed
 	told    time.Time   // guarded by mu: when a drop was logged last
 	untold  int         // guarded by mu: batches dropped since
@@ -249,6 +251,33 @@ func (w *Writer) Run(ctx context.Context) error {
 	return err
 }
 
+// Settled waits until nothing is on its way any more of what Derive was called for before: it is stored or dropped, also
+// what former runs left in the log. It returns an error if that does not come to be before ctx is done.
+func (w *Writer) Settled(ctx context.Context) error {
+	w.mu.Lock()
+	derived := w.derived
+	w.mu.Unlock()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		w.mu.Lock()
+		logged := w.logged
+		w.mu.Unlock()
+		if logged >= derived {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for batches to be stored: %w", ctx.Err())
+		}
+	}
+	if err := w.deps.WAL.Settled(ctx); err != nil {
+		return fmt.Errorf("wait for batches to be stored: %w", err)
+	}
+	return nil
+}
+
 // next returns the next batch, or false when ctx is done and none is left: from then on Seal takes none.
 func (w *Writer) next(ctx context.Context) (*flow.Batch, bool) {
 	select {
@@ -273,6 +302,14 @@ const flowsTable = "flows"
 // append encodes b, brings it into the log, as soon as that has room, and gives it back. ctx is done when nothing is to be
 // waited for any more.
 func (w *Writer) append(ctx context.Context, b *flow.Batch) {
+	w.mu.Lock()
+	w.derived++
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.logged++
+		w.mu.Unlock()
+	}()
 	r := w.deps.WAL.New()
 	encode(r, b)
 	if w.deps.Derive != nil {

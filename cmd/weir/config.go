@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
+	"github.com/weirhq/weir/store/fold"
 	"github.com/weirhq/weir/store/wal"
 )
 
@@ -37,6 +38,7 @@ type storeConfig struct {
 	Reader   readerConfig       `yaml:"reader" doc:"With mode server: the user as whom commands read; it needs SELECT on the database and dictGet."`
 	Writer   store.WriterConfig `yaml:"writer" doc:"Batches on their way to the store."`
 	WAL      wal.Config         `yaml:"wal" doc:"Write-ahead log: batches are kept here until the store has them, over its absence and restarts of either."`
+	Fold     fold.Config        `yaml:"fold" doc:"Rollups: the sums that each batch brings are summed once more when their time is over. One Weir writes to a database and folds it."`
 
 	Retention store.RetentionConfig `yaml:"retention" doc:"How long flows are kept, and how much of the disk they may take."`
 }
@@ -119,7 +121,7 @@ func defaultConfig() config {
 	return config{
 		Collector:       collector.Default(),
 		Estate:          file.Default(),
-		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Retention: store.DefaultRetention()},
+		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Fold: fold.Default(), Retention: store.DefaultRetention()},
 		API:             api.Default(),
 		Log:             logConfig{Level: logLevel(slog.LevelInfo), Format: "text"},
 		ShutdownTimeout: 15 * time.Second,

@@ -30,6 +30,7 @@ import (
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
+	"github.com/weirhq/weir/store/fold"
 	"github.com/weirhq/weir/store/wal"
 )
 
@@ -53,6 +54,7 @@ type node struct {
 	wal       *wal.Log
 	writer    *store.Writer
 	retention *store.Retention
+	fold      *fold.Folder
 	api       *api.Server
 	demo      *demo.Demo // nil without --demo
 }
@@ -151,8 +153,12 @@ func (n *node) wire(o upOptions) error {
 	sums := rollup.New(rand.Uint64())
 	n.writer, err = store.NewWriter(cfg.Store.Writer, store.WriterDeps{
 		Log: n.log, Metrics: n.metrics, Client: n.client, WAL: n.wal, Recycle: free.Put,
-		Derive: func(r *wal.Record, b *flow.Batch) { sums.Derive(b, time.Now().Truncate(time.Hour), r.Add) },
+		Derive: func(r *wal.Record, b *flow.Batch) { sums.Derive(b, n.fold.Slot(), r.Add) },
 	})
+	if err != nil {
+		return err
+	}
+	n.fold, err = fold.New(cfg.Store.Fold, fold.Deps{Log: n.log, Metrics: n.metrics, Client: n.client, Settled: n.writer.Settled})
 	if err != nil {
 		return err
 	}
@@ -189,6 +195,9 @@ func (n *node) wire(o upOptions) error {
 // run runs the services until ctx is done or one of them fails, then stops them along the way of the data: sources,
 // writer, and the caller the store.
 func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
+	if err := n.fold.Open(ctx); err != nil {
+		return err
+	}
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
 	written := make(chan error, 1)
@@ -197,6 +206,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.collector.Run(ctx) })
 	g.Go(func() error { return n.source.Run(ctx) })
+	g.Go(func() error { return n.fold.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
 	g.Go(func() error { return n.retention.Run(ctx) })
 	g.Go(func() error { return n.api.Run(ctx) })
@@ -336,6 +346,7 @@ func (n *node) status() api.Status {
 		Store:     api.StoreStatus{Mode: string(n.config.Store.Mode), Addr: n.client.Addr()},
 		Estate:    n.estateStatus(),
 		Retention: n.retention.Stats(),
+		Fold:      n.fold.Stats(),
 		Writer:    n.writer.Stats(), // before the collector: what is on the way is not counted twice then
 		Enricher:  n.enricher.Stats(),
 		Collector: n.collector.Stats(),

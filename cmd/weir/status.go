@@ -91,6 +91,11 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if s.Store.Restarts > 0 {
 		add("store restarts", cli.Bad, "%d", s.Store.Restarts)
 	}
+	if f := &s.Fold; f.Problem != "" {
+		add("rollups", cli.Warn, "%d slots wait to be folded: %s", f.Waiting, f.Problem)
+	} else if f.Slots > 0 {
+		add("rollups", cli.Plain, "folded until %s, %d rows into %d", f.Until.Format(time.RFC3339), f.RowsBefore, f.RowsAfter)
+	}
 	if s.Writer.LastError != "" {
 		add("last store error", cli.Warn, "%s ago: %s", cli.Span(now.Sub(s.Writer.LastErrorAt)), s.Writer.LastError)
 	}

@@ -842,6 +842,50 @@ func (l *Log) oldest() (int64, bool) {
 	return first, first != math.MaxInt64
 }
 
+// Settled waits until no record that was there when it was called waits any more. It returns ErrClosed if the log is
+// closed, and ctx's error if it is done before.
+func (l *Log) Settled(ctx context.Context) error {
+	const look = 50 * time.Millisecond
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	l.mu.Lock()
+	mark := l.tail()
+	l.mu.Unlock()
+	for {
+		l.mu.Lock()
+		closed, waits := l.closed, l.waitsUpTo(mark)
+		l.mu.Unlock()
+		switch {
+		case closed:
+			return ErrClosed
+		case !waits:
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-l.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// waitsUpTo tells whether a record waits that is not behind mark. One at mark itself counts, for records in memory only
+// have the place of the next one in a file. mu is held.
+func (l *Log) waitsUpTo(mark position) bool {
+	within := func(r *Record) bool { return !mark.before(r.place) }
+	if slices.ContainsFunc(l.out, within) || slices.ContainsFunc(l.recent, within) {
+		return true
+	}
+	return slices.ContainsFunc(l.segments, func(s *segment) bool {
+		first := position{s.number, headerSize}
+		if s.number == l.cursor.segment {
+			first = l.cursor
+		}
+		return s.ahead > 0 && !mark.before(first)
+	})
+}
+
 // Stats returns the counters.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()

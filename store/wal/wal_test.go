@@ -546,6 +546,56 @@ func TestOldest(t *testing.T) {
 	f("all retired", 0)
 }
 
+// Settled waits for what was there, in memory or in a file, and not for what comes later.
+func TestSettled(t *testing.T) {
+	cfg := config(t.TempDir())
+	l := open(t, cfg)
+	if err := l.Settled(ended()); err != nil {
+		t.Errorf("empty log: %v", err)
+	}
+	add(t, l, 1, 3)
+	closeLog(t, l)
+	l = open(t, cfg) // 1 to 3 are in the file
+	add(t, l, 4, 5)  // and 4 and 5 in memory
+	for id := uint64(1); id < 6; id++ {
+		r := next(t, l, nil)
+		if err := l.Settled(ended()); !errors.Is(err, context.Canceled) {
+			t.Errorf("record %d is not retired: %v", id, err)
+		}
+		l.Retire(r)
+	}
+	if err := l.Settled(ended()); err != nil {
+		t.Errorf("all is retired: %v", err)
+	}
+	settled := make(chan error)
+	go func() { settled <- l.Settled(t.Context()) }()
+	var last *wal.Record
+	for id, deadline := uint64(6), time.Now().Add(20*time.Second); ; id++ { // some record waits at every moment
+		add(t, l, id, id)
+		r := next(t, l, nil)
+		if last != nil {
+			l.Retire(last)
+		}
+		last = r
+		select {
+		case err := <-settled:
+			if err != nil {
+				t.Error(err)
+			}
+			l.Retire(last)
+			closeLog(t, l)
+			if err := l.Settled(t.Context()); !errors.Is(err, wal.ErrClosed) {
+				t.Errorf("closed log: %v", err)
+			}
+			return
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("Settled waits for records that came later")
+		}
+	}
+}
+
 func TestSync(t *testing.T) {
 	f := func(policy wal.Sync, done func(wal.Stats) bool) wal.Stats {
 		t.Helper()

@@ -1,0 +1,9 @@
+package fold
+
+import "context"
+
+// Round opens the next slot, if it is time, and folds those before.
+func (f *Folder) Round(ctx context.Context) error {
+	f.advance()
+	return f.round(ctx)
+}
