@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/collector/netflow"
+	"github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/flow"
@@ -26,6 +27,7 @@ type Deps struct {
 	Metrics   prometheus.Registerer // nil: none
 	Conns     []*udp.Conn           // from Listen, udp.FromFiles or a test; Run closes them
 	Templates *template.Store       // Run expires what is old in it
+	State     *state.File           // keeps Templates, and is closed by Run; nil: they do not outlive a restart
 
 	// The following are called by the workers' goroutines, several at a time.
 
@@ -121,11 +123,31 @@ func (c *Collector) Run(ctx context.Context) error {
 			}
 		}
 	})
+	if c.deps.State != nil {
+		g.Go(func() error { return c.saveState(ctx) })
+	}
 	err := g.Wait()
+	if c.deps.State != nil {
+		c.deps.State.Close() // with what the last datagrams brought
+	}
 	s := c.Stats()
 	c.log.Info("collector stopped", "datagrams", s.Datagrams, "flows", s.Flows, "batches", s.Batches,
 		"kernel_drops", s.KernelDrops)
 	return err
+}
+
+// saveState saves what was learnt from exporters now and then.
+func (c *Collector) saveState(ctx context.Context) error {
+	tick := time.NewTicker(c.cfg.State.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			c.deps.State.Save()
+		}
+	}
 }
 
 func (c *Collector) logStart() {

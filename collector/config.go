@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/internal/bytesize"
@@ -25,6 +26,7 @@ type Config struct {
 	Sampling        []Sampling      `yaml:"sampling" doc:"Sampling rates of exporters that do not tell theirs; the longest network that holds the exporter counts."`
 	DefaultSampling uint32          `yaml:"default_sampling" doc:"Sampling rate of exporters that do not tell theirs and are in no network of sampling."`
 	Templates       template.Config `yaml:"templates" doc:"Bounds on what exporters may make the collector remember."`
+	State           state.Config    `yaml:"state" doc:"What is remembered of exporters over a restart."`
 	ActiveTimeout   time.Duration   `yaml:"active_timeout" doc:"Longest active timeout of the exporters; one that is silent for three times as long is no longer live."`
 }
 
@@ -43,6 +45,7 @@ func Default() Config {
 		FlushInterval:   time.Second,
 		DefaultSampling: 1,
 		Templates:       template.DefaultConfig(),
+		State:           state.Default(),
 		ActiveTimeout:   time.Minute,
 	}
 }

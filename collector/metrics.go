@@ -32,6 +32,13 @@ var (
 	batchSealed     = desc("batch_sealed_total", "Batches sealed.")
 	batchPending    = desc("batch_pending_flows", "Flows in batches that are not sealed yet.")
 	batchWait       = desc("batch_seal_wait_seconds_total", "Time that workers waited for a batch to be taken over.")
+	templateStale   = desc("template_stale_total", "Templates from before a restart that did not fit the first data and were forgotten.")
+	stateBytes      = desc("state_bytes", "Size of the file in which templates and sampling rates outlive a restart.")
+	stateDomains    = desc("state_domains", "Observation domains that the state file holds.")
+	stateUnsaved    = desc("state_unsaved_domains", "Observation domains for which the state file has no room; see collector.state.max_size.")
+	stateWritten    = desc("state_written_bytes_total", "Octets written to state files.")
+	stateFailures   = desc("state_failures_total", "Attempts to save the state that failed.")
+	stateTemplates  = desc("state_templates", "Templates found in the state file at the start, by what became of them: restored, expired (not sent for collector.templates.timeout) or refused (unreadable, or no room).", "outcome")
 	templateMemory  = desc("template_memory_bytes", "Memory charged for templates, names and held data, bounded by collector.templates.max_memory.")
 )
 
@@ -68,5 +75,16 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	put(batchSealed, prometheus.CounterValue, float64(s.Batches))
 	put(batchPending, prometheus.GaugeValue, float64(s.Pending))
 	put(batchWait, prometheus.CounterValue, s.SealWait.Seconds())
+	put(templateStale, prometheus.CounterValue, float64(s.StaleTemplates))
+	if k := s.State; k != nil {
+		put(stateBytes, prometheus.GaugeValue, float64(k.Bytes))
+		put(stateDomains, prometheus.GaugeValue, float64(k.Domains))
+		put(stateUnsaved, prometheus.GaugeValue, float64(k.Unsaved))
+		put(stateWritten, prometheus.CounterValue, float64(k.Written))
+		put(stateFailures, prometheus.CounterValue, float64(k.Failures))
+		put(stateTemplates, prometheus.GaugeValue, float64(k.Restored.Templates), "restored")
+		put(stateTemplates, prometheus.GaugeValue, float64(k.Restored.Expired), "expired")
+		put(stateTemplates, prometheus.GaugeValue, float64(k.Restored.Refused), "refused")
+	}
 	put(templateMemory, prometheus.GaugeValue, float64(m.c.deps.Templates.Memory()))
 }

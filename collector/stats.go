@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/collector/udp"
 )
@@ -33,6 +34,9 @@ type Stats struct {
 	Assumed uint64 `json:"sampling_assumed"` // of Sealed, those whose sampling rate nobody said
 	Pending uint64 `json:"pending_flows"`
 	Batches uint64 `json:"batches"` // handed over
+
+	State          *state.Stats `json:"state,omitempty"` // nil if nothing is kept over a restart
+	StaleTemplates uint64       `json:"stale_templates"` // restored ones that did not fit the first data
 
 	SealWait time.Duration `json:"seal_wait_ns"` // time that workers spent in Deps.Seal: back-pressure
 }
@@ -74,6 +78,11 @@ func (c *Collector) Stats() Stats {
 		s.Received += socket.Datagrams
 		s.KernelDrops += socket.KernelDrops
 	}
+	if c.deps.State != nil {
+		state := c.deps.State.Stats()
+		s.State = &state
+	}
+	s.StaleTemplates = c.deps.Templates.Stale()
 	s.Pending = s.Flows - s.Sealed
 	for reason, n := range dropped {
 		if n == 0 {

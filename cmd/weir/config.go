@@ -157,6 +157,9 @@ func (c *config) rebase(file, data string) {
 	if c.Store.WAL.Dir == "" {
 		c.Store.WAL.Dir = filepath.Join(data, "wal")
 	}
+	if c.Collector.State.File == "" {
+		c.Collector.State.File = filepath.Join(data, "collector.state")
+	}
 	dir := data
 	if file != "" {
 		dir = filepath.Dir(file)
@@ -164,7 +167,7 @@ func (c *config) rebase(file, data string) {
 	server := &c.Store.Server
 	for _, p := range []*string{
 		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
-		&c.Store.WAL.Dir, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
+		&c.Store.WAL.Dir, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

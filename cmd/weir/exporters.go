@@ -74,7 +74,7 @@ func exporterTable(exporters []collector.Exporter, now time.Time) *cli.Table {
 		}
 		t.Add(cli.Cell{Text: e.Exporter.String()}, cli.Cell{Text: protocolName(e.Protocol)}, cell(e.Domain),
 			cli.Cell{Text: cli.Span(now.Sub(time.UnixMilli(e.LastSeen))), Style: last},
-			cell(e.Counts.Datagrams), cell(e.Counts.Flows), cell(len(e.Templates)),
+			cell(e.Counts.Datagrams), cell(e.Counts.Flows), cli.Cell{Text: templates(e)},
 			cli.Cell{Text: e.SamplingSummary()}, cell(e.HeldNow), cli.Cell{Text: reasons(e.Counts.Dropped), Style: dropped})
 	}
 	return t
@@ -87,6 +87,20 @@ func protocolName(version uint8) string {
 		return "IPFIX"
 	}
 	return fmt.Sprintf("NetFlow %d", version)
+}
+
+// templates counts those of a domain, and those that it has not sent since Weir was started.
+func templates(e *collector.Exporter) string {
+	restored := 0
+	for i := range e.Templates {
+		if e.Templates[i].Restored {
+			restored++
+		}
+	}
+	if restored == 0 {
+		return fmt.Sprint(len(e.Templates))
+	}
+	return fmt.Sprintf("%d, %d restored", len(e.Templates), restored)
 }
 
 // reasons writes counts by reason, as "truncated 3, unknown_version 1".

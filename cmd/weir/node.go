@@ -18,6 +18,8 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/collector/netflow"
+	"github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/enricher"
 	"github.com/weirhq/weir/estate"
@@ -172,8 +174,12 @@ func (n *node) wire(o upOptions) error {
 	ids := store.NewBatchIDs(rand.Uint64)
 	templates := template.New(cfg.Collector.Templates)
 	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
+	remembered, err := state.Open(cfg.Collector.State, state.Deps{Log: n.log, Store: templates, Parse: netflow.ParseTemplate, Now: time.Now})
+	if err != nil {
+		return err
+	}
 	n.collector, err = collector.New(cfg.Collector, collector.Deps{
-		Log: n.log, Metrics: n.metrics, Conns: n.sockets.flows, Templates: templates,
+		Log: n.log, Metrics: n.metrics, Conns: n.sockets.flows, Templates: templates, State: remembered,
 		Get: free.Get, Enrich: n.enricher.Enrich, Seal: n.writer.Seal, BatchID: ids.Next,
 		Seen: live.Seen,
 	})

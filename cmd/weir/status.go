@@ -76,6 +76,28 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if len(c.Dropped) > 0 {
 		add("faulty datagrams", cli.Bad, "%s", reasons(c.Dropped))
 	}
+	if k := c.State; k != nil {
+		r := &k.Restored
+		restored := []string{fmt.Sprintf("%d restored at the start", r.Templates)}
+		for _, x := range []struct {
+			n    uint64
+			what string
+		}{{uint64(r.Expired), "too old"}, {uint64(r.Refused), "refused"}, {c.StaleTemplates, "did not fit the data"}} {
+			if x.n > 0 {
+				restored = append(restored, fmt.Sprintf("%d %s", x.n, x.what))
+			}
+		}
+		add("templates", cli.Plain, "%s", strings.Join(restored, ", "))
+		if k.Problem != "" {
+			add("templates not saved", cli.Bad, "%s", k.Problem)
+		}
+		if k.Unsaved > 0 {
+			add("templates not saved", cli.Warn, "of %d observation domains, for want of room in %s", k.Unsaved, k.File)
+		}
+		if k.SetAside != "" {
+			add("state set aside", cli.Warn, "it could not be read as a whole: %s", k.SetAside)
+		}
+	}
 	add("flows", cli.Plain, "%d decoded, %d stored, %d on the way", c.Flows, s.Writer.Stored.Rows, s.OnTheWay())
 	l := s.Ledger()
 	add("ledger", badIf(l.Dropped > 0), "%d in + %d replayed = %d stored + %d dropped + %d waiting", l.In, l.Replayed, l.Stored, l.Dropped, l.Waiting)

@@ -62,6 +62,8 @@ type message struct {
 	received int64  // ms
 	exported int64  // ms; export time
 	uptime   uint32 // ms; sysUpTime at export, NetFlow 5 and 9 only
+
+	announced int // records by the header of NetFlow 9; not to be trusted
 }
 
 // Decode appends the flows of the datagram b to out. b came from exporter (unmapped) at received, in ms since the
@@ -165,13 +167,14 @@ func (d *Decoder) remember(key template.Key, domain *template.Domain) {
 	d.domains[key] = domain
 }
 
-// netflow9 decodes a NetFlow 9 datagram: RFC 3954 §5.1. Its count of records is not needed and not trusted.
+// netflow9 decodes a NetFlow 9 datagram: RFC 3954 §5.1. Its count of records is not trusted.
 func (d *Decoder) netflow9(m *message, exporter netip.Addr) {
 	b := m.data
 	if len(b) < header9 {
 		d.fail(m, template.Truncated, 0, 0, header9, len(b))
 		return
 	}
+	m.announced = int(binary.BigEndian.Uint16(b[2:]))
 	m.uptime = binary.BigEndian.Uint32(b[4:])
 	m.exported = int64(binary.BigEndian.Uint32(b[8:])) * 1000
 	if d.enter(m, exporter, binary.BigEndian.Uint32(b[16:]), 0, len(b)) {
@@ -255,6 +258,10 @@ func (d *Decoder) sets(m *message, at, end int) {
 // data decodes a data set at offset, or holds it until its template comes.
 func (d *Decoder) data(m *message, id uint16, offset int, body []byte) {
 	t := m.domain.Template(id)
+	if t != nil && t.Restored() && !m.fits(t, body) {
+		m.domain.Disown(t)
+		t = nil
+	}
 	if t == nil {
 		held := template.Held{
 			Template: id, Received: m.received, Exported: m.exported, Uptime: m.uptime, Body: body,
@@ -266,6 +273,28 @@ func (d *Decoder) data(m *message, id uint16, offset int, body []byte) {
 	}
 	d.records(m, t, offset, body)
 }
+
+// fits reports whether body may be records of t, which was restored: whether they fill it but for padding, and are as
+// many as a NetFlow 9 datagram that has only them announces. The exporter may have given the id to another layout.
+func (m *message) fits(t *template.Template, body []byte) bool {
+	n, padding := len(body)/t.MinLength, len(body)%t.MinLength
+	if t.VariableLength {
+		var ok bool
+		n, ok = t.Plan.(*plan).layout.count(body, t.MinLength)
+		padding = 0
+		if !ok {
+			return false
+		}
+	}
+	if n == 0 || padding > maxPadding || !zero(body[len(body)-padding:]) {
+		return false
+	}
+	alone := header9+headerSet+len(body) == len(m.data)
+	return m.version != Version9 || !alone || m.announced <= 1 || m.announced == n // some announce sets, not records
+}
+
+// maxPadding is up to the next multiple of 8 octets, which is more than RFC 3954 §5.3 and RFC 7011 §3.3.1 advise.
+const maxPadding = 7
 
 // records decodes a data set whose template is known.
 func (d *Decoder) records(m *message, t *template.Template, offset int, body []byte) {

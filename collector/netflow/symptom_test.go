@@ -392,3 +392,139 @@ func TestFlowSeenOnItsWayInAndOut(t *testing.T) {
 	expect(t, c.out, 0, "observed", flow.ObservedIngress)
 	expect(t, c.out, 1, "observed", flow.ObservedEgress)
 }
+
+// restart makes a new decoder and store, which know what the old ones would have left in the state file.
+func (c *collector) restart() {
+	c.Helper()
+	next := template.New(c.store.Config())
+	c.store.Each(func(d *template.Domain) {
+		if b, ok := d.AppendMemory(nil); ok {
+			if _, err := next.Recall(b, received, netflow.ParseTemplate); err != nil {
+				c.Fatal(err)
+			}
+		}
+	})
+	c.store, c.decoder, c.out = next, netflow.New(netflow.Config{}, next), flow.NewBatch(4)
+}
+
+// "Every restart of the collector costs ten minutes of data": of exporters that send templates that rarely.
+func TestDataRightAfterARestart(t *testing.T) {
+	c := newCollector(t)
+	c.decode(v9(4, set(1, optionsOf9(300, 1, f{id: 1, length: 4}, f{id: 48, length: 1}, f{id: 50, length: 4})),
+		set(300, packet{}.u32(9).u8(1).u32(100), packet{}.u32(9).u8(2).u32(1000)), set(0, templateOf(256, named(48, 1)...))))
+	c.restart()
+	c.decode(v9(4, set(256, namedFlow(1, 1), namedFlow(1, 2)), set(300, packet{}.u32(9).u8(1).u32(200)), set(256, namedFlow(1, 1))))
+	c.wantRates(100, 1000, 200)
+
+	c = newCollector(t) // Open vSwitch: variable length, every 600 s
+	c.decode(ipfix(1, set(2, templateOf(256, ovs(61)...))))
+	c.restart()
+	c.decode(ipfix(1, set(256, ovsRecord(true, packet{}.text("hv1/br0")))))
+	expect(t, c.out, 0, "sampling_rate", uint32(1), "sampling_assumed", false, "packets", uint64(20), "bytes", uint64(840), "in_if", uint32(5))
+	c.decode(ipfix(1, set(2, templateOf(256, ovs(61)...))))
+	if d := c.domain(); d.Templates[0].Restored || d.Counts.Changes != 0 || d.Counts.Stale != 0 {
+		t.Errorf("%+v, %+v; want a template that is known as before, and no longer from before the restart", d.Templates[0], d.Counts)
+	}
+}
+
+// "After I changed the flow record, the collector showed nonsense": a template from before a restart is given up when data
+// does not fit it, and the data waits for the one that does.
+func TestTemplateThatChangedDuringARestart(t *testing.T) {
+	longer := append(slices.Clip(basic), f{id: 5, length: 1}, f{id: 6, length: 1})
+	longFlow := slices.Clip(plainFlow.bytes(packet{}.u8(0, 0x12)))
+	withText := append([]f{{id: 82, length: variable}}, basic...)
+	for _, x := range []struct {
+		name     string
+		version  int
+		old, now []f
+		flow     packet
+		records  int
+	}{
+		{"longer records", 9, basic, longer, longFlow, 2},
+		{"longer records, IPFIX", 10, basic, longer, longFlow, 2},
+		{"one longer record", 10, basic, longer, longFlow, 1},
+		{"shorter records", 10, longer, basic, plainFlow, 1},
+		{"many shorter records", 10, longer, basic, plainFlow, 20},
+		{"records that are a multiple", 9, []f{{id: 8, length: 4}, {id: 1, length: 3}}, basic, plainFlow, 3}, // 7 and 21 octets
+		{"fixed instead of variable", 10, withText, basic, plainFlow, 3},
+		{"variable instead of fixed", 10, basic, withText, packet{}.text("eth0").bytes(plainFlow), 3},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			message, templates := ipfix, uint16(2)
+			if x.version == 9 {
+				message, templates = v9, 0
+			}
+			var records []packet
+			for range x.records {
+				records = append(records, x.flow)
+			}
+			data := message(1, set(256, records...))
+			if x.version == 9 {
+				data[3] = byte(x.records) // as most count
+			}
+			c := newCollector(t)
+			c.decode(message(1, set(templates, templateOf(256, x.old...))))
+			c.restart()
+			c.decode(data)
+			c.wantRows(0)
+			if d := c.domain(); len(d.Templates) != 0 || d.Counts.Stale != 1 || d.HeldNow != 1 || c.store.Stale() != 1 {
+				t.Fatalf("templates %+v, %d stale, %d sets wait; want none, 1, 1", d.Templates, d.Counts.Stale, d.HeldNow)
+			}
+			c.decode(message(1, set(templates, templateOf(256, x.now...))), data)
+			c.wantRows(2 * x.records)
+			for i := range 2 * x.records {
+				expect(t, c.out, i, "src_addr", "10.0.0.1", "dst_addr", "10.0.0.2", "bytes", uint64(600), "packets", uint64(4))
+			}
+		})
+	}
+}
+
+// What fits is not given up, padded as exporters pad.
+func TestTemplateThatIsTheSameAfterARestart(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		data []byte
+		rows int
+	}{
+		{"one record", v9(1, set(256, plainFlow)), 1},
+		{"padded", v9(1, set(256, plainFlow, packet{}.u8(0, 0, 0))), 1},
+		{"padded to eight", ipfix(1, set(256, plainFlow, plainFlow, packet{}.u8(0, 0, 0, 0, 0, 0))), 2},
+		{"counted by sets", v9(1, set(256, plainFlow, plainFlow)), 2},
+		{"with others", v9(1, set(256, plainFlow), set(256, plainFlow)), 2},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c := newCollector(t)
+			message, templates := v9, uint16(0)
+			if x.data[1] == 10 {
+				message, templates = ipfix, 2
+			}
+			c.decode(message(1, set(templates, templateOf(256, basic...))))
+			c.restart()
+			c.decode(x.data)
+			c.wantRows(x.rows)
+			if d := c.domain(); d.Counts.Stale != 0 || !d.Templates[0].Restored {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
+func TestParseTemplateRefuses(t *testing.T) {
+	good := templateOf(256, basic...)
+	for name, x := range map[string]struct {
+		protocol uint8
+		wire     []byte
+		want     template.Reason
+	}{
+		"NetFlow 5":        {5, good, template.UnknownVersion},
+		"nothing":          {9, nil, template.Truncated},
+		"part of one":      {9, good[:len(good)-1], template.Truncated},
+		"more than one":    {9, good.u8(0), template.BadTemplate},
+		"an id of no data": {10, templateOf(255, basic...), template.BadTemplate},
+		"empty records":    {10, templateOf(256, f{id: 8}), template.BadTemplate},
+	} {
+		if _, why := netflow.ParseTemplate(x.protocol, false, x.wire); why != x.want {
+			t.Errorf("%s: %s, want %s", name, why, x.want)
+		}
+	}
+}

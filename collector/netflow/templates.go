@@ -85,6 +85,29 @@ func (d *Decoder) template(m *message, set uint16, offset int, r *templateRecord
 	}
 }
 
+// ParseTemplate reads a template record as a decoder reads it off a message of a protocol: it is a [template.Parse].
+func ParseTemplate(protocol uint8, options bool, wire []byte) (*template.Template, template.Reason) {
+	if protocol != Version9 && protocol != VersionIPFIX {
+		return nil, template.UnknownVersion
+	}
+	if len(wire) < 4 {
+		return nil, template.Truncated
+	}
+	r := templateRecord{version: uint16(protocol), options: options, id: binary.BigEndian.Uint16(wire)}
+	if why := r.measure(wire); why != template.None {
+		return nil, why
+	}
+	if len(r.wire) != len(wire) {
+		return nil, template.BadTemplate
+	}
+	t, why := r.template()
+	if why != template.None {
+		return nil, why
+	}
+	t.Plan = compile(t, r.version)
+	return t, template.None
+}
+
 // maxFresh bounds the new templates that are looked through for each further one of the set.
 const maxFresh = 64
 

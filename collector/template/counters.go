@@ -15,6 +15,7 @@ type Counters struct {
 	Templates     atomic.Uint64 // template records, refreshes included
 	Changes       atomic.Uint64 // template records that were new or different
 	Withdrawals   atomic.Uint64
+	Stale         atomic.Uint64 // restored templates that did not fit the data, and were forgotten
 	Held          atomic.Uint64 // data sets that were held because their template was unknown
 	Replayed      atomic.Uint64 // held data sets whose template came
 	Assumed       atomic.Uint64 // rows whose sampling rate the exporter did not say
@@ -34,6 +35,7 @@ type Counts struct {
 	Templates     uint64            `json:"templates"`
 	Changes       uint64            `json:"template_changes"`
 	Withdrawals   uint64            `json:"withdrawals"`
+	Stale         uint64            `json:"stale_templates"`
 	Held          uint64            `json:"held_sets"`
 	Replayed      uint64            `json:"replayed_sets"`
 	Assumed       uint64            `json:"sampling_assumed"`
@@ -54,6 +56,7 @@ func (c *Counters) Read() Counts {
 		Templates:     c.Templates.Load(),
 		Changes:       c.Changes.Load(),
 		Withdrawals:   c.Withdrawals.Load(),
+		Stale:         c.Stale.Load(),
 		Held:          c.Held.Load(),
 		Replayed:      c.Replayed.Load(),
 		Assumed:       c.Assumed.Load(),

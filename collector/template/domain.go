@@ -41,6 +41,7 @@ type Domain struct {
 	sampling  atomic.Pointer[Sampling]    // never nil
 	others    atomic.Pointer[Sampling]    // never nil; what all domains of the exporter and protocol agree on
 	told      atomic.Bool                 // others may be out of date because of this domain
+	version   atomic.Uint64               // see Version
 	init      atomic.Int64                // ms; systemInitTimeMilliseconds from options data; 0 = not said
 	waiting   atomic.Int32                // len(held)
 
@@ -82,12 +83,20 @@ func (d *Domain) Put(ts []*Template, now int64) Reason {
 	if len(ts) == 0 {
 		return None
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	why := None
-	next := slices.Clone(*d.templates.Load())
 	for _, t := range ts {
 		t.seen.Store(now)
+	}
+	changed, why := d.put(ts)
+	d.Count.Changes.Add(uint64(changed))
+	return why
+}
+
+// put is Put of templates whose time is set. It also returns how many it took.
+func (d *Domain) put(ts []*Template) (taken int, why Reason) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := slices.Clone(*d.templates.Load())
+	for _, t := range ts {
 		i, ok := slices.BinarySearchFunc(next, t.ID, compareTemplate)
 		if ok {
 			d.release(next[i].size())
@@ -109,10 +118,19 @@ func (d *Domain) Put(ts []*Template, now int64) Reason {
 		} else {
 			next = slices.Insert(next, i, t)
 		}
-		d.Count.Changes.Add(1)
+		taken++
 	}
 	d.templates.Store(&next)
-	return why
+	d.changed()
+	return taken, why
+}
+
+// Disown forgets t, which is Restored and is not what the exporter sends by now.
+func (d *Domain) Disown(t *Template) {
+	if d.remove(func(x *Template) bool { return x == t }) {
+		d.Count.Stale.Add(1)
+		d.store.stale.Add(1)
+	}
 }
 
 // Withdraw forgets the template id (RFC 7011 §8.1).
@@ -125,12 +143,13 @@ func (d *Domain) WithdrawAll(options bool) {
 	d.remove(func(t *Template) bool { return t.Options == options })
 }
 
-func (d *Domain) remove(drop func(*Template) bool) {
+// remove forgets templates and reports whether there were any.
+func (d *Domain) remove(drop func(*Template) bool) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := *d.templates.Load()
 	if !slices.ContainsFunc(list, drop) {
-		return
+		return false
 	}
 	next := make([]*Template, 0, len(list))
 	for _, t := range list {
@@ -141,6 +160,8 @@ func (d *Domain) remove(drop func(*Template) bool) {
 		}
 	}
 	d.templates.Store(&next)
+	d.changed()
+	return true
 }
 
 // Sampling returns what is known of the domain's sampling. It takes no lock and does not allocate.
@@ -167,16 +188,20 @@ func (d *Domain) SetRates(rates []Rate) {
 	}
 	d.sampling.Store(next)
 	d.told.Store(true)
+	d.changed()
 	d.Count.Dropped[OutOfMemory].Add(uint64(refused))
 }
 
 // InitTime returns when the exporter was initialised (ms since the epoch) as options data said; 0 = not said.
 func (d *Domain) InitTime() int64 { return d.init.Load() }
 
+// changed gives the domain a version that no domain had before.
+func (d *Domain) changed() { d.version.Store(d.store.versions.Add(1)) }
+
 // SetInitTime notes systemInitTimeMilliseconds.
 func (d *Domain) SetInitTime(ms int64) {
-	if d.init.Load() != ms {
-		d.init.Store(ms)
+	if d.init.Swap(ms) != ms {
+		d.changed()
 	}
 }
 

@@ -14,6 +14,9 @@ type Store struct {
 	cfg     Config
 	used    atomic.Int64 // bytes charged by domains
 	dropped [reasons]atomic.Uint64
+	stale   atomic.Uint64
+
+	versions atomic.Uint64 // the last one that was given to a domain
 
 	mu        sync.Mutex // guards what follows
 	domains   map[Key]*Domain
@@ -69,6 +72,9 @@ func (s *Store) Drop(r Reason) { s.dropped[r].Add(1) }
 
 // Dropped returns the datagrams dropped before their domain was known, by reason.
 func (s *Store) Dropped() map[string]uint64 { return readDrops(&s.dropped) }
+
+// Stale returns the templates that were restored and did not fit the first data.
+func (s *Store) Stale() uint64 { return s.stale.Load() }
 
 // Memory returns the bytes charged to Config.MaxMemory.
 func (s *Store) Memory() int64 { return s.used.Load() }
@@ -156,6 +162,8 @@ type Layout struct {
 	Length  int    `json:"length"` // of a record; the least if it varies
 	Varies  bool   `json:"varies,omitempty"`
 	Seen    int64  `json:"seen_ms"`
+	// Restored is set while the template is known from before a restart only.
+	Restored bool `json:"restored,omitempty"`
 }
 
 // Domains describes all domains, sorted by exporter, protocol and domain.
@@ -184,7 +192,7 @@ func (d *Domain) info() Info {
 	for _, t := range d.Templates() {
 		i.Templates = append(i.Templates, Layout{
 			ID: t.ID, Options: t.Options, Fields: len(t.Fields), Length: t.MinLength, Varies: t.VariableLength,
-			Seen: t.seen.Load(),
+			Seen: t.seen.Load(), Restored: t.Restored(),
 		})
 	}
 	d.mu.Lock()

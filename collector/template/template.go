@@ -32,14 +32,22 @@ type Template struct {
 	// Plan is what the decoder compiled Fields to. It belongs to the decoder.
 	Plan any
 
-	seen atomic.Int64 // ms; when the exporter last sent it
+	seen     atomic.Int64 // ms; when the exporter last sent it
+	restored atomic.Bool
 }
 
 // Seen returns when the exporter last sent the template, in ms since the epoch.
 func (t *Template) Seen() int64 { return t.seen.Load() }
 
+// Restored reports whether the template is known from before a restart only: the exporter may have another one of its
+// id by now. It ends when the exporter sends the template.
+func (t *Template) Restored() bool { return t.restored.Load() }
+
 // Renew notes that the exporter sent the template again, unchanged.
-func (t *Template) Renew(now int64) { t.seen.Store(now) }
+func (t *Template) Renew(now int64) {
+	t.seen.Store(now)
+	t.restored.Store(false)
+}
 
 // size is what the template is taken to occupy in memory: the fields, the wire bytes and a plan of one operation for
 // each field.
