@@ -309,9 +309,10 @@ func (w *work) fill() {
 			w.tally.NoNetwork += uint64(one(network == 0))
 		}
 		b.Network[i] = s.Network(network)
-		counted := w.counted(at, w.hostOf(at, src), w.hostOf(at, dst), b.Stage[i])
+		counted, standIn := w.counted(at, w.hostOf(at, src), w.hostOf(at, dst), b.Stage[i])
 		b.Counted[i] = counted != 0
 		w.tally.NotCounted += uint64(1 - counted)
+		w.tally.StandIn += uint64(standIn)
 	}
 }
 
@@ -334,14 +335,16 @@ func (w *work) hostOf(at *estate.Vantage, end int) estate.HostRef {
 	return h
 }
 
-// counted returns 1 if totals count a row observed at a host, with ends on two hosts, else 0.
-func (w *work) counted(at *estate.Vantage, src, dst estate.HostRef, stage flow.Stage) int {
+// counted returns 1 if totals count a row observed at a host, with ends on two hosts, else 0; standIn is 1 if they do since
+// the source's host does not export.
+func (w *work) counted(at *estate.Vantage, src, dst estate.HostRef, stage flow.Stage) (counted, standIn int) {
 	me := at.HostRef
 	srcHere, dstHere := one(src == me), one(dst == me)
 	srcLive := (srcHere | one(w.alive[src])) & one(src != 0)
 	dstLive := (dstHere | one(w.alive[dst])) & one(dst != 0)
 	bySrc := srcHere & one(stage != flow.StageIngress)
-	return srcLive&bySrc | (1-srcLive)&(dstHere|(1-dstLive))
+	second := (1 - srcLive) & (dstHere | (1 - dstLive))
+	return srcLive&bySrc | second, second & one(src != 0)
 }
 
 // groups writes the groups of one end of all rows: of the source for side 0, of the destination for side 1.

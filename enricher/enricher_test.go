@@ -245,24 +245,28 @@ func TestStatsAndMetrics(t *testing.T) {
 	}
 	h := estate.NewHolder()
 	h.Store(s)
-	reg := prometheus.NewPedanticRegistry()
-	e := enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute), Metrics: reg})
+	reg, live := prometheus.NewPedanticRegistry(), estate.NewLiveness(time.Minute)
+	e := enricher.New(enricher.Deps{Estate: h, Live: live, Metrics: reg})
 	e.Enrich(flow.NewBatch(1))
 	b := flow.NewBatch(4)
-	b.Grow(3)
-	h1 := netip.MustParseAddr(h1).As16()
-	b.Exporter[0], b.InIf[0], b.OutIf[0], b.SrcMAC[0], b.DstMAC[0] = h1, 1, uplink, macWeb, macFw0
-	b.Exporter[1], b.SrcMAC[1], b.SrcAddr[1] = h1, macRouter, netip.MustParseAddr("10.1.0.5").As16()
+	b.Grow(4)
+	b.Exporter[3], b.SrcMAC[3] = netip.MustParseAddr(h2).As16(), macWeb // which is at h1
+	first := netip.MustParseAddr(h1).As16()
+	b.Exporter[0], b.InIf[0], b.OutIf[0], b.SrcMAC[0], b.DstMAC[0] = first, 1, uplink, macWeb, macFw0
+	b.Exporter[1], b.SrcMAC[1], b.SrcAddr[1] = first, macRouter, netip.MustParseAddr("10.1.0.5").As16()
 	b.Exporter[2], b.SrcAddr[2] = netip.MustParseAddr(router).As16(), netip.MustParseAddr("203.0.113.1").As16()
 	e.Enrich(b)
 	want := enricher.Stats{
-		Rows: 3, UnknownExporter: 1, NoEnd: 1, NoNetwork: 1,
+		Rows: 4, UnknownExporter: 1, NoEnd: 1, NoNetwork: 1, StandIn: 1,
 		Port: enricher.Lookups{Hits: 1, Misses: 1},
-		MAC:  enricher.Lookups{Hits: 1, Misses: 1},
+		MAC:  enricher.Lookups{Hits: 2, Misses: 1},
 		Addr: enricher.Lookups{Hits: 1, Misses: 1},
 	}
 	if got := e.Stats(); got != want {
 		t.Errorf("Stats() = %+v, want %+v", got, want)
+	}
+	for _, exporter := range []string{h1, h2, router} { // the router is no host
+		live.Seen(netip.MustParseAddr(exporter), time.Now().UnixMilli())
 	}
 	families, err := reg.Gather()
 	if err != nil {
@@ -271,10 +275,10 @@ func TestStatsAndMetrics(t *testing.T) {
 	sums := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			sums[f.GetName()] += m.GetCounter().GetValue()
+			sums[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
-	wantSums := map[string]float64{"weir_enricher_rows_total": 3, "weir_enricher_odd_rows_total": 3, "weir_enricher_lookups_total": 6}
+	wantSums := map[string]float64{"weir_enricher_rows_total": 4, "weir_enricher_odd_rows_total": 4, "weir_enricher_lookups_total": 7, "weir_enricher_live_hosts": 2}
 	if diff := gocmp.Diff(wantSums, sums); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
