@@ -12,8 +12,8 @@ import (
 // Others counts the frames on an interface that are of other EtherTypes than given, as ARP: interface counters hold
 // them, flow exporters leave them out. It is for one goroutine.
 type Others struct {
-	fd             int
-	packets, bytes uint64
+	fd      int
+	counted Counters
 }
 
 // EtherTypes of IP.
@@ -71,28 +71,33 @@ func except(fd int, etherTypes []uint16) error {
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
 }
 
-// Counts returns the frames since the beginning and their bytes with the Ethernet header. It fails if the kernel had no
-// room for some.
-func (o *Others) Counts() (packets, bytes uint64, err error) {
+// Counts returns what of the interface's counters since the beginning are other frames. It fails if the kernel had no room
+// for some.
+func (o *Others) Counts() (Counters, error) {
 	b := make([]byte, 64)
 	for {
-		n, _, err := unix.Recvfrom(o.fd, b, unix.MSG_TRUNC) // returns the whole length
+		n, from, err := unix.Recvfrom(o.fd, b, unix.MSG_TRUNC) // returns the whole length
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			stats, err := unix.GetsockoptTpacketStats(o.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 			if err != nil {
-				return 0, 0, fmt.Errorf("count other frames: %w", err)
+				return Counters{}, fmt.Errorf("count other frames: %w", err)
 			}
 			if stats.Drops > 0 {
-				return 0, 0, fmt.Errorf("count other frames: %d were lost", stats.Drops)
+				return Counters{}, fmt.Errorf("count other frames: %d were lost", stats.Drops)
 			}
-			return o.packets, o.bytes, nil
+			return o.counted, nil
 		case errors.Is(err, unix.EINTR):
 		case err != nil:
-			return 0, 0, fmt.Errorf("count other frames: %w", err)
+			return Counters{}, fmt.Errorf("count other frames: %w", err)
 		default:
-			o.packets++
-			o.bytes += uint64(n)
+			if link, ok := from.(*unix.SockaddrLinklayer); ok && link.Pkttype == unix.PACKET_OUTGOING {
+				o.counted.TxPackets++
+				o.counted.TxBytes += uint64(n)
+			} else {
+				o.counted.RxPackets++
+				o.counted.RxBytes += uint64(n)
+			}
 		}
 	}
 }

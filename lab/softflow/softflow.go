@@ -217,7 +217,7 @@ var filler = append([]byte{2, 0, 0, 0, 0, 0xfe, 2, 0, 0, 0, 0, 0xff, 0x88, 0xb5}
 func (e *Exporter) Truth(ctx context.Context) (Totals, error) {
 	deadline := time.Now().Add(drainTimeout)
 	for {
-		otherPackets, otherBytes, err := e.others.Counts()
+		others, err := e.others.Counts()
 		if err != nil {
 			return Totals{}, err
 		}
@@ -225,17 +225,17 @@ func (e *Exporter) Truth(ctx context.Context) (Totals, error) {
 		if err != nil {
 			return Totals{}, err
 		}
-		link := now.Sub(e.base)
+		link := now.Sub(e.base).Sub(others)
 		s, err := e.Statistics(ctx)
 		switch {
 		case err != nil:
 			return Totals{}, err
 		case s.Dropped > 0:
 			return Totals{}, fmt.Errorf("drain softflowd: it lost packets: %+v", s)
-		case s.Processed == link.Packets()-otherPackets:
-			return Totals{s.Processed, link.Bytes() - otherBytes - ethernetHeader*s.Processed}, nil
+		case s.Processed == link.Packets():
+			return Totals{s.Processed, link.Bytes() - ethernetHeader*s.Processed}, nil
 		case time.Now().After(deadline):
-			return Totals{}, fmt.Errorf("drain softflowd: %d packets other than IP of %+v on the interface, and it says %+v", otherPackets, link, s)
+			return Totals{}, fmt.Errorf("drain softflowd: IP packets on the interface: %+v, and it says %+v", link, s)
 		}
 		if err := e.cfg.Namespace.Inject(e.cfg.Device, filler, 100); err != nil {
 			return Totals{}, err
