@@ -28,6 +28,7 @@ func TestOpenVSwitch(t *testing.T) {
 	r.run("IPFIXInput", r.ipfixInput)
 	r.run("IPFIXOutput", r.ipfixOutput)
 	r.run("NetFlow5Dropped", r.netFlow5Dropped)
+	r.run("IPFIXDropped", r.ipfixDropped)
 	r.run("Rules", r.rules)
 	r.run("Scaled", r.scaled)
 	r.run("OnTheWire", r.onTheWire)
@@ -77,8 +78,8 @@ func (r *rig) netFlow5() {
 			rows []row
 			want sums
 		}{
-			"red to blue":   {r.received(r.fromTo("red", "blue", udp)), frame(100, 700+8+20+ethernet)},
-			"blue to red":   {r.received(r.fromTo("blue", "red", udp)), frame(100, 33+8+20+ethernet+tag)}, // from the trunk
+			"red to blue":   {r.received(r.fromTo("red", "blue", udp)), frame(40, 700+8+20+ethernet)},
+			"blue to red":   {r.received(r.fromTo("blue", "red", udp)), frame(40, 33+8+20+ethernet+tag)}, // from the trunk
 			"left to right": {r.received(of("hv1", "br1"), r.fromTo("left", "right", icmp)), frame(20, 56+8+20+ethernet)},
 		} {
 			if got := add(c.rows); got != c.want {

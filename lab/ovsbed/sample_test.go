@@ -95,6 +95,34 @@ func (r *rig) netFlow5Dropped() {
 	})
 }
 
+// IPFIX of what comes in has what the bridge drops, that of what goes out has not.
+func (r *rig) ipfixDropped() {
+	ports := []ovsbedtest.Port{r.Port("left"), r.Port("right")}
+	for _, output := range []bool{false, true} {
+		on := func() error {
+			return errors.Join(
+				r.HV1.SetFlows(r.ctx, "br1", normal, "priority=9,udp,tp_dst=9999,actions=drop"),
+				r.HV1.SetIPFIX(r.ctx, "br1", ovsbed.IPFIX{
+					Targets: []netip.AddrPort{r.to[r.HV1]}, ActiveTimeout: time.Second, MaxFlows: 1000, Sampling: 1, Domain: 2, NoInput: output, NoOutput: !output,
+				}),
+			)
+		}
+		off := func() error { return errors.Join(r.clear(), r.HV1.SetFlows(r.ctx, "br1", normal)) }
+		send := func() error { return errors.Join(r.inject(r.datagram(r.IPv4("left"), 9999), 7), r.ping(20)) }
+		want := map[bool]sums{false: times(7, 100+8+20)}[output]
+		r.measured(ports, export{on, r.clear, off}, send, func([]netns.Counters) error {
+			if got, want := add(r.received(r.fromTo("left", "right", icmp))), times(20, 56+8+20); got != want {
+				return fmt.Errorf("flows of echoes say %+v, want %+v", got, want)
+			}
+			dropped := r.received(func(x *row) bool { return x.dstPort == 9999 })
+			if got := add(dropped); got != want {
+				return fmt.Errorf("sampled at the output %v: flows of what was dropped say %+v, want %+v%s", output, got, want, list(dropped))
+			}
+			return nil
+		})
+	}
+}
+
 // What flows of a bridge sample themselves says stage and rule at a bridge whose sampling Weir set up, else it is kept as it
 // is.
 func (r *rig) rules() {

@@ -162,11 +162,11 @@ func (p *Pair) Send(ctx context.Context, a, b string) error {
 	from, to := p.VMs[a].Namespace, p.VMs[b].Namespace
 	four, six := p.IPv4(b), p.IPv6(b)
 	return errors.Join(
-		traffic.TCP(ctx, from, to, netip.AddrPortFrom(four, 8080), 123_457, 1_000_003),
-		traffic.UDP(ctx, from, to, netip.AddrPortFrom(four, 5353), 100, 700, 33),
+		traffic.TCP(ctx, from, to, netip.AddrPortFrom(four, 8080), 23_457, 300_003),
+		traffic.UDP(ctx, from, to, netip.AddrPortFrom(four, 5353), 40, 700, 33),
 		traffic.Ping(ctx, from, four, 20, 56),
-		traffic.TCP(ctx, from, to, netip.AddrPortFrom(six, 8080), 55_555, 777_777),
-		traffic.UDP(ctx, from, to, netip.AddrPortFrom(six, 5353), 50, 1200, 60),
+		traffic.TCP(ctx, from, to, netip.AddrPortFrom(six, 8080), 15_555, 177_777),
+		traffic.UDP(ctx, from, to, netip.AddrPortFrom(six, 5353), 20, 1200, 60),
 		traffic.Ping(ctx, from, six, 10, 1000),
 	)
 }
