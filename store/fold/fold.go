@@ -181,6 +181,9 @@ func (f *Folder) untilNext() time.Duration {
 
 // round folds all slots before the one that is open.
 func (f *Folder) round(ctx context.Context) error {
+	if err := f.waitForOthers(ctx); err != nil {
+		return err
+	}
 	line, err := f.until(ctx)
 	if err != nil {
 		return err
@@ -323,9 +326,6 @@ func (f *Folder) fold(ctx context.Context, line, slot int64) error {
 
 // erase removes folded rows at and above the line, which nobody sees: of a fold that did not come to its end.
 func (f *Folder) erase(ctx context.Context, line int64) error {
-	if err := f.waitForOthers(ctx); err != nil {
-		return err
-	}
 	for i := range tables {
 		t := &tables[i]
 		condition := fmt.Sprintf("%s AND slot >= %d", t.folded(), line)
@@ -343,11 +343,12 @@ func (f *Folder) erase(ctx context.Context, line int64) error {
 	return nil
 }
 
-// waitForOthers waits until no statement of an earlier fold runs: one whose answer did not come, or of a process that was
-// killed. It would add rows after they were erased.
+// waitForOthers waits until no statement of an earlier round runs: one whose answer did not come, or of a process that was
+// killed. It would add folded rows after they were erased, or move the line below rows that are about to be.
 func (f *Folder) waitForOthers(ctx context.Context) error {
 	for {
-		n, err := f.numbers(ctx, "SELECT toInt64(count()) FROM system.processes WHERE query ILIKE 'INSERT INTO flows%_rows (%SELECT%' AND query NOT ILIKE '%system.processes%'")
+		n, err := f.numbers(ctx, `SELECT toInt64(count()) FROM system.processes WHERE current_database = currentDatabase()
+			AND match(query, '(?s)^(INSERT INTO (flows_\\w+_rows .*SELECT|rollup_folds)|ALTER TABLE flows_\\w+_rows DELETE)')`)
 		if err != nil {
 			return err
 		}

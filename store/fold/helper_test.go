@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -132,6 +133,22 @@ func start(t testing.TB, writer, folder *store.Client, dir, boot string, cfg fol
 	})
 	t.Cleanup(c.stop)
 	return c
+}
+
+// startOver starts a collector that folds without pauses, on the same start of the machine as others.
+func startOver(t testing.TB, writer, folder *store.Client, dir string, now *clock) *collector {
+	t.Helper()
+	return start(t, writer, folder, dir, "this", quick(), now.Now)
+}
+
+// copyDir copies a directory of files.
+func copyDir(t testing.TB, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 // seal hands over a batch of n random flows.
