@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,6 +20,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/collector/netflow"
+	"github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/flow"
@@ -497,6 +500,30 @@ func TestExporterThatComesBackOnAnotherPort(t *testing.T) {
 	r.send(r.dial("127.0.0.1"), v9TemplatePacket())
 	r.waitFor("the template", func() bool { return len(r.Exporters(time.Now())) == 1 })
 	r.send(r.dial("127.0.0.1"), v9DataPacket(0, 3)) // another socket
+	r.waitRows(3)
+}
+
+// What the last datagrams before a stop brought is known after it, however long it is until the next save.
+func TestStopSavesTheState(t *testing.T) {
+	cfg := config()
+	cfg.State = state.Config{File: filepath.Join(t.TempDir(), "state"), Interval: time.Hour, MaxSize: 1 << 20}
+	kept := func(_ *rig, d *collector.Deps) {
+		var err error
+		if d.State, err = state.Open(cfg.State, state.Deps{Log: d.Log, Store: d.Templates, Parse: netflow.ParseTemplate, Now: time.Now}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := start(t, cfg, kept)
+	r.send(r.dial("127.0.0.1"), v9TemplatePacket())
+	r.waitFor("the template", func() bool { return len(r.Exporters(time.Now())) == 1 })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, cfg, kept)
+	if s := r.Stats().State; s == nil || s.Restored.Templates != 1 {
+		t.Fatalf("state %+v, want 1 template restored", s)
+	}
+	r.send(r.dial("127.0.0.1"), v9DataPacket(0, 3))
 	r.waitRows(3)
 }
 

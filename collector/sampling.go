@@ -1,10 +1,17 @@
 package collector
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/weirhq/weir/collector/netflow"
+)
 
 // SamplingSummary tells, in a few words, what sampling rate the domain's flows have, and of how many it is assumed.
 func (e *Exporter) SamplingSummary() string {
 	told := "in records"
+	if e.Protocol == netflow.Version5 {
+		told = "in headers"
+	}
 	switch samplers := len(e.Samplers) + len(e.PerInterface); {
 	case e.SamplingRate > 0:
 		told = fmt.Sprintf("1:%d", e.SamplingRate)
@@ -19,6 +26,9 @@ func (e *Exporter) SamplingSummary() string {
 	}
 	if e.Counts.Assumed > 0 {
 		told += fmt.Sprintf(", assumed for %d", e.Counts.Assumed)
+	}
+	if e.Counts.AbsurdRates > 0 {
+		told += fmt.Sprintf(", %d absurd", e.Counts.AbsurdRates)
 	}
 	return told
 }

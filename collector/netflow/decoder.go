@@ -44,6 +44,7 @@ type Decoder struct {
 	run     run
 	fresh   []*template.Template // new templates of the set at hand
 	rates   []template.Rate      // new rates of the set at hand
+	option  option               // the options record at hand
 	first   *Error               // of the datagram at hand
 }
 

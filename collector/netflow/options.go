@@ -34,10 +34,11 @@ func (d *Decoder) options(m *message, p *plan, body []byte, n int) {
 	at := 0
 	for range n {
 		at, _ = p.layout.walk(body, at, parts.stretches, parts.variables)
-		var o option
+		o := &d.option
+		*o = option{}
 		for i := range p.reads {
 			e := parts.find(p.reads[i].place)
-			p.reads[i].into(&o, body[e.at:e.at+e.length])
+			p.reads[i].into(o, body[e.at:e.at+e.length])
 		}
 		switch r := o.samplingRate(); {
 		case r.Rate > template.MaxRate:
@@ -47,6 +48,7 @@ func (d *Decoder) options(m *message, p *plan, body []byte, n int) {
 		}
 		o.names(m.domain)
 	}
+	d.option = option{} // which has parts of body
 	m.domain.SetRates(d.rates)
 }
 
