@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/collector/netflow"
+	"github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/enricher"
 	"github.com/weirhq/weir/estate"
@@ -88,6 +90,7 @@ type rig struct {
 	stop   func() // ends the collector
 	// templates are what the collector remembers.
 	templates *template.Store
+	stateFile string // of the next collector; empty: none
 
 	mu   sync.Mutex
 	rows []row // guarded by mu
@@ -157,7 +160,7 @@ func (r *rig) setEstate(change func(*estate.Model)) {
 	r.estate.Store(s)
 }
 
-// collect starts a collector that remembers nothing, where the one before it received.
+// collect starts a collector where the one before it received. It remembers what is in stateFile.
 func (r *rig) collect() {
 	r.Helper()
 	r.setEstate(nil)
@@ -174,8 +177,16 @@ func (r *rig) collect() {
 		live.Seen(h.Exporter, time.Now().UnixMilli())
 	}
 	r.templates = template.New(cfg.Templates)
+	var remembered *state.File
+	if r.stateFile != "" {
+		cfg.State.File = r.stateFile
+		remembered, err = state.Open(cfg.State, state.Deps{
+			Log: slog.New(slog.DiscardHandler), Store: r.templates, Parse: netflow.ParseTemplate, Now: time.Now,
+		})
+		r.must(err)
+	}
 	c, err := collector.New(cfg, collector.Deps{
-		Log: slog.New(slog.DiscardHandler), Conns: conns, Templates: r.templates,
+		Log: slog.New(slog.DiscardHandler), Conns: conns, Templates: r.templates, State: remembered,
 		Get:     func() *flow.Batch { return flow.NewBatch(cfg.BatchCap()) },
 		BatchID: func() uint64 { return id.Add(1) },
 		Enrich:  enricher.New(enricher.Deps{Estate: r.estate, Live: live}).Enrich, Seal: r.seal, Seen: live.Seen,
