@@ -82,17 +82,14 @@ func BenchmarkFull(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	data := filepath.Join(fullDir(b), "data")
-	i := up(b, data, hosts)
+	i := up(b, filepath.Join(fullDir(b), "data"), hosts)
 	begin, storeCPU, end := time.Now(), cpu(b, i.StorePID), time.Now().Truncate(time.Second)
 	i.fill(b, hosts, end.Add(-month), end, uint64(wanted))
 	report(b, "load", metrics{"rows/s": wanted / time.Since(begin).Seconds(), "store-cpu-ns/row": float64(cpu(b, i.StorePID)-storeCPU) / wanted})
-	i.settle(b)
+	i.settle(b, hosts)
 	i.reportSizes(b)
 	for _, q := range questions(hosts) {
-		i.Stop()
-		forget(b, data)
-		i = up(b, data, hosts)
+		i.restart(b, hosts, true)
 		cold, table := i.ask(b, q, end)
 		var warm []time.Duration
 		for range 7 {
@@ -112,6 +109,7 @@ func BenchmarkSize(b *testing.B) {
 	hosts, end := flowgen.Demo(), time.Now()
 	i := up(b, filepath.Join(b.TempDir(), "data"), hosts)
 	i.fill(b, hosts, end.Add(-flows/rate*time.Second), end, flows)
+	i.settle(b, hosts)
 	for table := range strings.Lines(i.MustSQL("SELECT DISTINCT table FROM system.parts WHERE active AND database = currentDatabase() AND rows > 1000")) {
 		i.exec(b, "OPTIMIZE TABLE "+table+" FINAL")
 	}
@@ -145,6 +143,7 @@ func fullDir(tb testing.TB) string {
 func (i instance) fill(b *testing.B, hosts *flowgen.Estate, from, to time.Time, wanted uint64) {
 	b.Helper()
 	const batchRows, waiting = 50_000, 8
+	const slot = day // of rollups: fewer, and so sooner folded, than the hours of a running Weir; the sums are the same
 	rows, err := flowgen.NewRows(flowgen.RowsConfig{
 		Estate: hosts, Start: from, Rate: float64(wanted) / to.Sub(from).Seconds(), Enriched: true,
 	})
@@ -163,8 +162,8 @@ func (i instance) fill(b *testing.B, hosts *flowgen.Estate, from, to time.Time, 
 	sums := rollup.New(rand.Uint64())
 	w, err := store.NewWriter(store.DefaultWriterConfig(), store.WriterDeps{
 		Log: quiet, Client: i.client, WAL: log, Recycle: free.Put,
-		Derive: func(r *wal.Record, b *flow.Batch) { // in the hour in which they came
-			sums.Derive(b, time.UnixMilli(b.TimeReceived[0]).Truncate(time.Hour), r.Add)
+		Derive: func(r *wal.Record, b *flow.Batch) {
+			sums.Derive(b, time.UnixMilli(b.TimeReceived[0]).Truncate(slot), r.Add)
 		},
 	})
 	if err != nil {
@@ -191,7 +190,7 @@ func (i instance) fill(b *testing.B, hosts *flowgen.Estate, from, to time.Time, 
 		sealed += uint64(batch.Len())
 		w.Seal(batch)
 	}
-	until(b, "all flows are stored", func() bool { return w.Stats().Waiting.Rows == 0 })
+	until(b, "all flows are stored", longPatience, func() bool { return w.Stats().Waiting.Rows == 0 })
 	stop()
 	if err := <-ended; err != nil {
 		b.Fatal(err)
@@ -212,11 +211,19 @@ func decide(b *flow.Batch) {
 	}
 }
 
-// settle waits until the store has merged what it wants to merge.
-func (i instance) settle(b *testing.B) {
+// settle has the rollups folded, by a Weir that is started again, and waits until the store has merged what it wants to merge.
+func (i *instance) settle(b *testing.B, hosts *flowgen.Estate) {
 	b.Helper()
+	i.restart(b, hosts, false)
+	until(b, "rollups are folded", longPatience, func() bool {
+		s := i.status(b).Fold
+		if s.Problem != "" {
+			b.Fatalf("fold rollups: %s", s.Problem)
+		}
+		return s.Slots > 0 && s.Waiting == 0
+	})
 	quiet := 0
-	until(b, "the store has merged", func() bool {
+	until(b, "the store has merged", longPatience, func() bool {
 		if quiet++; i.MustSQL("SELECT count() FROM system.merges") != "0" {
 			quiet = 0
 		}

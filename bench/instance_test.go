@@ -39,7 +39,7 @@ func up(tb testing.TB, data string, hosts *flowgen.Estate) instance {
 	config := filepath.Join(dir, "weir.yaml")
 	text := fmt.Sprintf(`collector: {listen: ["127.0.0.1:%d"], recv_buffer: 64MiB}
 estate: {file: %s/estate.yaml}
-store: {embedded: {listen: "127.0.0.1:0"}}
+store: {embedded: {listen: "127.0.0.1:0"}, fold: {settle: 0s}}
 api: {listen: "127.0.0.1:0"}
 `, i.port, dir)
 	for path, content := range map[string][]byte{config: []byte(text), filepath.Join(dir, "estate.yaml"): estate} {
@@ -59,6 +59,16 @@ api: {listen: "127.0.0.1:0"}
 	}
 	tb.Cleanup(func() { _ = i.client.Close() })
 	return i
+}
+
+// restart ends Weir and starts it again; with cold, none of the files of its store are in the page cache then.
+func (i *instance) restart(tb testing.TB, hosts *flowgen.Estate, cold bool) {
+	tb.Helper()
+	i.Stop()
+	if cold {
+		forget(tb, i.Data)
+	}
+	*i = up(tb, i.Data, hosts)
 }
 
 // get decodes the answer of the API to a path.

@@ -20,7 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 60 * time.Second // what takes longer has failed
+// What takes longer has failed.
+const (
+	patience     = time.Minute
+	longPatience = 30 * time.Minute // of what a store of 10⁸ flows does
+)
 
 // process is a child that is measured from outside.
 type process struct {
@@ -217,7 +221,7 @@ func udpQueue(tb testing.TB, port uint16) (q queue) {
 }
 
 // until polls until done, or fails.
-func until(tb testing.TB, what string, done func() bool) {
+func until(tb testing.TB, what string, patience time.Duration, done func() bool) {
 	tb.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {

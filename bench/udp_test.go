@@ -136,7 +136,7 @@ func load(tb testing.TB, s sender, r *receiver, flowRate, seconds float64) measu
 	before, cpu := udpQueue(tb, r.port), r.cpu()
 	done := s.send(flowRate, uint64(flowRate*seconds))
 	last, quiet := time.Duration(-1), 0
-	until(tb, r.name+" works on what it received", func() bool {
+	until(tb, r.name+" works on what it received", patience, func() bool {
 		now := r.cpu()
 		if udpQueue(tb, r.port).bytes > 0 || now > last+10*time.Millisecond {
 			last, quiet = now, 0
@@ -168,7 +168,7 @@ func recvBuffer(tb testing.TB) int {
 // heard waits until somebody listens on the port.
 func heard(tb testing.TB, p *process, port uint16) {
 	tb.Helper()
-	until(tb, p.name+" listens", func() bool {
+	until(tb, p.name+" listens", patience, func() bool {
 		p.cpu() // fails if it has ended
 		return udpQueue(tb, port).sockets > 0
 	})
