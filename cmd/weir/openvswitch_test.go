@@ -77,11 +77,7 @@ func TestOpenVSwitch(t *testing.T) {
 		config += fmt.Sprintf("  - {name: %s, host: %s, vifs: [{network: %s, mac: %q, ips: [%q, %q]}]}\n", name, vm.Host.Name, network, vm.MAC, r.IPv4(name), r.IPv6(name))
 	}
 	r.must(os.WriteFile(filepath.Join(data, "estate.yaml"), []byte(config), 0o600))
-	r.must(os.WriteFile(filepath.Join(data, "weir.yaml"), fmt.Appendf(nil, `
-estate: {file: estate.yaml}
-collector: {listen: ["%s:0", "%s:0"], active_timeout: 3s, flush_interval: 100ms}
-`, r.HV1.Root, r.HV2.Root), 0o600))
-	r.weir = apptest.Start(t, data, "--store-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0")
+	r.start(data, netip.AddrPortFrom(r.HV1.Root, 0).String(), netip.AddrPortFrom(r.HV2.Root, 0).String())
 	for i, h := range []*ovsbed.Host{r.HV1, r.HV2} {
 		r.to[h] = netip.MustParseAddrPort(r.weir.Listen[i])
 	}
@@ -90,10 +86,21 @@ collector: {listen: ["%s:0", "%s:0"], active_timeout: 3s, flush_interval: 100ms}
 	r.netFlow5()
 	r.ipfix()
 	r.silence()
+	r.restart()
 	stop()
 	r.end()
 	r.names()
 	r.tables()
+}
+
+// start starts Weir with one address for each host.
+func (r *ovsRun) start(data string, listen ...string) {
+	r.Helper()
+	r.must(os.WriteFile(filepath.Join(data, "weir.yaml"), fmt.Appendf(nil, `
+estate: {file: estate.yaml}
+collector: {listen: [%q, %q], active_timeout: 3s, flush_interval: 100ms}
+`, listen[0], listen[1]), 0o600))
+	r.weir = apptest.Start(r, data, "--store-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0")
 }
 
 func (r *ovsRun) must(err error) {
@@ -373,6 +380,26 @@ func (r *ovsRun) markedCounted(port uint16, host string) uint64 {
 	return counted
 }
 
+// comeBack makes hv1 heard again, when it has nothing more to tell of the time in which it was not.
+func (r *ovsRun) comeBack(uplink string) {
+	r.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	apptest.Eventually(r, soon, "an empty cache", func() error {
+		n, err := r.HV1.CachedFlows(r.ctx, "br0")
+		if err == nil && n > 0 {
+			err = fmt.Errorf("it holds %d flows", n)
+		}
+		return err
+	})
+	r.must(r.HV1.Namespace.SetLink(uplink, true))
+}
+
+// between sends between VMs of the two hosts.
+func (r *ovsRun) between() error {
+	return errors.Join(r.Send(r.ctx, "web", "app"), r.Send(r.ctx, "red", "blue"))
+}
+
 // missedQuery is that of docs/explanation/open-vswitch.md.
 const missedQuery = `
 SELECT minute, src_vm_name, dst_vm_name, sum(counted_here) AS in_totals, max(seen_here) AS seen
@@ -391,7 +418,6 @@ ORDER BY minute`
 // hv1 falls silent, hv2 takes over what it sees; hv1 comes back and takes over again.
 func (r *ovsRun) silence() {
 	const uplink = "uplink1"
-	between := func() error { return errors.Join(r.Send(r.ctx, "web", "app"), r.Send(r.ctx, "red", "blue")) }
 	r.must(r.HV1.Namespace.SetLink(uplink, false))
 	r.must(r.marked(portSilent, 100))
 	// hv2 reports it while hv1 still counts as live: that is what a change-over misses. The rows are there, not counted.
@@ -404,7 +430,7 @@ func (r *ovsRun) silence() {
 		}
 	}
 	apptest.Eventually(r, soon, "hv1 no longer live", r.liveHosts("1"))
-	r.passes("hv1 silent", between, nil)
+	r.passes("hv1 silent", r.between, nil)
 	if n := r.weir.MustSQL(fmt.Sprintf("SELECT uniqExact(host_name) FROM flows WHERE observation_domain = %d AND counted AND src_vm_name = 'web' AND host_name = 'hv2'", r.domain)); n != "1" {
 		r.Error("hv2 did not count in place of hv1")
 	}
@@ -412,7 +438,7 @@ func (r *ovsRun) silence() {
 		r.Error("no row was counted in place of another, say the metrics")
 	}
 
-	r.must(r.HV1.Namespace.SetLink(uplink, true))
+	r.comeBack(uplink)
 	r.must(r.marked(portBack, 100))
 	if counted := r.markedCounted(portBack, "hv2"); counted > 200 {
 		r.Errorf("of 100 packets sent when hv1 came back %d are counted", counted)
@@ -420,7 +446,15 @@ func (r *ovsRun) silence() {
 		r.Logf("back: of 100 packets %d are counted", counted)
 	}
 	apptest.Eventually(r, soon, "hv1 live again", r.liveHosts("2"))
-	r.passes("hv1 back", between, nil)
+	r.passes("hv1 back", r.between, nil)
+}
+
+// restart kills Weir and starts it again. The hosts sent their templates long ago, and will again in ten minutes.
+func (r *ovsRun) restart() {
+	r.weir.Kill()
+	r.start(r.weir.Data, r.weir.Listen...)
+	apptest.Eventually(r, soon, "both hosts live", r.liveHosts("2"))
+	r.passes("Weir restarted", r.between, nil)
 }
 
 // Every row between VMs says so.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -87,6 +89,21 @@ func (h *Host) configure(ctx context.Context, args ...string) error {
 		return err
 	}
 	return h.forget(ctx)
+}
+
+var currentFlows = regexp.MustCompile(`current flows=(\d+)`)
+
+// CachedFlows returns how many flows the IPFIX cache of a bridge holds that samples packets by itself.
+func (h *Host) CachedFlows(ctx context.Context, bridge string) (int, error) {
+	out, err := h.OFCtl(ctx, "dump-ipfix-bridge", bridge)
+	if err != nil {
+		return 0, err
+	}
+	m := currentFlows.FindStringSubmatch(out)
+	if m == nil {
+		return 0, fmt.Errorf("read IPFIX cache of %q: found %q, want %q", bridge, out, currentFlows)
+	}
+	return strconv.Atoi(m[1])
 }
 
 // ClearExports ends all exports of a bridge. What IPFIX caches hold is exported first; what NetFlow counted is not.
