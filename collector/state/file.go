@@ -44,13 +44,15 @@ type File struct {
 	log  *slog.Logger
 	seed maphash.Seed
 
-	file   *os.File // nil: to be written anew
-	size   int64    // of file
-	live   int64    // octets of frames that count
-	kept   map[slot]kept
-	rounds uint64 // of Save
-	buf    []byte
-	failed bool // the last Save
+	file    *os.File // nil: to be written anew
+	size    int64    // of file
+	live    int64    // octets of frames that count
+	kept    map[slot]kept
+	rounds  uint64    // of Save
+	version uint64    // of the store, when all of it was last in the file …
+	looked  time.Time // … which was then
+	buf     []byte
+	failed  bool // the last Save
 
 	mu    sync.Mutex // guards stats
 	stats Stats
@@ -244,6 +246,18 @@ func (f *File) Save() (more bool) {
 }
 
 func (f *File) save() (more bool, err error) {
+	version, now := f.deps.Store.Version(), f.deps.Now()
+	since := now.Sub(f.looked)
+	if f.file != nil && len(f.deps.Parts) == 0 && version == f.version && since >= 0 && since < f.coarse()/12 {
+		return false, nil // the usual case
+	}
+	if more, err = f.write(); err == nil && !more {
+		f.version, f.looked = version, now
+	}
+	return more, err
+}
+
+func (f *File) write() (more bool, err error) {
 	f.rounds++
 	if f.file != nil {
 		more = f.collect()
@@ -294,7 +308,7 @@ func (f *File) changed() []due {
 		k.seen = f.rounds
 		f.kept[x.slot] = k
 	}
-	coarse := f.deps.Store.Config().Timeout.Milliseconds() / 24 // times are written no more often
+	coarse := f.coarse().Milliseconds()
 	f.deps.Store.Each(func(d *template.Domain) {
 		s := slot{kindDomain, d.Key}
 		k, known := f.kept[s]
@@ -316,6 +330,9 @@ func (f *File) changed() []due {
 	slices.SortStableFunc(list, func(a, b due) int { return cmp.Compare(a.round, b.round) })
 	return list
 }
+
+// coarse is the time that must have passed since a domain was written for times alone to be a reason to write it.
+func (f *File) coarse() time.Duration { return f.deps.Store.Config().Timeout / 24 }
 
 // collect puts frames of what has changed into buf; true if there are more than one Save should write.
 func (f *File) collect() (more bool) {

@@ -594,3 +594,54 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkSave saves the state of ten thousand exporters, of which so many have changed.
+func BenchmarkSave(b *testing.B) {
+	for _, changed := range []int{0, 1, 1000} {
+		b.Run(fmt.Sprint(changed), func(b *testing.B) {
+			store := template.New(template.DefaultConfig())
+			cfg := state.Default()
+			cfg.File = filepath.Join(b.TempDir(), "state")
+			file, err := state.Open(cfg, state.Deps{Log: slog.New(slog.DiscardHandler), Store: store, Parse: netflow.ParseTemplate, Now: time.Now})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer file.Close()
+			wire := []byte{1, 0, 0, 20}
+			for i := range byte(20) {
+				wire = append(wire, 0, i+1, 0, 4)
+			}
+			tell := func(n int, rate uint32) {
+				d, why := store.Domain(key(n), 0)
+				if why != template.None {
+					b.Fatal(why)
+				}
+				if len(d.Templates()) == 0 {
+					for id := range byte(5) {
+						wire[1] = id
+						t, why := netflow.ParseTemplate(10, false, wire)
+						if why != template.None {
+							b.Fatal(why)
+						}
+						d.Put([]*template.Template{t}, 0)
+					}
+				}
+				d.SetRates([]template.Rate{{Scope: template.OfDomain, Rate: rate}})
+			}
+			for n := range 10_000 {
+				tell(n, 1)
+			}
+			for file.Save() {
+			}
+			before, rate := file.Stats().Written, uint32(1)
+			for b.Loop() {
+				rate++
+				for n := range changed {
+					tell(n, rate)
+				}
+				file.Save()
+			}
+			b.ReportMetric(float64(file.Stats().Written-before)/float64(b.N), "B-written/op")
+		})
+	}
+}

@@ -73,6 +73,9 @@ func (s *Store) Drop(r Reason) { s.dropped[r].Add(1) }
 // Dropped returns the datagrams dropped before their domain was known, by reason.
 func (s *Store) Dropped() map[string]uint64 { return readDrops(&s.dropped) }
 
+// Version changes whenever a domain's does, and when a domain is forgotten.
+func (s *Store) Version() uint64 { return s.versions.Load() }
+
 // Stale returns the templates that were restored and did not fit the first data.
 func (s *Store) Stale() uint64 { return s.stale.Load() }
 
@@ -124,6 +127,7 @@ func (s *Store) forget(d *Domain) {
 		delete(s.exporters, d.Key.Exporter)
 	}
 	d.close()
+	s.versions.Add(1)
 }
 
 func (s *Store) list() []*Domain {
