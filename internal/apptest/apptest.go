@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -110,8 +111,15 @@ func Start(t testing.TB, data string, args ...string) *App {
 	if err := a.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	release, err := mourn(a.cmd.Process.Pid)
+	if err != nil {
+		_ = a.cmd.Process.Kill()
+		_ = a.cmd.Wait()
+		t.Fatal(err)
+	}
 	go func() {
 		a.err = a.cmd.Wait()
+		release()
 		close(a.done)
 	}()
 	t.Cleanup(func() {
@@ -134,6 +142,25 @@ func Start(t testing.TB, data string, args ...string) *App {
 		return err
 	})
 	return a
+}
+
+// mourn makes process pid end when this one does, also by kill -9: a shell waits for the end of a pipe that only this
+// process holds. release ends that.
+func mourn(pid int) (release func(), err error) {
+	shell := exec.Command("sh", "-c", `cat >/dev/null; kill -9 "$1"`, "mourn", strconv.Itoa(pid))
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the others
+	alive, err := shell.StdinPipe()
+	if err == nil {
+		err = shell.Start()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("watch process %d: %w", pid, err)
+	}
+	return func() {
+		_ = shell.Process.Kill()
+		_ = alive.Close()
+		_ = shell.Wait() // it was killed
+	}, nil
 }
 
 // Output returns what the process has printed.
