@@ -152,3 +152,21 @@ func table(t *testing.T, a *apptest.App, query string) [][]uint64 {
 	}
 	return rows
 }
+
+// checkSums checks that the tables of sums are those of the flows: bytes and packets with sampling applied, and flows, apart for
+// those that totals count and the others.
+func checkSums(t *testing.T, a *apptest.App) {
+	t.Helper()
+	want := a.MustSQL("SELECT counted, sum(bytes * sampling_rate), sum(packets * sampling_rate), count() FROM flows GROUP BY counted ORDER BY counted")
+	for _, name := range []string{"flows_1m", "flows_1h", "flows_rx_1m"} {
+		if got := a.MustSQL("SELECT counted, sum(bytes), sum(packets), sum(flows) FROM " + name + " GROUP BY counted ORDER BY counted"); got != want {
+			t.Errorf("%s sums to (counted, bytes, packets, flows)\n%s\nand flows to\n%s", name, got, want)
+		}
+	}
+	// A flow is in the row of each of its groups, and in one of no group where it has none at an end.
+	want = a.MustSQL(`WITH length(arrayDistinct(arrayConcat(src_groups, dst_groups))) + (empty(src_groups) OR empty(dst_groups)) AS times
+		SELECT counted, sum(bytes * sampling_rate * times), sum(packets * sampling_rate * times), sum(times) FROM flows GROUP BY counted ORDER BY counted`)
+	if got := a.MustSQL("SELECT counted, sum(bytes), sum(packets), sum(flows) FROM flows_group_1m GROUP BY counted ORDER BY counted"); got != want {
+		t.Errorf("flows_group_1m sums to (counted, bytes, packets, flows)\n%s\nand flows to\n%s", got, want)
+	}
+}

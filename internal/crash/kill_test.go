@@ -31,10 +31,11 @@ var victims = []victim{theStore, theStore, theStore, theCollector, theStore, bot
 
 const (
 	kills    = 54
-	killRate = 10_000 // flows a second
+	killRate = 5_000 // flows a second
 )
 
-// Under load, kill -9 of the store, of the collector and of both leaves every sealed flow in the store exactly once.
+// Under load, kill -9 of the store, of the collector and of both leaves every sealed flow in the store exactly once, and in
+// each table of sums.
 //
 // A flow is sealed when the write-ahead log has its batch. What is sealed when a process dies is known from outside in
 // three ways, all of which are checked:
@@ -57,7 +58,7 @@ func TestKills(t *testing.T) {
 			t.Fatalf("WEIR_CRASHES: %v", err)
 		}
 	}
-	data := configure(t, t.TempDir(), "collector: {workers: 1, flush_interval: 100ms}\nestate: {file: estate.yaml}\n")
+	data := configure(t, t.TempDir(), "collector: {workers: 1, flush_interval: 200ms}\nestate: {file: estate.yaml}\n")
 	addr := udpPort(t)
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -95,7 +96,7 @@ func TestKills(t *testing.T) {
 		a = start(t, data, addr.String())
 	}
 	l.stop()
-	s := drained(t, a, 2*time.Minute)
+	s := drained(t, a, 3*time.Minute)
 	now := &lives[len(lives)-1]
 	now.to, now.promised = time.Now(), s.Writer.Stored.Rows-s.Writer.Replayed.Rows
 	noLoss(t, s.Lost(), addr)
@@ -104,6 +105,7 @@ func TestKills(t *testing.T) {
 	}
 	t.Logf("%d kills (%v) in %s: %d flows sent, %d stored; %d batches were in logs of killed collectors; of those in doubt the store had %d, and had spent the token without storing %d",
 		total, killed, time.Since(began).Round(time.Second), l.sent.Load(), table(t, a, "SELECT count() FROM flows")[0][0], len(want), found+s.Writer.Found, respent+s.Writer.Respent)
+	checkSums(t, a)
 	checkNumbers(t, a, lives)
 	checkBatches(t, a, want)
 }

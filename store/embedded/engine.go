@@ -144,6 +144,11 @@ var engineGrants = []string{
 	"GRANT TABLE ENGINE ON *",
 }
 
+// mergeTree are settings of all tables. This engine deletes the parts that a merge has replaced at once (old_parts_lifetime is 0,
+// a server's is 8 minutes), so the new part has to be on disk before: a loss of power would take old rows otherwise. That its
+// name is there before the others are gone is what journals of file systems see to.
+const mergeTree = "<min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>"
+
 // writeEngineConfig writes the two files that the engine reads at its start and returns the path of the first.
 func writeEngineConfig(data string, memory int64) (string, error) {
 	dir := filepath.Join(data, "engine")
@@ -176,8 +181,9 @@ func writeEngineConfig(data string, memory int64) (string, error) {
 	b.Reset()
 	fmt.Fprintf(&b, "<clickhouse>\n<!-- Written by weir at every start. -->\n<users_config>%s</users_config>\n<user_files_path>%s</user_files_path>\n"+
 		"<max_server_memory_usage>%d</max_server_memory_usage>\n"+
-		"<mark_cache_size>%d</mark_cache_size>\n<background_pool_size>%d</background_pool_size>\n</clickhouse>\n",
-		esc(users), esc(filepath.Join(data, "clickhouse", "user_files")+"/"), memory, min(memory/8, 1<<30), max(4, runtime.NumCPU()))
+		"<mark_cache_size>%d</mark_cache_size>\n<background_pool_size>%d</background_pool_size>\n"+
+		"<merge_tree>%s</merge_tree>\n</clickhouse>\n",
+		esc(users), esc(filepath.Join(data, "clickhouse", "user_files")+"/"), memory, min(memory/8, 1<<30), max(4, runtime.NumCPU()), mergeTree)
 	conf := filepath.Join(dir, "config.xml")
 	return conf, writeFileAtomic(conf, []byte(b.String()), 0o600)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/store/embedded"
+	"github.com/weirhq/weir/store/storetest"
 )
 
 func TestUsers(t *testing.T) {
@@ -164,5 +165,14 @@ func TestConfig(t *testing.T) {
 		if err := zero.Writer.Validate(); !strings.Contains(err.Error(), key+":") {
 			t.Errorf("Validate of no limits does not speak of %s: %v", key, err)
 		}
+	}
+}
+
+// What a merge replaces is deleted at once, so what replaces it is synced before.
+func TestMergesAreSynced(t *testing.T) {
+	s := storetest.ClickHouse(t)
+	got := s.Exec(t, "SELECT name, value FROM system.merge_tree_settings WHERE name IN ('old_parts_lifetime', 'min_rows_to_fsync_after_merge') ORDER BY name FORMAT TSV")
+	if want := "min_rows_to_fsync_after_merge\t1\nold_parts_lifetime\t0\n"; got != want {
+		t.Errorf("settings of merges:\n%swant\n%s", got, want)
 	}
 }
