@@ -78,7 +78,7 @@ part "dependencies" scripts/deps.sh test || summary
 part "build" scripts/build.sh || summary
 part "generated files" scripts/generate.sh --check || true
 # go vet is among the linters below; running it in go test too would analyse every dependency twice.
-part "tests" env CI_REQUIRE_SERVICES=1 go test -vet=off -timeout 5m ./... || true
+part "tests" env CI_REQUIRE_SERVICES=1 go test -vet=off -timeout 10m ./... || true
 part "race detector" scripts/race.sh || true
 part "lint" lint || true
 part "vulnerabilities" vulnerabilities || true

@@ -58,7 +58,7 @@ func TestKills(t *testing.T) {
 			t.Fatalf("WEIR_CRASHES: %v", err)
 		}
 	}
-	data := configure(t, t.TempDir(), "collector: {workers: 1, flush_interval: 200ms}\nestate: {file: estate.yaml}\n")
+	data := configure(t, t.TempDir(), "collector: {workers: 1, flush_interval: 200ms}\nestate: {file: estate.yaml}\nstore: {fold: {every: 10s, settle: 1s}}\n")
 	addr := udpPort(t)
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
