@@ -29,12 +29,16 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 		}
 		return fmt.Sprintf("NetFlow %d", v)
 	},
+	"unit":     collector.SequenceUnit,
+	"loss":     func(e collector.Exporter) string { return e.LossSummary() },
+	"clock":    func(e collector.Exporter) string { return e.ClockSummary() },
 	"sampling": func(e collector.Exporter) string { return e.SamplingSummary() },
 }).Parse(pageText))
 
 // status is how the instance does, with its alarms.
 func (s *Server) status() Status {
 	status := s.deps.Status()
+	status.balance()
 	status.Alarms = status.alarms()
 	return status
 }

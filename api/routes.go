@@ -53,6 +53,7 @@ type FlowsAnswer struct {
 type body[T any] struct{ Body T }
 
 type exportersBody struct {
+	Ledger    Ledger               `json:"ledger" doc:"What all of them sent, from socket to store."`
 	Exporters []collector.Exporter `json:"exporters"`
 }
 
@@ -67,7 +68,8 @@ func (s *Server) routes(api huma.API) {
 		OperationID: "list-exporters", Method: http.MethodGet, Path: "/api/v1/exporters", Tags: []string{"status"},
 		Summary: "Every observation domain of every exporter, with its templates, sampling and counters",
 	}, func(context.Context, *struct{}) (*body[exportersBody], error) {
-		return &body[exportersBody]{exportersBody{s.deps.Status().Exporters}}, nil
+		status := s.status()
+		return &body[exportersBody]{exportersBody{status.Ledger, status.Exporters}}, nil
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "query-flows", Method: http.MethodGet, Path: "/api/v1/flows", Tags: []string{"flows"},

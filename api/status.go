@@ -19,6 +19,7 @@ type Status struct {
 	Listen    []string             `json:"listen"`
 	Store     StoreStatus          `json:"store"`
 	Estate    EstateStatus         `json:"estate"`
+	Ledger    Ledger               `json:"ledger"` // the server fills it in
 	Collector collector.Stats      `json:"collector"`
 	Enricher  enricher.Stats       `json:"enricher"`
 	Writer    store.WriterStats    `json:"writer"`
@@ -68,7 +69,10 @@ func (e *EstateStatus) Counts() []string {
 }
 
 // OnTheWay returns the flows that were decoded and are neither stored nor lost yet.
-func (s *Status) OnTheWay() uint64 { return s.Collector.Pending + s.Writer.Waiting.Rows }
+func (s *Status) OnTheWay() uint64 {
+	handedOver := s.Collector.Sealed - min(s.Collector.Sealed, s.Writer.In.Rows) // sealed, and not yet the writer's
+	return s.Collector.Pending + handedOver + s.Writer.Waiting.Rows
+}
 
 // Lost returns the flows that the store did not get, by reason; reasons that did not occur are left out.
 func (s *Status) Lost() map[string]uint64 {
@@ -94,19 +98,11 @@ func (s *Status) alarms() []string {
 	if w.Problem != "" {
 		list = append(list, fmt.Sprintf("the write-ahead log is not on disk, %d batches are in memory only: %s", w.Volatile, w.Problem))
 	}
-	return append(list, s.Retention.Alarms()...)
-}
-
-// Ledger is where the flows are that were handed to the writer, or found in the write-ahead log:
-// In + Replayed = Stored + Dropped + Waiting.
-type Ledger struct{ In, Replayed, Stored, Dropped, Waiting uint64 }
-
-// Ledger returns the writer's.
-func (s *Status) Ledger() Ledger {
-	w := &s.Writer
-	l := Ledger{In: w.In.Rows, Replayed: w.Replayed.Rows, Stored: w.Stored.Rows, Waiting: w.Waiting.Rows}
-	for _, n := range w.Dropped {
-		l.Dropped += n.Rows
+	if n := s.Collector.ClocksOff; n > 0 {
+		list = append(list, fmt.Sprintf("clocks of exporters are off, in %d observation domains: see weir exporters", n))
 	}
-	return l
+	if s.Ledger.Problem != "" {
+		list = append(list, "the books do not balance, which is a bug of weir: "+s.Ledger.Problem)
+	}
+	return append(list, s.Retention.Alarms()...)
 }

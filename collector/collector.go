@@ -88,7 +88,10 @@ func New(cfg Config, d Deps) (*Collector, error) {
 }
 
 func (c *Collector) newDecoder() *netflow.Decoder {
-	return netflow.New(netflow.Config{ExporterSampling: c.assumedRate, DefaultSampling: c.cfg.DefaultSampling}, c.deps.Templates)
+	return netflow.New(netflow.Config{
+		ExporterSampling: c.assumedRate, DefaultSampling: c.cfg.DefaultSampling,
+		MaxAge: c.cfg.Times.MaxAge, MaxAhead: c.cfg.Times.MaxAhead,
+	}, c.deps.Templates)
 }
 
 // assumedRate is the configured sampling rate of an exporter that does not tell; 0 is none.
@@ -97,7 +100,7 @@ func (c *Collector) assumedRate(exporter netip.Addr) uint32 {
 	return rate
 }
 
-// expireInterval is how often the template store is asked to forget what is old.
+// expireInterval is how often the template store is asked to forget what is old, and clocks are looked at.
 const expireInterval = 5 * time.Second
 
 // Run receives until ctx is done or a socket fails, then reads what the kernel took in up to that moment, seals what
@@ -119,7 +122,7 @@ func (c *Collector) Run(ctx context.Context) error {
 				}
 				return nil
 			case now := <-tick.C:
-				c.deps.Templates.Expire(now.UnixMilli())
+				c.tend(now)
 			}
 		}
 	})
@@ -130,6 +133,7 @@ func (c *Collector) Run(ctx context.Context) error {
 	if c.deps.State != nil {
 		c.deps.State.Close() // with what the last datagrams brought
 	}
+	c.deps.Templates.Ledger().Close()
 	s := c.Stats()
 	c.log.Info("collector stopped", "datagrams", s.Datagrams, "flows", s.Flows, "batches", s.Batches,
 		"kernel_drops", s.KernelDrops)
@@ -148,6 +152,21 @@ func (c *Collector) saveState(ctx context.Context) error {
 			c.deps.State.Save()
 		}
 	}
+}
+
+// tend does what is due every few seconds.
+func (c *Collector) tend(now time.Time) {
+	c.deps.Templates.Expire(now.UnixMilli())
+	ledger := c.deps.Templates.Ledger()
+	ledger.Settle(now.UnixMilli())
+	ledger.Judge(c.cfg.Times.MaxSkew, func(exporter netip.Addr, protocol uint8, domain uint32, skew time.Duration, off bool) {
+		log := c.log.With("exporter", exporter, "protocol", protocol, "domain", domain, "ahead", skew.Round(time.Millisecond))
+		if off {
+			log.Warn("clock of an exporter is off: times of its flows are wrong by as much", "allowed", c.cfg.Times.MaxSkew)
+		} else {
+			log.Info("clock of an exporter is right again")
+		}
+	})
 }
 
 func (c *Collector) logStart() {

@@ -216,18 +216,8 @@ func (r *rig) waitRows(n int) []row {
 // balance fails the test if a datagram or flow is not accounted for.
 func balance(t testing.TB, s collector.Stats) {
 	t.Helper()
-	sum := s.Decoded
-	for _, n := range s.Dropped {
-		sum += n
-	}
-	if s.Datagrams != sum {
-		t.Errorf("%d datagrams are %d by outcome: %+v", s.Datagrams, sum, s)
-	}
-	if s.Flows != s.Sealed+s.Pending {
-		t.Errorf("%d flows, %d sealed and %d pending", s.Flows, s.Sealed, s.Pending)
-	}
-	if s.Received < s.Datagrams {
-		t.Errorf("%d datagrams taken of %d received", s.Datagrams, s.Received)
+	if err := s.Check(); err != nil {
+		t.Errorf("the books do not balance: %v\n%+v", err, s)
 	}
 }
 

@@ -25,6 +25,7 @@ type Config struct {
 	FlushInterval   time.Duration   `yaml:"flush_interval" doc:"Age at which a batch is handed to the store however small it is."`
 	Sampling        []Sampling      `yaml:"sampling" doc:"Sampling rates of exporters that do not tell theirs; the longest network that holds the exporter counts."`
 	DefaultSampling uint32          `yaml:"default_sampling" doc:"Sampling rate of exporters that do not tell theirs and are in no network of sampling."`
+	Times           Times           `yaml:"times" doc:"What is done about exporters whose clock is wrong."`
 	Templates       template.Config `yaml:"templates" doc:"Bounds on what exporters may make the collector remember."`
 	State           state.Config    `yaml:"state" doc:"What is remembered of exporters over a restart."`
 	ActiveTimeout   time.Duration   `yaml:"active_timeout" doc:"Longest active timeout of the exporters; one that is silent for three times as long is no longer live."`
@@ -36,6 +37,13 @@ type Sampling struct {
 	Rate      uint32       `yaml:"rate" doc:"One packet in this many is looked at."`
 }
 
+// Times says which times of exporters are believed.
+type Times struct {
+	MaxAge   time.Duration `yaml:"max_age" doc:"Age, when it is received, up to which a flow is believed. One that ended earlier keeps its duration and is taken to have ended when it was received; one that only began earlier is taken to have begun then. Such flows are counted as times_clamped."`
+	MaxAhead time.Duration `yaml:"max_ahead" doc:"How long after it was received a flow may claim to have ended; beyond that it keeps its duration and is taken to have ended when it was received."`
+	MaxSkew  time.Duration `yaml:"max_skew" doc:"Difference between the clocks of an exporter and of this machine above which the exporter is reported; 0 is any."`
+}
+
 // Default receives on the ports of NetFlow and IPFIX, from anyone.
 func Default() Config {
 	return Config{
@@ -44,6 +52,7 @@ func Default() Config {
 		BatchRows:       50_000,
 		FlushInterval:   time.Second,
 		DefaultSampling: 1,
+		Times:           Times{MaxAge: 24 * time.Hour, MaxAhead: time.Minute, MaxSkew: 10 * time.Second},
 		Templates:       template.DefaultConfig(),
 		State:           state.Default(),
 		ActiveTimeout:   time.Minute,
@@ -96,6 +105,15 @@ func (c *Config) Validate() error {
 	}
 	if c.ActiveTimeout < time.Second || c.ActiveTimeout > time.Hour {
 		refuse("active_timeout", "found %s, want 1s to 1h", c.ActiveTimeout)
+	}
+	if c.Times.MaxAge < time.Minute || c.Times.MaxAge > 30*24*time.Hour {
+		refuse("times.max_age", "found %s, want 1m to 720h", c.Times.MaxAge)
+	}
+	if c.Times.MaxAhead < 0 || c.Times.MaxAhead > 24*time.Hour {
+		refuse("times.max_ahead", "found %s, want 0s to 24h", c.Times.MaxAhead)
+	}
+	if c.Times.MaxSkew < 0 || c.Times.MaxSkew > 24*time.Hour {
+		refuse("times.max_skew", "found %s, want 0s (any) to 24h", c.Times.MaxSkew)
 	}
 	first := map[netip.Prefix]int{}
 	for i, s := range c.Sampling {

@@ -39,7 +39,22 @@ var (
 	stateWritten    = desc("state_written_bytes_total", "Octets written to state files.")
 	stateFailures   = desc("state_failures_total", "Attempts to save the state that failed.")
 	stateTemplates  = desc("state_templates", "Templates found in the state file at the start, by what became of them: restored, expired (not sent for collector.templates.timeout) or refused (unreadable, or no room).", "outcome")
-	templateMemory  = desc("template_memory_bytes", "Memory charged for templates, names and held data, bounded by collector.templates.max_memory.")
+	records         = desc("records_total", "Data records decoded: flows, records that are no flow, and option data.", "kind")
+	recordsDropped  = desc("records_dropped_total", "Sets, template records and messages that could not be used, by reason; a datagram may have several.", "reason")
+	recordsHeld     = desc("records_held_sets_total", "Data sets that came before their template and were held.")
+	recordsReplayed = desc("records_replayed_sets_total", "Held data sets whose template came.")
+	recordsExpired  = desc("records_expired_sets_total", "Held data sets whose template did not come in time.")
+	recordsWaiting  = desc("records_waiting_sets", "Data sets that wait for their template.")
+	recordsClamped  = desc("records_clamped_flows_total", "Flows whose times could not be true and were changed: collector.times.")
+
+	seqReceived = desc("sequence_received_total", "What came of that which exporters number: flows of NetFlow 5, messages of NetFlow 9, data records of IPFIX.", "protocol")
+	seqLost     = desc("sequence_lost_total", "What did not come, in the same unit.", "protocol")
+	seqAway     = desc("sequence_lost_away_total", "What did not come because it was sent while the collector did not run; it is in the lost too.", "protocol")
+	seqMissing  = desc("sequence_missing", "What did not come yet and may, in the same unit.", "protocol")
+	seqMessages = desc("sequence_messages_total", "Messages that did not continue the one before: out_of_order, duplicate, restart of the exporter, jump without a known reason, unchecked because data before was of an unknown template.", "protocol", "kind")
+	clocksOff   = desc("clock_off_domains", "Observation domains whose clock differs by more than collector.times.max_skew.")
+
+	templateMemory = desc("template_memory_bytes", "Memory charged for templates, names and held data, bounded by collector.templates.max_memory.")
 )
 
 // Describe implements prometheus.Collector.
@@ -86,5 +101,33 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		put(stateTemplates, prometheus.GaugeValue, float64(k.Restored.Expired), "expired")
 		put(stateTemplates, prometheus.GaugeValue, float64(k.Restored.Refused), "refused")
 	}
+	r := &s.Records
+	put(records, prometheus.CounterValue, float64(r.Flows), "flow")
+	put(records, prometheus.CounterValue, float64(r.NoFlow), "no_flow")
+	put(records, prometheus.CounterValue, float64(r.OptionRecords), "option")
+	for _, reason := range template.Reasons() {
+		put(recordsDropped, prometheus.CounterValue, float64(r.Dropped[reason.String()]), reason.String())
+	}
+	put(recordsHeld, prometheus.CounterValue, float64(r.Held))
+	put(recordsReplayed, prometheus.CounterValue, float64(r.Replayed))
+	put(recordsExpired, prometheus.CounterValue, float64(r.Expired))
+	put(recordsWaiting, prometheus.GaugeValue, float64(r.Waiting))
+	put(recordsClamped, prometheus.CounterValue, float64(r.Clamped))
+	for _, p := range protocols {
+		n := s.Sequence[p.label]
+		put(seqReceived, prometheus.CounterValue, float64(n.Received), p.label)
+		put(seqLost, prometheus.CounterValue, float64(n.Lost), p.label)
+		put(seqAway, prometheus.CounterValue, float64(n.Away), p.label)
+		put(seqMissing, prometheus.GaugeValue, float64(n.Missing), p.label)
+		for _, m := range []struct {
+			kind string
+			n    uint64
+		}{
+			{"out_of_order", n.OutOfOrder}, {"duplicate", n.Duplicates}, {"restart", n.Restarts}, {"jump", n.Jumps}, {"unchecked", n.Unchecked},
+		} {
+			put(seqMessages, prometheus.CounterValue, float64(m.n), p.label, m.kind)
+		}
+	}
+	put(clocksOff, prometheus.GaugeValue, float64(s.ClocksOff))
 	put(templateMemory, prometheus.GaugeValue, float64(m.c.deps.Templates.Memory()))
 }

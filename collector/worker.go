@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirhq/weir/collector/loss"
 	"github.com/weirhq/weir/collector/netflow"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/collector/udp"
@@ -23,17 +24,20 @@ const readBatch = 64
 
 // worker receives from one socket. Everything but counts and its mutex belongs to its goroutine.
 type worker struct {
-	c      *Collector
-	log    *slog.Logger
-	conn   *udp.Conn
-	reader *udp.Reader
-	decode func(b []byte, exporter netip.Addr, receivedMs int64, out *flow.Batch) error
+	c       *Collector
+	log     *slog.Logger
+	conn    *udp.Conn
+	reader  *udp.Reader
+	decoder *netflow.Decoder
+	decode  func(b []byte, exporter netip.Addr, receivedMs int64, out *flow.Batch) error // that of decoder
 
-	batch *flow.Batch // nil until a datagram needs one
-	now   time.Time   // of the last read
-	due   time.Time   // when the batch and seen are to be handed over, however small; zero while there is nothing
-	last  netip.Addr  // the exporter whose datagram was taken last, known to be allowed and in seen
-	seen  map[netip.Addr]struct{}
+	batch    *flow.Batch         // nil until a datagram needs one
+	shares   map[*flow.Tally]int // rows of batch
+	messages []loss.Message      // taken, and not yet in the ledger
+	now      time.Time           // of the last read
+	due      time.Time           // when the batch and seen are to be handed over, however small; zero while there is nothing
+	last     netip.Addr          // the exporter whose datagram was taken last, known to be allowed and in seen
+	seen     map[netip.Addr]struct{}
 
 	refusals, faults throttle
 
@@ -58,13 +62,21 @@ type counts struct {
 const maxReasons = 32
 
 func newWorker(c *Collector, conn *udp.Conn) *worker {
-	return &worker{
-		c:      c,
-		log:    c.log.With("addr", conn.LocalAddr()),
-		conn:   conn,
-		decode: c.newDecoder().Decode,
-		seen:   map[netip.Addr]struct{}{},
+	w := &worker{
+		c:        c,
+		log:      c.log.With("addr", conn.LocalAddr()),
+		conn:     conn,
+		shares:   map[*flow.Tally]int{},
+		messages: make([]loss.Message, 0, maxMessages),
+		seen:     map[netip.Addr]struct{}{},
 	}
+	w.newDecoder()
+	return w
+}
+
+func (w *worker) newDecoder() {
+	w.decoder = w.c.newDecoder()
+	w.decode = w.decoder.Decode
 }
 
 func (w *worker) run(ctx context.Context) (err error) {
@@ -147,6 +159,7 @@ func (w *worker) take(ds []udp.Datagram) (sealed bool) {
 			sealed = true
 		}
 	}
+	w.book()
 	w.publish()
 	return sealed
 }
@@ -174,6 +187,7 @@ func (w *worker) decodeAll(ds []udp.Datagram) (done int) {
 		before = w.batch.Len()
 		err := w.decode(d.Payload, from, d.Received/int64(time.Millisecond), w.batch)
 		w.n.flows += uint64(w.batch.Len() - before)
+		w.enter(d.From.Port())
 		if err != nil {
 			w.fault(from, err)
 		} else {
@@ -182,6 +196,31 @@ func (w *worker) decodeAll(ds []udp.Datagram) (done int) {
 		}
 	}
 	return done
+}
+
+// maxMessages is how many messages go into the ledger at a time, under one lock.
+const maxMessages = 4 * readBatch
+
+// enter takes the books' part of the datagram that was decoded last.
+func (w *worker) enter(port uint16) {
+	for _, e := range w.decoder.Entries() {
+		if e.Rows > 0 {
+			w.shares[&e.Domain.Tally] += e.Rows
+		}
+		if len(w.messages) == maxMessages {
+			w.book()
+		}
+		e.Port = port
+		w.messages = append(w.messages, e.Message)
+	}
+}
+
+// book brings the messages into the ledger.
+func (w *worker) book() {
+	if len(w.messages) > 0 {
+		w.c.deps.Templates.Ledger().Observe(w.messages)
+		w.messages = w.messages[:0]
+	}
 }
 
 // note remembers that the exporter sent something good.
@@ -222,7 +261,7 @@ func (w *worker) fault(from netip.Addr, err error) {
 func (w *worker) recovered(r any, d *udp.Datagram, rows int) {
 	w.n.panicked++
 	w.batch.Truncate(rows)
-	w.decode = w.c.newDecoder().Decode
+	w.newDecoder()
 	const shown = 256 // octets of the datagram: enough for its header and first set
 	w.log.Error("BUG: the decoder panicked on a datagram, which is dropped; please report this",
 		"exporter", d.From, "panic", r, "datagram", hex.EncodeToString(d.Payload[:min(len(d.Payload), shown)]),
@@ -247,6 +286,11 @@ func (w *worker) flush() {
 	for i := range b.Len() {
 		b.ID[i] = id
 	}
+	for of, rows := range w.shares {
+		of.Sealed.Add(uint64(rows))
+		b.Shares = append(b.Shares, flow.Share{Of: of, Rows: rows})
+	}
+	clear(w.shares)
 	w.n.sealed += uint64(b.Len())
 	w.n.batches++
 	w.publish()

@@ -72,6 +72,9 @@ type Batch struct {
 	// VirtualID tells apart the bridges of an exporter that gives them names in its records: [VirtualID] of the name, 0
 	// for none. It is for finding Bridge and is not stored.
 	VirtualID Column[uint64]
+
+	// Shares say of which sources the rows are. They are for the books, known when the batch is sealed, and not stored.
+	Shares []Share
 }
 
 // NewBatch returns an empty batch with room for capacity rows (at least 1).
@@ -117,8 +120,12 @@ func (b *Batch) Truncate(n int) {
 	b.rows = n
 }
 
-// Reset removes all rows and keeps the memory.
-func (b *Batch) Reset() { b.Truncate(0) }
+// Reset removes all rows and shares and keeps the memory.
+func (b *Batch) Reset() {
+	b.Truncate(0)
+	clear(b.Shares)
+	b.Shares = b.Shares[:0]
+}
 
 // Value returns the cell of row i in the column named name, or nil if there is no such column. It is for listings
 // and tests; hot code indexes the columns.

@@ -19,7 +19,7 @@ func TestFieldsCoverBatch(t *testing.T) {
 	v := reflect.ValueOf(b).Elem()
 	columns := 0
 	for i := range v.NumField() {
-		if v.Type().Field(i).IsExported() {
+		if f := v.Type().Field(i); f.IsExported() && f.Type != reflect.TypeFor[[]flow.Share]() {
 			columns++
 			if v.Field(i).Kind() == reflect.Slice && v.Field(i).Len() != 4 {
 				t.Errorf("column %s has length %d after NewBatch(4): no field lists it", v.Type().Field(i).Name, v.Field(i).Len())

@@ -27,7 +27,7 @@ func fill(b *flow.Batch, n int, rng *rand.Rand) {
 	v := reflect.ValueOf(b).Elem()
 	for f := range v.NumField() {
 		column := v.Field(f)
-		if column.Kind() != reflect.Slice || !v.Type().Field(f).IsExported() {
+		if column.Kind() != reflect.Slice || !v.Type().Field(f).IsExported() || column.Type() == reflect.TypeFor[[]flow.Share]() {
 			continue
 		}
 		for i := first; i < b.Len(); i++ {

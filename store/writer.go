@@ -109,6 +109,7 @@ type Writer struct {
 	deps  WriterDeps
 	log   *slog.Logger
 	queue chan *flow.Batch
+	tally tally
 
 	latency prometheus.Histogram
 
@@ -127,6 +128,7 @@ type Writer struct {
 type WriterStats struct {
 	In       Amount            // sealed
 	Replayed Amount            // found in the log, from former runs
+	Logged   Amount            // of In, those that the log took
 	Stored   Amount            // committed by the store
 	Waiting  Amount            // in the queue, in the log, or under way
 	Dropped  map[string]Amount // by reason; every reason is there
@@ -204,8 +206,24 @@ func (w *Writer) Seal(b *flow.Batch) {
 	w.mu.Unlock()
 	if reason != "" {
 		w.drop(1, rows, reason, nil)
+		lose(b.Shares)
 		w.deps.Recycle(b)
 	}
+}
+
+// Check says whether the equation of s does not hold.
+func (s *WriterStats) Check() error {
+	var dropped Amount
+	for _, d := range s.Dropped {
+		dropped.Batches += d.Batches
+		dropped.Rows += d.Rows
+	}
+	in := Amount{s.In.Batches + s.Replayed.Batches, s.In.Rows + s.Replayed.Rows}
+	out := Amount{s.Stored.Batches + dropped.Batches + s.Waiting.Batches, s.Stored.Rows + dropped.Rows + s.Waiting.Rows}
+	if in != out {
+		return fmt.Errorf("sealed and replayed %+v, stored, dropped and waiting %+v", in, out)
+	}
+	return nil
 }
 
 // Stats returns the counters.
@@ -315,11 +333,16 @@ func (w *Writer) append(ctx context.Context, b *flow.Batch) {
 	if w.deps.Derive != nil {
 		w.deps.Derive(r, b)
 	}
-	rows := b.Len()
+	rows, id := b.Len(), b.ID[0]
+	w.tally.begin(id, b.Shares)
 	for {
 		err := w.deps.WAL.Append(r)
 		switch {
 		case err == nil:
+			w.tally.logged(id)
+			w.mu.Lock()
+			w.stats.Logged.add(1, rows)
+			w.mu.Unlock()
 			w.deps.Recycle(b)
 			return
 		case errors.Is(err, wal.ErrFull):
@@ -332,6 +355,7 @@ func (w *Writer) append(ctx context.Context, b *flow.Batch) {
 		default:
 			w.drop(1, rows, DropRefused, err)
 		}
+		w.tally.end(id, rows, rows)
 		w.deps.Recycle(b)
 		return
 	}
@@ -412,6 +436,7 @@ func (w *Writer) store(ctx, insert context.Context, r *wal.Record) {
 	}
 	rows := uint64(r.Rows) - lost.Rows
 	w.deps.WAL.Retire(r)
+	w.tally.end(r.Batch, r.Rows, int(lost.Rows))
 	w.mu.Lock()
 	s := &w.stats
 	s.Waiting.Rows -= rows
@@ -427,6 +452,18 @@ func (w *Writer) store(ctx, insert context.Context, r *wal.Record) {
 	if lost.Rows > 0 {
 		w.drop(1, int(lost.Rows), reason, nil)
 	}
+	if w.idle() {
+		if left := w.tally.open(); len(left) > 0 && w.idle() { // the log lost them
+			w.tally.lose(left)
+		}
+	}
+}
+
+// idle reports whether no batch is in the queue, in the log, or under way.
+func (w *Writer) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stats.Waiting.Batches == 0
 }
 
 // maxGeneration bounds how often a piece is sent under a new token: more often there is something else behind it.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -305,6 +307,19 @@ func checkLoss(s *api.Status) finding {
 		f.State, f.Found = "problem", "flows not stored: "+reasons(lost)
 		f.Do = "store_full: the store is too slow or was away; refused: the log says why"
 	}
+	for _, protocol := range slices.Sorted(maps.Keys(s.Collector.Sequence)) {
+		if n := s.Collector.Sequence[protocol].Lost; n > 0 {
+			if f.State == "ok" {
+				f.State, f.Found = "warning", ""
+			}
+			f.Found = strings.TrimPrefix(fmt.Sprintf("%s; %d %s lost before they were read", f.Found, n, collector.SequenceUnit(protocol)), "; ")
+			f.Do = strings.TrimPrefix(f.Do+"; `weir exporters` says whose: where the kernel dropped nothing, look at the network between, and at the exporter", "; ")
+		}
+	}
+	if s.Ledger.Problem != "" {
+		f.State, f.Found = "problem", "the books do not balance: "+s.Ledger.Problem
+		f.Do = "this is a bug of weir: please report it"
+	}
 	if s.Collector.KernelDrops > 0 {
 		f.State = "problem"
 		f.Found = strings.TrimPrefix(f.Found+fmt.Sprintf("; the kernel dropped %d datagrams", s.Collector.KernelDrops), "none since the start; ")
@@ -342,6 +357,9 @@ func checkExporters(list []collector.Exporter, listen []string, now time.Time) f
 		}
 		if e.HeldNow > 0 {
 			do = append(do, fmt.Sprintf("%s: %d data sets wait for a template; many exporters send theirs every few minutes only", name, e.HeldNow))
+		}
+		if e.Loss.ClockOff {
+			do = append(do, fmt.Sprintf("%s: its clock is off by %s, and times of its flows with it: synchronise it (NTP), and this machine's", name, e.ClockSummary()))
 		}
 		if len(e.Counts.Dropped) > 0 {
 			do = append(do, fmt.Sprintf("%s: %s", name, reasons(e.Counts.Dropped)))

@@ -2,12 +2,14 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/netflow"
@@ -18,31 +20,61 @@ func newExporters() *cobra.Command {
 	var data string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "exporters",
+		Use:   "exporters [ADDRESS]",
 		Short: "List who sends flows, how many, and what is wrong with them",
-		Long: `Lists every observation domain of every exporter that a running instance remembers. The JSON form also holds its
-templates, sampling rates and names.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Long: `Lists every observation domain of every exporter that a running instance remembers, and below them the way of all flows
+from socket to store, which must add up. With an address, tells everything that is counted of that exporter. The JSON
+form also holds templates, sampling rates and names. docs/explanation/ledger.md says what the figures mean.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var only netip.Addr
+			if len(args) > 0 {
+				var err error
+				if only, err = netip.ParseAddr(args[0]); err != nil {
+					return usageError{fmt.Errorf("exporter %q: want an IP address, as `weir exporters` lists them", args[0])}
+				}
+			}
 			in, err := instance.Find(data)
 			if err != nil {
 				return err
 			}
 			var answer struct {
+				Ledger    api.Ledger           `json:"ledger"`
 				Exporters []collector.Exporter `json:"exporters"`
 			}
 			if err := getJSON(cmd.Context(), in, "/api/v1/exporters", &answer); err != nil {
 				return err
 			}
+			if only.IsValid() {
+				answer.Exporters = slices.DeleteFunc(answer.Exporters, func(e collector.Exporter) bool { return e.Exporter != only.Unmap() })
+				if len(answer.Exporters) == 0 {
+					return fmt.Errorf("exporter %q: has sent nothing that is remembered", only)
+				}
+			}
 			out := outputOf(cmd, asJSON)
 			if asJSON {
 				return cli.WriteJSON(out, answer.Exporters)
+			}
+			if only.IsValid() {
+				return exporterDetails(answer.Exporters, time.Now()).Write(out)
 			}
 			if len(answer.Exporters) == 0 {
 				_, err := fmt.Fprintf(out.W, "no exporter has sent anything yet; send NetFlow 5, NetFlow 9 or IPFIX to %s\n", strings.Join(in.Listen, " or "))
 				return err
 			}
-			return exporterTable(answer.Exporters, time.Now()).Write(out)
+			if err := exporterTable(answer.Exporters, time.Now()).Write(out); err != nil {
+				return err
+			}
+			for _, line := range answer.Ledger.Lines() {
+				if _, err := fmt.Fprintf(out.W, "\n%s: %s", line[0], line[1]); err != nil {
+					return err
+				}
+			}
+			if p := answer.Ledger.Problem; p != "" {
+				fmt.Fprintf(out.W, "\nBUG: the books do not balance: %s", p)
+			}
+			_, err = fmt.Fprintln(out.W)
+			return err
 		},
 	}
 	dataFlag(cmd, &data)
@@ -58,6 +90,9 @@ func exporterTable(exporters []collector.Exporter, now time.Time) *cli.Table {
 		{Name: "LAST", Right: true},
 		{Name: "DATAGRAMS", Right: true},
 		{Name: "FLOWS", Right: true},
+		{Name: "STORED", Right: true},
+		{Name: "LOST BEFORE", Right: true},
+		{Name: "CLOCK", Right: true},
 		{Name: "TEMPLATES", Right: true},
 		{Name: "SAMPLING"},
 		{Name: "WAITING", Right: true},
@@ -72,10 +107,54 @@ func exporterTable(exporters []collector.Exporter, now time.Time) *cli.Table {
 		if len(e.Counts.Dropped) > 0 {
 			dropped = cli.Bad
 		}
+		lost, clock := cli.Plain, cli.Plain
+		if e.Loss.Lost > 0 {
+			lost = cli.Bad
+		}
+		if e.Loss.ClockOff {
+			clock = cli.Bad
+		}
 		t.Add(cli.Cell{Text: e.Exporter.String()}, cli.Cell{Text: protocolName(e.Protocol)}, cell(e.Domain),
 			cli.Cell{Text: cli.Span(now.Sub(time.UnixMilli(e.LastSeen))), Style: last},
-			cell(e.Counts.Datagrams), cell(e.Counts.Flows), cli.Cell{Text: templates(e)},
+			cell(e.Counts.Datagrams), cell(e.Counts.Flows), cell(e.Rows.Stored),
+			cli.Cell{Text: e.LossSummary(), Style: lost}, cli.Cell{Text: e.ClockSummary(), Style: clock}, cli.Cell{Text: templates(e)},
 			cli.Cell{Text: e.SamplingSummary()}, cell(e.HeldNow), cli.Cell{Text: reasons(e.Counts.Dropped), Style: dropped})
+	}
+	return t
+}
+
+// exporterDetails writes everything that is counted of observation domains, one after the other.
+func exporterDetails(exporters []collector.Exporter, now time.Time) *cli.Table {
+	t := &cli.Table{Columns: []cli.Column{{Name: "DOMAIN", Right: true}, {Name: "WHAT"}, {Name: "FOUND"}}}
+	for i := range exporters {
+		e := &exporters[i]
+		add := func(what string, bad bool, format string, args ...any) {
+			style := cli.Plain
+			if bad {
+				style = cli.Bad
+			}
+			t.Add(cell(e.Domain), cell(what), cli.Cell{Text: fmt.Sprintf(format, args...), Style: style})
+		}
+		c, s, r := &e.Counts, &e.Loss, &e.Rows
+		since := func(ms int64) string { return cli.Span(now.Sub(time.UnixMilli(ms))) }
+		add("protocol", false, "%s", protocolName(e.Protocol))
+		add("heard of", !e.Live, "first %s ago, last %s ago", since(e.FirstSeen), since(e.LastSeen))
+		add("datagrams", false, "%d, %s", c.Datagrams, cli.Bytes(float64(c.Bytes)))
+		add("records", false, "%d flows, %d no flow, %d option data", c.Flows, c.NoFlow, c.OptionRecords)
+		add("flows", r.Lost+r.Unclear > 0, "%d = %d stored + %d on the way + %d lost + %d unclear; %d were logged",
+			c.Flows, r.Stored, c.Flows-r.Stored-r.Lost-r.Unclear, r.Lost, r.Unclear, r.Logged)
+		add("lost before here", s.Lost > 0, "%d of %d %s, %d of them while weir was away; %d may still come", s.Lost, s.Lost+s.Received, s.Unit, s.Away, s.Missing)
+		add("out of sequence", false, "%d late, %d twice or too late, %d restarts, %d jumps, %d unchecked", s.OutOfOrder, s.Duplicates, s.Restarts, s.Jumps, s.Unchecked)
+		if s.Together {
+			add("numbering", false, "of all domains together: what is lost may be another one's")
+		}
+		add("clock", s.ClockOff, "%s of ours; times of %d flows were changed", e.ClockSummary(), c.Clamped)
+		add("templates", false, "%d known; %d sent, %d changes, %d withdrawals", len(e.Templates), c.Templates, c.Changes, c.Withdrawals)
+		add("before its template", c.Expired > 0, "%d data sets = %d decoded later + %d wait + %d expired", c.Held, c.Replayed, e.HeldNow, c.Expired)
+		add("sampling", false, "%s", e.SamplingSummary())
+		if len(c.Dropped) > 0 {
+			add("dropped", true, "%s", reasons(c.Dropped))
+		}
 	}
 	return t
 }

@@ -274,7 +274,7 @@ func checkKeys(t *testing.T, text string) {
 func testStatus(t *testing.T, a *apptest.App) {
 	out := good(t, "status", "--data", a.Data)
 	for _, want := range []string{
-		"version ", "up ", a.Listen[0], "embedded at " + a.Store + " answers", "1 pool, 3 hosts, 2 networks, 24 VMs, 33 VIFs, 15 groups", " stored, ",
+		"version ", "up ", a.Listen[0], "embedded at " + a.Store + " answers", "1 pool, 3 hosts, 2 networks, 24 VMs, 33 VIFs, 15 groups", " stored + ",
 		" replayed = ", "write-ahead log ", " batches with ", "disk of the store ", " free, alarm below 5.00 GiB", "table flows ", "kept 30d",
 	} {
 		if !strings.Contains(out, want) {

@@ -353,7 +353,7 @@ func (n *node) status() api.Status {
 		Estate:    n.estateStatus(),
 		Retention: n.retention.Stats(),
 		Fold:      n.fold.Stats(),
-		Writer:    n.writer.Stats(), // before the collector: what is on the way is not counted twice then
+		Writer:    n.writer.Stats(), // before the collector: see Status.balance
 		Enricher:  n.enricher.Stats(),
 		Collector: n.collector.Stats(),
 		Exporters: n.collector.Exporters(time.Now()),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store"
@@ -71,8 +72,8 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 		add("estate file", cli.Bad, "%s", e.Problem)
 	}
 	c := &s.Collector
-	add("datagrams", cli.Plain, "%d read, %d decoded", c.Datagrams, c.Decoded)
-	add("dropped by kernel", badIf(c.KernelDrops > 0), "%d", c.KernelDrops)
+	lines := s.Ledger.Lines()
+	add(lines[0][0], badIf(c.KernelDrops > 0), "%s", lines[0][1])
 	if len(c.Dropped) > 0 {
 		add("faulty datagrams", cli.Bad, "%s", reasons(c.Dropped))
 	}
@@ -98,9 +99,15 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 			add("state set aside", cli.Warn, "it could not be read as a whole: %s", k.SetAside)
 		}
 	}
-	add("flows", cli.Plain, "%d decoded, %d stored, %d on the way", c.Flows, s.Writer.Stored.Rows, s.OnTheWay())
-	l := s.Ledger()
-	add("ledger", badIf(l.Dropped > 0), "%d in + %d replayed = %d stored + %d dropped + %d waiting", l.In, l.Replayed, l.Stored, l.Dropped, l.Waiting)
+	for _, protocol := range slices.Sorted(maps.Keys(c.Sequence)) {
+		if n := c.Sequence[protocol]; n.Lost > 0 {
+			add("lost before here", cli.Bad, "%d %s", n.Lost, collector.SequenceUnit(protocol))
+		}
+	}
+	if n := c.Records.Waiting; n > 0 {
+		add("waiting for template", cli.Warn, "%d data sets", n)
+	}
+	add(lines[1][0], cli.Plain, "%s", lines[1][1])
 	if lost := s.Lost(); len(lost) > 0 {
 		add("flows not stored", cli.Bad, "%s", reasons(lost))
 	}

@@ -3,7 +3,9 @@ package netflow
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
+	"github.com/weirhq/weir/collector/loss"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/flow"
 )
@@ -31,6 +33,10 @@ type Config struct {
 	ExporterSampling func(exporter netip.Addr) uint32
 	// DefaultSampling is the rate to assume where nothing else is known; 0 is taken as 1.
 	DefaultSampling uint32
+
+	// Flows that claim to have ended more than MaxAhead after they were received, or lasted longer than MaxAge before,
+	// get other times: see run.clamp. MaxAge 0 leaves all times as they are.
+	MaxAge, MaxAhead time.Duration
 }
 
 // Decoder decodes datagrams into batches. It is for one goroutine; several decoders share a [template.Store].
@@ -41,11 +47,19 @@ type Decoder struct {
 	last    *template.Domain                  // the one of the previous message
 
 	message message // the one at hand
+	entries []Entry // of the datagram at hand
 	run     run
 	fresh   []*template.Template // new templates of the set at hand
 	rates   []template.Rate      // new rates of the set at hand
 	option  option               // the options record at hand
 	first   *Error               // of the datagram at hand
+}
+
+// Entry is what the books need to know of a message of a datagram.
+type Entry struct {
+	loss.Message // without Port, which a decoder does not know
+	Domain       *template.Domain
+	Rows         int // that it added to the batch
 }
 
 // New returns a decoder that keeps templates and options in store.
@@ -58,6 +72,8 @@ type message struct {
 	data     []byte // the datagram
 	out      *flow.Batch
 	domain   *template.Domain
+	header   loss.Message
+	rows     int // in out, before the message
 	exporter flow.Addr
 	version  uint16
 	received int64  // ms
@@ -78,6 +94,7 @@ type message struct {
 // Decode does not allocate for known templates, as long as out has room.
 func (d *Decoder) Decode(b []byte, exporter netip.Addr, received int64, out *flow.Batch) error {
 	d.first = nil
+	d.entries = d.entries[:0]
 	exporter = exporter.Unmap().WithZone("")
 	m := &d.message
 	*m = message{data: b, out: out, exporter: exporter.As16(), received: received}
@@ -101,6 +118,9 @@ func (d *Decoder) Decode(b []byte, exporter netip.Addr, received int64, out *flo
 	return d.err()
 }
 
+// Entries returns the messages of the last datagram whose domains are known, valid until the next Decode.
+func (d *Decoder) Entries() []Entry { return d.entries }
+
 func (d *Decoder) err() error {
 	if d.first == nil {
 		return nil
@@ -112,6 +132,7 @@ func (d *Decoder) err() error {
 func (d *Decoder) fail(m *message, why template.Reason, set uint16, offset, got, expected int) {
 	if m.domain != nil {
 		m.domain.Drop(why)
+		m.header.Unsure = m.header.Unsure || why.HidesData()
 	} else {
 		d.store.Drop(why)
 	}
@@ -149,10 +170,21 @@ func (d *Decoder) enter(m *message, exporter netip.Addr, number uint32, offset, 
 		}
 		d.last = m.domain
 	}
+	m.rows = m.out.Len()
+	m.header.Of, m.header.Exported, m.header.Received = m.domain.Loss, m.exported, m.received
 	m.domain.Heard(m.received)
 	m.domain.Count.Datagrams.Add(1)
 	m.domain.Count.Bytes.Add(uint64(length))
 	return true
+}
+
+// leave is the end of a message that was entered.
+func (d *Decoder) leave(m *message) {
+	rows := m.out.Len() - m.rows
+	if rows > 0 {
+		m.domain.Count.Flows.Add(uint64(rows))
+	}
+	d.entries = append(d.entries, Entry{m.header, m.domain, rows})
 }
 
 // remember keeps a domain of the store, so that the store is not asked for each message. Those that the store forgot
@@ -178,8 +210,10 @@ func (d *Decoder) netflow9(m *message, exporter netip.Addr) {
 	m.announced = int(binary.BigEndian.Uint16(b[2:]))
 	m.uptime = binary.BigEndian.Uint32(b[4:])
 	m.exported = int64(binary.BigEndian.Uint32(b[8:])) * 1000
+	m.header = loss.Message{Sequence: binary.BigEndian.Uint32(b[12:]), HasUptime: true, Uptime: m.uptime, Coarse: true}
 	if d.enter(m, exporter, binary.BigEndian.Uint32(b[16:]), 0, len(b)) {
 		d.sets(m, header9, len(b))
+		d.leave(m)
 	}
 }
 
@@ -208,6 +242,7 @@ func (d *Decoder) ipfix(m *message, exporter netip.Addr) {
 		}
 		end := at + min(length, rest)
 		m.exported = int64(binary.BigEndian.Uint32(b[at+4:])) * 1000
+		m.header = loss.Message{Sequence: binary.BigEndian.Uint32(b[at+8:]), Coarse: true}
 		if !d.enter(m, exporter, binary.BigEndian.Uint32(b[at+12:]), at, end-at) {
 			at = end
 			continue
@@ -216,6 +251,7 @@ func (d *Decoder) ipfix(m *message, exporter netip.Addr) {
 			d.fail(m, template.Truncated, 0, at, length, rest)
 		}
 		d.sets(m, at+headerIPFIX, end)
+		d.leave(m)
 		at = end
 	}
 }
@@ -258,12 +294,14 @@ func (d *Decoder) sets(m *message, at, end int) {
 
 // data decodes a data set at offset, or holds it until its template comes.
 func (d *Decoder) data(m *message, id uint16, offset int, body []byte) {
+	m.header.Data = true
 	t := m.domain.Template(id)
 	if t != nil && t.Restored() && !m.fits(t, body) {
 		m.domain.Disown(t)
 		t = nil
 	}
 	if t == nil {
+		m.header.Unsure = true
 		held := template.Held{
 			Template: id, Received: m.received, Exported: m.exported, Uptime: m.uptime, Body: body,
 		}
@@ -315,6 +353,7 @@ func (d *Decoder) records(m *message, t *template.Template, offset int, body []b
 		}
 		return
 	}
+	m.header.Records += uint32(n)
 	switch {
 	case t.Options:
 		d.options(m, p, body, n)

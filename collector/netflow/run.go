@@ -77,7 +77,7 @@ func (d *Decoder) flows(m *message, p *plan, body []byte, n int) {
 		x.stations(p)
 	}
 	c := &m.domain.Count
-	c.Flows.Add(uint64(n))
+	d.clamp()
 	if p.reverse {
 		c.Reverse.Add(uint64(n))
 	}

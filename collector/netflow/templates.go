@@ -13,6 +13,7 @@ import (
 // §3.4.1, §3.4.2.
 func (d *Decoder) templates(m *message, set uint16, offset int, body []byte, options bool) {
 	d.fresh = d.fresh[:0]
+	m.header.Templates = true
 	for at := 0; len(body)-at >= 4; {
 		r := templateRecord{version: m.version, options: options, id: binary.BigEndian.Uint16(body[at:])}
 		count := int(binary.BigEndian.Uint16(body[at+2:]))

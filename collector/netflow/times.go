@@ -41,6 +41,36 @@ func span(received, start, end int64) (age int64, duration uint32) {
 	return received - start, uint32(min(max(end-start, 0), math.MaxUint32))
 }
 
+// clamp applies Config.MaxAge and MaxAhead to the rows at hand.
+func (d *Decoder) clamp() {
+	if d.cfg.MaxAge <= 0 {
+		return
+	}
+	if n := d.run.clamp(d.cfg.MaxAge.Milliseconds(), d.cfg.MaxAhead.Milliseconds()); n > 0 {
+		d.run.domain.Count.Clamped.Add(uint64(n))
+	}
+}
+
+// clamp changes times that cannot be true, and returns of how many rows. A flow that ended more than maxAhead after it was
+// received, or more than maxAge before (ms), is of an exporter whose clock is wrong: it keeps its duration and ends when
+// it was received. One that only began too long ago begins maxAge before.
+func (x *run) clamp(maxAge, maxAhead int64) (clamped int) {
+	ages, durations := column(x, x.out.StartAge), column(x, x.out.Duration)
+	for i, age := range ages {
+		end := age - int64(durations[i])
+		if age <= maxAge && end >= -maxAhead {
+			continue
+		}
+		clamped++
+		if end < -maxAhead || end > maxAge {
+			age, end = int64(durations[i]), 0
+		}
+		ages[i] = min(age, maxAge)
+		durations[i] = uint32(max(0, ages[i]-end))
+	}
+	return clamped
+}
+
 // uptimes fills StartAge and Duration from pairs of sysUpTime.
 func (x *run) uptimes(p pair, body []byte, stride int) {
 	ages, durations := column(x, x.out.StartAge), column(x, x.out.Duration)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 
+	"github.com/weirhq/weir/collector/loss"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/flow"
 )
@@ -27,9 +28,13 @@ func (d *Decoder) netflow5(m *message, exporter netip.Addr) {
 	n := int(binary.BigEndian.Uint16(b[2:]))
 	m.uptime = binary.BigEndian.Uint32(b[4:])
 	m.exported = int64(binary.BigEndian.Uint32(b[8:]))*1000 + int64(binary.BigEndian.Uint32(b[12:])/1_000_000)
+	m.header = loss.Message{
+		Sequence: binary.BigEndian.Uint32(b[16:]), Records: uint32(n), Data: n > 0, HasUptime: true, Uptime: m.uptime,
+	}
 	if !d.enter(m, exporter, uint32(binary.BigEndian.Uint16(b[20:])), 0, len(b)) {
 		return
 	}
+	defer d.leave(m)
 	if need := header5 + n*record5; need > len(b) {
 		d.fail(m, template.Truncated, 0, 0, need, len(b))
 		return
@@ -38,7 +43,7 @@ func (d *Decoder) netflow5(m *message, exporter netip.Addr) {
 	x.message, x.at, x.first, x.n = m, 0, m.out.Grow(n), n
 	x.constants()
 	x.records5(b[header5 : header5+n*record5])
-	m.domain.Count.Flows.Add(uint64(n))
+	d.clamp()
 	// An interval of 1 says that every packet was looked at; 0 says nothing: many exporters that sample leave it so.
 	if interval := binary.BigEndian.Uint16(b[22:]) & samplingInterval5; interval != 0 {
 		fill(column(x, m.out.SamplingRate), uint32(interval))

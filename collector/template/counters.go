@@ -5,7 +5,7 @@ import "sync/atomic"
 // Counters count what one observation domain sent, since it was first heard of. All are safe for concurrent use.
 //
 // They balance: every data record of a known template is one of Flows, NoFlow or OptionRecords; every data set
-// without a template was counted in Held or in Dropped; and Held = Replayed + held now + Dropped by age.
+// without a template was counted in Held or in Dropped; and Held = Replayed + held now + Expired.
 type Counters struct {
 	Datagrams     atomic.Uint64 // datagrams, or messages where a datagram has several
 	Bytes         atomic.Uint64 // octets of those
@@ -18,9 +18,11 @@ type Counters struct {
 	Stale         atomic.Uint64 // restored templates that did not fit the data, and were forgotten
 	Held          atomic.Uint64 // data sets that were held because their template was unknown
 	Replayed      atomic.Uint64 // held data sets whose template came
+	Expired       atomic.Uint64 // held data sets whose template did not come in time; they are in Dropped too
 	Assumed       atomic.Uint64 // rows whose sampling rate the exporter did not say
 	Scaled        atomic.Uint64 // rows that the exporter multiplied by its sampling rate itself
 	AbsurdRates   atomic.Uint64 // sampling rates of more than MaxRate, in records and options, which are not believed
+	Clamped       atomic.Uint64 // rows whose times could not be true and were changed
 	Reverse       atomic.Uint64 // rows of biflows, whose reverse direction is not stored
 	Dropped       [reasons]atomic.Uint64
 }
@@ -38,9 +40,11 @@ type Counts struct {
 	Stale         uint64            `json:"stale_templates"`
 	Held          uint64            `json:"held_sets"`
 	Replayed      uint64            `json:"replayed_sets"`
+	Expired       uint64            `json:"expired_sets"`
 	Assumed       uint64            `json:"sampling_assumed"`
 	Scaled        uint64            `json:"scaled_by_exporter"`
 	AbsurdRates   uint64            `json:"absurd_sampling_rates"`
+	Clamped       uint64            `json:"times_clamped"`
 	Reverse       uint64            `json:"reverse_not_stored"`
 	Dropped       map[string]uint64 `json:"dropped,omitempty"` // by Reason; datagrams, sets or template records
 }
@@ -59,13 +63,41 @@ func (c *Counters) Read() Counts {
 		Stale:         c.Stale.Load(),
 		Held:          c.Held.Load(),
 		Replayed:      c.Replayed.Load(),
+		Expired:       c.Expired.Load(),
 		Assumed:       c.Assumed.Load(),
 		Scaled:        c.Scaled.Load(),
 		AbsurdRates:   c.AbsurdRates.Load(),
+		Clamped:       c.Clamped.Load(),
 		Reverse:       c.Reverse.Load(),
 	}
 	r.Dropped = readDrops(&c.Dropped)
 	return r
+}
+
+// add adds what b counted.
+func (a *Counts) add(b *Counts) {
+	a.Datagrams += b.Datagrams
+	a.Bytes += b.Bytes
+	a.Flows += b.Flows
+	a.NoFlow += b.NoFlow
+	a.OptionRecords += b.OptionRecords
+	a.Templates += b.Templates
+	a.Changes += b.Changes
+	a.Withdrawals += b.Withdrawals
+	a.Held += b.Held
+	a.Replayed += b.Replayed
+	a.Expired += b.Expired
+	a.Assumed += b.Assumed
+	a.Scaled += b.Scaled
+	a.AbsurdRates += b.AbsurdRates
+	a.Clamped += b.Clamped
+	a.Reverse += b.Reverse
+	for reason, n := range b.Dropped {
+		if a.Dropped == nil {
+			a.Dropped = map[string]uint64{}
+		}
+		a.Dropped[reason] += n
+	}
 }
 
 func readDrops(drops *[reasons]atomic.Uint64) map[string]uint64 {

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/weirhq/weir/collector/loss"
+	"github.com/weirhq/weir/flow"
 )
 
 // Key names an observation domain of an exporter.
@@ -32,6 +35,8 @@ type Application struct {
 type Domain struct {
 	Key   Key
 	Count Counters
+	Tally flow.Tally   // of its rows, once they are sealed
+	Loss  *loss.Domain // of its messages, in Store.Ledger
 
 	store     *Store
 	first     int64        // ms; when it was first heard of
@@ -338,11 +343,13 @@ func (d *Domain) expire(oldest, heldBefore int64) {
 	d.dropHeld(heldBefore)
 }
 
-// close gives back everything. The store calls it once, when it forgets the domain.
-func (d *Domain) close() {
+// close gives back everything and returns the counters and the number of sets that waited. The store calls it once, when
+// it forgets the domain.
+func (d *Domain) close() (Counts, int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.closed.Store(true)
 	d.store.used.Add(-d.memory)
 	d.memory = 0
+	return d.Count.Read(), len(d.held)
 }

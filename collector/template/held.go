@@ -61,6 +61,7 @@ func (d *Domain) dropHeld(before int64) {
 		if h.Received < before {
 			d.forget(h)
 			d.Drop(UnknownTemplate)
+			d.Count.Expired.Add(1)
 		} else {
 			rest = append(rest, h)
 		}

@@ -35,6 +35,11 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
+// HidesData reports whether there may be data behind a drop that could not be counted.
+func (r Reason) HidesData() bool {
+	return r == Truncated || r == BadLength || r == BadRecord || r == UnknownTemplate
+}
+
 // Reasons lists every reason but None, for metrics.
 func Reasons() []Reason {
 	list := make([]Reason, 0, reasons-1)

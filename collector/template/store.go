@@ -7,11 +7,15 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/weirhq/weir/collector/loss"
+	"github.com/weirhq/weir/flow"
 )
 
 // Store remembers the observation domains of all exporters. See the package comment. It is safe for concurrent use.
 type Store struct {
 	cfg     Config
+	ledger  *loss.Ledger
 	used    atomic.Int64 // bytes charged by domains
 	dropped [reasons]atomic.Uint64
 	stale   atomic.Uint64
@@ -21,17 +25,21 @@ type Store struct {
 	mu        sync.Mutex // guards what follows
 	domains   map[Key]*Domain
 	exporters map[netip.Addr]int // number of domains
+	gone      Counts             // of the domains that were forgotten
 }
 
 // New returns an empty store. cfg must be valid.
 func New(cfg Config) *Store {
-	return &Store{cfg: cfg, domains: map[Key]*Domain{}, exporters: map[netip.Addr]int{}}
+	return &Store{cfg: cfg, ledger: loss.NewLedger(), domains: map[Key]*Domain{}, exporters: map[netip.Addr]int{}}
 }
 
 // Config returns what the store was made with.
 func (s *Store) Config() Config { return s.cfg }
 
-const domainCost = 1024 // what an empty domain is taken to occupy
+// Ledger follows the messages of all domains.
+func (s *Store) Ledger() *loss.Ledger { return s.ledger }
+
+const domainCost = 2048 // what an empty domain is taken to occupy
 
 // Domain returns the domain of key, which is made if it is new, as of now (ms). On a reason other than None there is
 // no domain, and the drop is counted. Decoders keep what they got until it is Closed.
@@ -55,7 +63,7 @@ func (s *Store) Domain(key Key, now int64) (*Domain, Reason) {
 		s.Drop(why)
 		return nil, why
 	}
-	d := &Domain{Key: key, store: s, first: now, memory: domainCost}
+	d := &Domain{Key: key, store: s, first: now, memory: domainCost, Loss: s.ledger.Domain(key.Exporter, key.Protocol, key.Domain)}
 	s.used.Add(domainCost)
 	d.seen.Store(now)
 	d.templates.Store(&[]*Template{})
@@ -126,8 +134,25 @@ func (s *Store) forget(d *Domain) {
 	if s.exporters[d.Key.Exporter]--; s.exporters[d.Key.Exporter] <= 0 {
 		delete(s.exporters, d.Key.Exporter)
 	}
-	d.close()
+	s.ledger.Forget(d.Loss)
+	c, held := d.close()
+	c.Expired += uint64(held) // what still waited goes with it
+	s.gone.add(&c)
 	s.versions.Add(1)
+}
+
+// Totals is what all domains sent, those that were forgotten too.
+func (s *Store) Totals() (total Counts, waiting int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total = s.gone
+	total.Dropped = maps.Clone(total.Dropped)
+	for _, d := range s.domains {
+		c, held := d.counts()
+		total.add(&c)
+		waiting += held
+	}
+	return total, waiting
 }
 
 func (s *Store) list() []*Domain {
@@ -147,6 +172,8 @@ type Info struct {
 	FirstSeen    int64                  `json:"first_seen_ms"`
 	LastSeen     int64                  `json:"last_seen_ms"`
 	Counts       Counts                 `json:"counts"`
+	Rows         flow.Tallied           `json:"rows"`
+	Loss         loss.State             `json:"sequence"`
 	HeldNow      int                    `json:"held_now"`
 	Memory       int64                  `json:"memory_bytes"`
 	Templates    []Layout               `json:"templates,omitempty"`
@@ -188,7 +215,8 @@ func (d *Domain) info() Info {
 		Domain:       d.Key.Domain,
 		FirstSeen:    d.first,
 		LastSeen:     d.seen.Load(),
-		Counts:       d.Count.Read(),
+		Rows:         d.Tally.Read(), // before the counters: what was sealed was decoded
+		Loss:         d.store.ledger.State(d.Loss),
 		SamplingRate: sampling.Domain(),
 		Samplers:     rateMap(sampling.samplers),
 		PerInterface: rateMap(sampling.interfaces),
@@ -199,11 +227,19 @@ func (d *Domain) info() Info {
 			Seen: t.seen.Load(), Restored: t.Restored(),
 		})
 	}
+	i.Counts, i.HeldNow = d.counts()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	i.HeldNow, i.Memory = len(d.held), d.memory
+	i.Memory = d.memory
 	i.Interfaces, i.Applications, i.VRFs = maps.Clone(d.interfaces), maps.Clone(d.applications), maps.Clone(d.vrfs)
 	return i
+}
+
+// counts returns the counters, and the number of sets that are held, at one moment.
+func (d *Domain) counts() (Counts, int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Count.Read(), len(d.held)
 }
 
 func rateMap(list []rateOf) map[uint64]uint32 {

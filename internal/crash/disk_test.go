@@ -158,9 +158,9 @@ store:
 		return nil
 	})
 	sound(t, a, 0, 0)
-	ledger := s.Ledger()
+	ledger := s.Ledger
 	t.Logf("%+v, %v", ledger, s.Lost())
-	if stored := table(t, a, "SELECT count() FROM flows WHERE toDate(time_received) >= yesterday()")[0][0]; ledger.In == 0 || stored != ledger.Stored || s.Collector.Flows != ledger.In {
+	if stored := table(t, a, "SELECT count() FROM flows WHERE toDate(time_received) >= yesterday()")[0][0]; ledger.Flows == 0 || stored != ledger.Stored || ledger.Flows != ledger.Stored+ledger.Lost {
 		t.Errorf("%d flows received, %+v, %d are in the store", s.Collector.Flows, ledger, stored)
 	}
 	numbers := table(t, a, "SELECT count(), uniqExact(exporter, observation_point) FROM flows WHERE observation_point > 0")[0]
