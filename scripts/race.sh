@@ -8,4 +8,4 @@ set -euo pipefail
 # Where it pays: shared templates, sockets and batches handed over, snapshots swapped, writers with retries.
 packages=(./collector/... ./estate/... ./enricher/... ./store/...)
 [ $# -eq 0 ] || packages=("$@")
-CGO_ENABLED=1 go test -race -short -vet=off -timeout 5m "${packages[@]}"
+CGO_ENABLED=1 go test -race -short -vet=off -timeout 10m "${packages[@]}"

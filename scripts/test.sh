@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-budget=360
+budget=840
 started=$SECONDS
 failed=()
 times=()
