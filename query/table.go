@@ -1,6 +1,7 @@
 package query
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +48,17 @@ var Tables = []Table{
 		Name: "flows_group_1m", Basis: Lived, Resolution: time.Minute, History: 90 * day,
 		Folded: map[string]Folded{"group": {Value: "group", In: "end IN ('in', 'both')", Out: "end IN ('out', 'both')", Both: "(group != 0 OR end = 'both')"}},
 	}, "protocol", "verdict", "counted"),
+}
+
+// Keeping returns tables with the histories of history, by name of the table; tables that it does not name keep theirs.
+func Keeping(tables []Table, history map[string]time.Duration) []Table {
+	tables = slices.Clone(tables)
+	for i := range tables {
+		if h, ok := history[tables[i].Name]; ok {
+			tables[i].History = h
+		}
+	}
+	return tables
 }
 
 const day = 24 * time.Hour

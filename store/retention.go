@@ -41,6 +41,15 @@ type Ages struct {
 	Hours    time.Duration `yaml:"flows_1h" doc:"Sums by hour."`
 }
 
+// ByTable returns the ages by the names of the tables.
+func (a *Ages) ByTable() map[string]time.Duration {
+	m := make(map[string]time.Duration, len(keptTables))
+	for _, t := range keptTables {
+		m[t.name] = t.age(a)
+	}
+	return m
+}
+
 // keptTable is a table whose rows are not kept for ever.
 type keptTable struct {
 	name string // as people know it

@@ -715,3 +715,33 @@ func TestDoctorSilentAPI(t *testing.T) {
 	fails(t, exitFailed, "connection refused", "status", "--data", dir)
 	fails(t, exitFailed, "connection refused", "exporters", "--data", dir)
 }
+
+// The planner and retention know the same tables, and by default the same ages; what is configured reaches the planner.
+func TestPlannerKnowsRetention(t *testing.T) {
+	cfg := defaultConfig()
+	ages := cfg.Store.Retention.Age.ByTable()
+	if len(ages) != len(query.Tables) {
+		t.Errorf("retention knows %d tables, the planner %d", len(ages), len(query.Tables))
+	}
+	for _, table := range query.Tables {
+		if age, ok := ages[table.Name]; !ok || age != table.History {
+			t.Errorf("table %q is kept for %s, %t; the planner thinks for %s", table.Name, age, ok, table.History)
+		}
+	}
+	now := time.Now()
+	ask := query.Request{Kind: query.Top, By: []string{"src_addr"}, From: now.Add(-20 * 24 * time.Hour), To: now}
+	notes := func() string {
+		plan, err := query.Build(ask, tablesOf(&cfg), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(plan.Notes, "; ")
+	}
+	if got := notes(); strings.Contains(got, "older rows are gone") {
+		t.Errorf("flows of 20 days: %s", got)
+	}
+	cfg.Store.Retention.Age.Flows = 14 * 24 * time.Hour
+	if got := notes(); !strings.Contains(got, "table flows keeps 14d; older rows are gone") {
+		t.Errorf("flows of 20 days where 14 are kept: %q", got)
+	}
+}

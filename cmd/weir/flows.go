@@ -156,16 +156,21 @@ func (o *flowsOptions) run(cmd *cobra.Command, r query.Request) error {
 		}
 		return mistake(cli.Explain(r, query.Tables, out, time.Now()))
 	}
-	c, _, err := openReader(o.data)
+	c, in, err := openReader(o.data)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	cfg, _, err := loadConfig(in.Config, in.Data)
+	if err != nil {
+		return err
+	}
+	tables := tablesOf(&cfg)
 	show := func(ctx context.Context, out *cli.Output, now time.Time) error {
 		if r.From, r.To, err = span.At(now); err != nil {
 			return usageError{err}
 		}
-		return mistake(cli.Flows(ctx, cli.Conn(c.Conn()), r, query.Tables, out, now))
+		return mistake(cli.Flows(ctx, cli.Conn(c.Conn()), r, tables, out, now))
 	}
 	if o.watch {
 		return cli.Watch(cmd.Context(), out, 2*time.Second, time.Now, show)
@@ -181,15 +186,20 @@ func mistake(err error) error {
 	return err
 }
 
+// tablesOf are the tables, with what they keep as it is configured.
+func tablesOf(cfg *config) []query.Table {
+	return query.Keeping(query.Tables, cfg.Store.Retention.Age.ByTable())
+}
+
 // flows answers the API's questions.
 func (n *node) flows(ctx context.Context, r query.Request) (api.FlowsAnswer, error) {
-	now := time.Now()
-	plan, err := query.Build(r, query.Tables, now)
+	now, tables := time.Now(), tablesOf(&n.config)
+	plan, err := query.Build(r, tables, now)
 	if err != nil {
 		return api.FlowsAnswer{}, err
 	}
 	var rows, notes bytes.Buffer
-	if err := cli.Flows(ctx, cli.Conn(n.reader.Conn()), r, query.Tables, &cli.Output{W: &rows, Err: &notes, JSON: true}, now); err != nil {
+	if err := cli.Flows(ctx, cli.Conn(n.reader.Conn()), r, tables, &cli.Output{W: &rows, Err: &notes, JSON: true}, now); err != nil {
 		return api.FlowsAnswer{}, fmt.Errorf("ask about flows: %w", err)
 	}
 	return api.FlowsAnswer{Columns: plan.Columns, Rows: json.RawMessage(rows.Bytes()), Table: plan.Table, Notes: lines(notes.String())}, nil
