@@ -151,7 +151,7 @@ func (p *process) cpu() (sum time.Duration) {
 // procStat is what proc_pid_stat(5) says of a process.
 type procStat struct {
 	pid, group int
-	cpu        time.Duration // user and system, to 10 ms
+	cpu        time.Duration // user and system, with that of its children that have ended
 }
 
 // processes returns the processes that are wanted.
@@ -165,19 +165,27 @@ func processes(want func(procStat) bool) (list []procStat, err error) {
 		if err != nil {
 			continue // it has ended
 		}
-		// pid (comm) state ppid pgrp …; utime is field 14, stime 15. The command may hold spaces and brackets.
+		// pid (comm) state ppid pgrp …; cutime is field 16, cstime 17. The command may hold spaces and brackets.
 		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 		var numbers [4]int64
-		for i, text := range []string{filepath.Base(filepath.Dir(file)), fields[2], fields[11], fields[12]} {
+		for i, text := range []string{filepath.Base(filepath.Dir(file)), fields[2], fields[13], fields[14]} {
 			if numbers[i], err = strconv.ParseInt(text, 10, 64); err != nil {
 				return nil, fmt.Errorf("%s: %q: %w", file, b, err)
 			}
 		}
 		const tick = 10 * time.Millisecond // USER_HZ is 100 wherever Go runs
 		s := procStat{int(numbers[0]), int(numbers[1]), time.Duration(numbers[2]+numbers[3]) * tick}
-		if want(s) {
-			list = append(list, s)
+		if !want(s) {
+			continue
 		}
+		// The times of the process itself in stat are sampled by the timer's ticks; its clock is exact.
+		const clockOfProcess = 2 // CPUCLOCK_SCHED of linux/posix-timers.h
+		var t unix.Timespec
+		if err := unix.ClockGettime(^int32(s.pid)<<3|clockOfProcess, &t); err != nil {
+			continue // it has ended
+		}
+		s.cpu += time.Duration(t.Nano())
+		list = append(list, s)
 	}
 	return list, nil
 }

@@ -25,7 +25,7 @@ function ratio(title, unit, base, goal,    line, k, a, b) {
 		a = get("Ratios/" kind[k], unit); b = get("Ratios/" kind[k], base)
 		line = line cell(a == "" || b == "" || b == 0 ? "" : a / b, "%.1f ×")
 	}
-	print line "   " goal
+	print line (goal == "" ? "" : "   " goal)
 }
 
 END {

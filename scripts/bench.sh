@@ -5,6 +5,8 @@
 #	scripts/bench.sh full        10⁸ flows in a store, and questions about them: many minutes, some GB in WEIR_BENCH_DIR
 #	scripts/bench.sh PACKAGE…    the benchmarks of packages, as go test runs them
 #
+# With DOCS=1 the first two put their summary into docs/performance.md.
+#
 # The machine should have nothing else to do. Figures are CPU time where that can be, and the best of COUNT runs, but a
 # busy machine still loses datagrams. Of the environment:
 #
@@ -40,9 +42,19 @@ bench() {
   rm -f "$binary"
 }
 
+# summary PART: prints the ratios. With DOCS=1 they replace those of the part in the docs.
 summary() {
-  printf '\n%s\n' "$(awk -f scripts/bench-summary.awk "$out")"
+  local text page=docs/performance.md
+  text=$(awk -f scripts/bench-summary.awk "$out")
+  printf '\n%s\n' "$text"
   printf '\nfigures in %s; scripts/tools.sh benchstat prints the path of the tool that compares two such files\n' "$out"
+  [ -n "${DOCS:-}" ] || return 0
+  text=$(printf '```text\n%s\n\n%s\n```' "$(head -n 2 "$out")" "$text") part=$1 awk '
+    $0 == "<!-- /" ENVIRON["part"] " -->" { skip = 0 }
+    !skip { print }
+    $0 == "<!-- " ENVIRON["part"] " -->" { printf "\n%s\n\n", ENVIRON["text"]; skip = 1 }
+  ' "$page" >"$out.md"
+  mv "$out.md" "$page"
 }
 
 case ${1:-} in
@@ -55,14 +67,13 @@ case ${1:-} in
   bench bench UDP 1x "$count"
   bench bench Stored 1x 1
   bench bench Size 1x 1
-  machine >>"$out"
-  summary
+  summary bench
   ;;
 full)
   machine | tee "$out"
   scripts/deps.sh run
   WEIR_BENCH_ROWS=${WEIR_BENCH_ROWS:-1e8} bench bench Full 1x 1
-  summary
+  summary bench-full
   ;;
 *)
   mapfile -t with_benchmarks < <(go list -f '{{.ImportPath}} {{.Dir}}' "$@" |
