@@ -435,8 +435,8 @@ func (w *Writer) store(ctx, insert context.Context, r *wal.Record) {
 		}
 	}
 	rows := uint64(r.Rows) - lost.Rows
-	w.deps.WAL.Retire(r)
 	w.tally.end(r.Batch, r.Rows, int(lost.Rows))
+	w.deps.WAL.Retire(r) // r is the log's from here on
 	w.mu.Lock()
 	s := &w.stats
 	s.Waiting.Rows -= rows

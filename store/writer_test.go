@@ -465,6 +465,27 @@ func TestWriterWhenTheStoreHasAnotherNumberOfRows(t *testing.T) {
 	}
 }
 
+// What becomes of the rows of a batch is booked on those whose rows they are.
+func TestWriterTallies(t *testing.T) {
+	c := migrated(t)
+	w := runWriter(t, c, nil)
+	rng := rand.New(rand.NewPCG(20, 8))
+	var few, many flow.Tally
+	for range 20 {
+		w.seal(rng, 100, func(b *flow.Batch) {
+			b.Shares = append(b.Shares, flow.Share{Of: &few, Rows: 10}, flow.Share{Of: &many, Rows: 90})
+			few.Sealed.Add(10)
+			many.Sealed.Add(90)
+		})
+	}
+	w.stop()
+	for want, tally := range map[uint64]*flow.Tally{200: &few, 1800: &many} {
+		if got := tally.Read(); got != (flow.Tallied{Sealed: want, Logged: want, Stored: want}) {
+			t.Errorf("%+v, want %d sealed, logged and stored", got, want)
+		}
+	}
+}
+
 // What is derived of a batch is stored with it, or again together with it.
 func TestWriterDerives(t *testing.T) {
 	database, srv := storetest.Database(t)
