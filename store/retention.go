@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,6 +40,7 @@ type Ages struct {
 	Received time.Duration `yaml:"flows_rx_1m" doc:"Sums by the minute of receipt."`
 	Groups   time.Duration `yaml:"flows_group_1m" doc:"Sums by minute and group."`
 	Hours    time.Duration `yaml:"flows_1h" doc:"Sums by hour."`
+	Stats    time.Duration `yaml:"exporter_stats" doc:"What each exporter sent and lost."`
 }
 
 // ByTable returns the ages by the names of the tables.
@@ -61,6 +63,7 @@ type keptTable struct {
 // keptTables is in the order in which they give way where space is short.
 var keptTables = []keptTable{
 	{flowsTable, flowsTable, "toDateTime(time_received)", func(a *Ages) time.Duration { return a.Flows }},
+	{"exporter_stats", "exporter_stats", "toDateTime(time)", func(a *Ages) time.Duration { return a.Stats }},
 	{"flows_group_1m", "flows_group_1m_rows", "slot", func(a *Ages) time.Duration { return a.Groups }},
 	{"flows_1m", "flows_1m_rows", "slot", func(a *Ages) time.Duration { return a.Minutes }},
 	{"flows_rx_1m", "flows_rx_1m_rows", "slot", func(a *Ages) time.Duration { return a.Received }},
@@ -71,7 +74,7 @@ var keptTables = []keptTable{
 func DefaultRetention() RetentionConfig {
 	const day = 24 * time.Hour
 	return RetentionConfig{
-		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day},
+		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day, Stats: 90 * day},
 		WarnFree: 5 * bytesize.GiB, // about a day of 3000 flows a second
 		MinFree:  2 * bytesize.GiB,
 		Interval: 10 * time.Second,
@@ -503,6 +506,9 @@ func (r *Retention) applyAges(ctx context.Context) error {
 
 func (r *Retention) applyAge(ctx context.Context, t keptTable, age time.Duration) error {
 	engine, err := r.engine(ctx, t.rows)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil // a database whose migrations stopped before it
+	}
 	if err != nil {
 		return err
 	}

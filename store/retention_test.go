@@ -83,8 +83,14 @@ func TestDefaultAgesAreThoseOfTheSchema(t *testing.T) {
 	if after := engines(); !slices.Equal(before, after) {
 		t.Errorf("tables changed from\n%s\nto\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 	}
-	if s.Problem != "" || len(s.Tables) != len(before) {
-		t.Errorf("%d tables have ages, %d have a TTL: %s", len(s.Tables), len(before), s.Problem)
+	if s.Problem != "" {
+		t.Error(s.Problem)
+	}
+	for _, engine := range before {
+		name, _, _ := strings.Cut(engine, ":")
+		if !slices.ContainsFunc(s.Tables, func(size store.TableSize) bool { return size.Table == strings.TrimSuffix(name, "_rows") }) {
+			t.Errorf("rows of table %q expire, and retention does not know it: add it to keptTables and Ages", name)
+		}
 	}
 }
 
