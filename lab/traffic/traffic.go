@@ -46,8 +46,9 @@ func TCP(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, 
 }
 
 func tcp(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, up, down int64) error {
+	until := deadline(ctx)
 	var listener *net.TCPListener
-	if err := to.Do(func() error {
+	if err := listen(until, to, func() error {
 		l, err := (&net.ListenConfig{Control: smallBuffer}).Listen(ctx, "tcp", server.String())
 		if err == nil {
 			listener = l.(*net.TCPListener)
@@ -57,7 +58,6 @@ func tcp(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, 
 		return err
 	}
 	defer listener.Close()
-	until := deadline(ctx)
 	served := make(chan error, 1)
 	go func() {
 		_ = listener.SetDeadline(until)
@@ -81,6 +81,18 @@ func tcp(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, 
 		_ = listener.Close() // ends Accept
 	}
 	return errors.Join(err, <-served)
+}
+
+// listen calls f in n, which binds a socket, again as long as the address is in use: a process that is just being started,
+// between fork and exec, still has the socket of the exchange before.
+func listen(until time.Time, n *netns.Namespace, f func() error) error {
+	for {
+		err := n.Do(f)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(until) {
+			return err
+		}
+		time.Sleep(time.Millisecond) // between polls
+	}
 }
 
 // smallBuffer bounds the receive window of a socket, and of those that it accepts.
@@ -123,7 +135,7 @@ func UDP(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, 
 
 func udp(ctx context.Context, from, to *netns.Namespace, server netip.AddrPort, n, size, reply int) error {
 	var listener, client *net.UDPConn
-	if err := to.Do(func() (err error) {
+	if err := listen(deadline(ctx), to, func() (err error) {
 		listener, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(server))
 		return err
 	}); err != nil {

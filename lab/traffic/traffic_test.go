@@ -2,6 +2,7 @@ package traffic_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -50,4 +51,30 @@ func TestTraffic(t *testing.T) {
 	if err := traffic.Ping(short, a, netip.MustParseAddr("10.1.0.77"), 1, 8); err == nil {
 		t.Error("nobody was there, and answered")
 	}
+}
+
+// An address that is in use for a moment is waited for.
+func TestAddressInUse(t *testing.T) {
+	bed := netnstest.New(t)
+	a := netnstest.Namespace(t, bed, "a")
+	server := netip.MustParseAddrPort("127.0.0.1:7000")
+	var before *net.UDPConn
+	if err := a.Do(func() (err error) {
+		before, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(server))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- traffic.UDP(t.Context(), a, a, server, 1, 100, 100) }()
+	select {
+	case err := <-done:
+		t.Errorf("sent while the address was in use: %v", err)
+	case <-time.After(50 * time.Millisecond):
+		before.Close()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	before.Close()
 }
