@@ -198,27 +198,3 @@ func TestSumDoesNotAllocateOnceWarm(t *testing.T) {
 		t.Errorf("sum of a batch of 1000 rows: %v allocations, want 0", n)
 	}
 }
-
-func BenchmarkSum(b *testing.B) {
-	r := rand.New(rand.NewPCG(1, 2))
-	batch := flow.NewBatch(50_000)
-	batch.Grow(50_000)
-	for i := range batch.Len() {
-		batch.TimeReceived[i] = 1_790_000_000_000 + r.Int64N(1000)
-		batch.StartAge[i] = r.Int64N(60_000)
-		batch.Duration[i] = uint32(batch.StartAge[i])
-		batch.SamplingRate[i] = 1
-		batch.Bytes[i], batch.Packets[i] = r.Uint64N(1<<20), r.Uint64N(1000)
-		batch.SrcPort[i], batch.DstPort[i] = uint16(r.IntN(1000)), uint16(30_000)
-		batch.SrcVM[i], batch.DstVM[i] = r.Uint64N(200)*0x9e3779b97f4a7c15, r.Uint64N(200)*0x9e3779b97f4a7c15
-		batch.Protocol[i] = 6
-		batch.SrcGroups.Set(i, []uint64{1, 2})
-		batch.DstGroups.Set(i, []uint64{3})
-	}
-	a := New(1)
-	for b.Loop() {
-		a.sum(batch)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(batch.Len()), "ns/flow")
-	b.ReportMetric(float64(len(a.minute.keys))/float64(batch.Len()), "minute_rows/flow")
-}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -369,8 +370,10 @@ func (f *Folder) compare(ctx context.Context, slot int64) (before []uint64, afte
 		ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 		defer cancel()
 		query := fmt.Sprintf("SELECT count(), sum(bytes), sum(packets), sum(flows) FROM %s WHERE slot = %d AND %s", t.name, slot, where)
-		err = f.deps.Client.Conn().QueryRow(ctx, query).Scan(&s.rows, &s.bytes, &s.packets, &s.flows)
-		return s, store.AsError(ctx, err)
+		if err := f.deps.Client.Conn().QueryRow(ctx, query).Scan(&s.rows, &s.bytes, &s.packets, &s.flows); err != nil {
+			return s, fmt.Errorf("sum rows of %q: %w", t.name, store.AsError(ctx, err))
+		}
+		return s, nil
 	}
 	var minute sums
 	for i := range tables {
@@ -468,22 +471,29 @@ func (f *Folder) numbers(ctx context.Context, query string) ([]int64, error) {
 	defer cancel()
 	rows, err := f.deps.Client.Conn().Query(ctx, query)
 	if err != nil {
-		return nil, store.AsError(ctx, err)
+		return nil, fmt.Errorf("look at rollups: %w", store.AsError(ctx, err))
 	}
 	defer rows.Close()
 	var list []int64
 	for rows.Next() {
 		var n int64
 		if err := rows.Scan(&n); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("look at rollups: %w", err)
 		}
 		list = append(list, n)
 	}
-	return list, store.AsError(ctx, rows.Err())
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("look at rollups: %w", store.AsError(ctx, err))
+	}
+	return list, nil
 }
 
 func (f *Folder) exec(ctx context.Context, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
-	return store.AsError(ctx, f.deps.Client.Conn().Exec(ctx, statement))
+	if err := f.deps.Client.Conn().Exec(ctx, statement); err != nil {
+		words := strings.Fields(statement)
+		return fmt.Errorf("run %q: %w", strings.Join(words[:3], " "), store.AsError(ctx, err))
+	}
+	return nil
 }

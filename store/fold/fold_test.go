@@ -25,7 +25,7 @@ func TestRollupsEqualFlows(t *testing.T) {
 	now := &clock{now: time.Now()}
 	dir := t.TempDir()
 	w := start(t, c, c, dir, "this", quick(), now.Now)
-	for range 5 {
+	for range 4 {
 		for range 1 + r.IntN(4) {
 			w.seal(r, 1+r.IntN(120), time.Now().Add(-time.Duration(r.IntN(40))*time.Hour/10))
 		}

@@ -101,7 +101,7 @@ func TestFoldKilledAtEveryStep(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 3))
-	stride := int64(5)
+	stride := int64(8)
 	ways := []bool{r.IntN(2) == 0}
 	if os.Getenv("WEIR_FOLD_STEPS") == "all" {
 		stride, ways = 1, []bool{false, true}
@@ -136,7 +136,7 @@ func TestFoldKilledAtEveryStep(t *testing.T) {
 		}
 	}
 	equal(t, c, "in the end")
-	if request < 30 {
+	if request < 24 {
 		t.Errorf("a fold took less than %d requests; the test shows nothing", request)
 	}
 }
