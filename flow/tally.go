@@ -39,5 +39,15 @@ func (t *Tally) Read() Tallied {
 	return r
 }
 
+// Sub takes away what b, which was counted before, has, and reports whether anything is left.
+func (t *Tallied) Sub(b *Tallied) bool {
+	t.Sealed -= b.Sealed
+	t.Logged -= b.Logged
+	t.Stored -= b.Stored
+	t.Lost -= b.Lost
+	t.Unclear -= b.Unclear
+	return *t != Tallied{}
+}
+
 // Waiting returns the rows that were sealed and are neither stored nor lost.
 func (t *Tallied) Waiting() uint64 { return t.Sealed - t.Stored - t.Lost - t.Unclear }

@@ -313,6 +313,19 @@ func testExporters(t *testing.T, a *apptest.App) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+	for _, want := range []string{"\ndatagrams: ", " decoded + 0 faulty; ", "\nflows: ", " lost; "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	one := good(t, "exporters", "127.0.0.11", "--data", a.Data)
+	for _, want := range []string{"NetFlow 9", "lost before here", " while weir was away", "clock ", "before its template"} {
+		if !strings.Contains(one, want) {
+			t.Errorf("no %q in\n%s", want, one)
+		}
+	}
+	fails(t, exitFailed, "has sent nothing", "exporters", "192.0.2.200", "--data", a.Data)
+	fails(t, exitUsage, "want an IP address", "exporters", "localhost", "--data", a.Data)
 	text := good(t, "exporters", "--json", "--data", a.Data)
 	list := parse[[]struct {
 		Exporter string

@@ -52,6 +52,7 @@ type node struct {
 	collector *collector.Collector
 	names     *collector.Names
 	published *store.ExporterNames
+	stats     *exporterStats
 	enricher  *enricher.Enricher
 	wal       *wal.Log
 	writer    *store.Writer
@@ -174,6 +175,7 @@ func (n *node) wire(o upOptions) error {
 	ids := store.NewBatchIDs(rand.Uint64)
 	templates := template.New(cfg.Collector.Templates)
 	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
+	n.stats = newExporterStats(n.client, n.started)
 	remembered, err := state.Open(cfg.Collector.State, state.Deps{Log: n.log, Store: templates, Parse: netflow.ParseTemplate, Now: time.Now})
 	if err != nil {
 		return err
@@ -214,6 +216,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	g.Go(func() error { return n.source.Run(ctx) })
 	g.Go(func() error { return n.fold.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
+	g.Go(func() error { return n.publishStats(ctx) })
 	g.Go(func() error { return n.retention.Run(ctx) })
 	g.Go(func() error { return n.api.Run(ctx) })
 	if n.demo != nil {
@@ -231,7 +234,9 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	}
 	err := g.Wait()
 	stopWriting()
-	return errors.Join(err, <-written)
+	err = errors.Join(err, <-written)
+	n.publishLastStats(ctx)
+	return err
 }
 
 const publishInterval = 5 * time.Second

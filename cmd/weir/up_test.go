@@ -81,6 +81,12 @@ func TestDemo(t *testing.T) {
 	if before == 0 {
 		t.Error("a second start finds no flows")
 	}
+	first := fmt.Sprintf("< fromUnixTimestamp64Milli(%d)", b.Started.UnixMilli())
+	stored := b.MustSQL("SELECT count() FROM flows WHERE time_received " + first)
+	books := b.MustSQL("SELECT sum(flows), sum(sealed), sum(logged), sum(stored), sum(not_stored + unclear), sum(lost), uniqExact(exporter) FROM exporter_stats FINAL WHERE time " + first)
+	if want := strings.Join([]string{stored, stored, stored, stored, "0", "0", "3"}, "\t"); books != want {
+		t.Errorf("exporter_stats of the first run: %q, want %q", books, want)
+	}
 	b.Kill()
 	gone(t, b, soon)
 

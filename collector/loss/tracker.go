@@ -78,6 +78,19 @@ func (a *Counts) add(b *Counts) {
 	a.Unchecked += b.Unchecked
 }
 
+// Sub takes away what b, which was counted before, has, and reports whether anything is left. Missing stays as it is.
+func (a *Counts) Sub(b *Counts) bool {
+	a.Received -= b.Received
+	a.Lost -= b.Lost
+	a.Away -= b.Away
+	a.OutOfOrder -= b.OutOfOrder
+	a.Duplicates -= b.Duplicates
+	a.Restarts -= b.Restarts
+	a.Jumps -= b.Jumps
+	a.Unchecked -= b.Unchecked
+	return *a != Counts{Missing: a.Missing}
+}
+
 // Tracker follows the sequence numbers of one observation domain, or of all domains of an exporter that numbers them
 // together. It is not safe for concurrent use.
 type Tracker struct {

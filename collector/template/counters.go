@@ -1,6 +1,9 @@
 package template
 
-import "sync/atomic"
+import (
+	"reflect"
+	"sync/atomic"
+)
 
 // Counters count what one observation domain sent, since it was first heard of. All are safe for concurrent use.
 //
@@ -98,6 +101,36 @@ func (a *Counts) add(b *Counts) {
 		}
 		a.Dropped[reason] += n
 	}
+}
+
+// Sub takes away what b, which was counted before, has, and reports whether anything is left.
+func (a *Counts) Sub(b *Counts) bool {
+	a.Datagrams -= b.Datagrams
+	a.Bytes -= b.Bytes
+	a.Flows -= b.Flows
+	a.NoFlow -= b.NoFlow
+	a.OptionRecords -= b.OptionRecords
+	a.Templates -= b.Templates
+	a.Changes -= b.Changes
+	a.Withdrawals -= b.Withdrawals
+	a.Held -= b.Held
+	a.Replayed -= b.Replayed
+	a.Expired -= b.Expired
+	a.Assumed -= b.Assumed
+	a.Scaled -= b.Scaled
+	a.AbsurdRates -= b.AbsurdRates
+	a.Clamped -= b.Clamped
+	a.Reverse -= b.Reverse
+	dropped := map[string]uint64{}
+	for reason, n := range a.Dropped {
+		if n -= b.Dropped[reason]; n > 0 {
+			dropped[reason] = n
+		}
+	}
+	a.Dropped = nil
+	left := !reflect.ValueOf(*a).IsZero()
+	a.Dropped = dropped
+	return left || len(dropped) > 0
 }
 
 func readDrops(drops *[reasons]atomic.Uint64) map[string]uint64 {
