@@ -98,6 +98,9 @@ func folder(t testing.TB, c *store.Client, now *clock) *fold.Folder {
 // A fold that dies at any of its steps changes no sum, and the next one finishes. WEIR_FOLD_STEPS=all takes each request
 // to the store, and both ways for it to break; else it is a sample.
 func TestFoldKilledAtEveryStep(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute on a busy machine")
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 3))
@@ -287,6 +290,9 @@ func TestReplayIntoAFoldedSlot(t *testing.T) {
 // Store and collector are killed again and again while flows come and slots of a second are folded: in the end each flow
 // is in every rollup once.
 func TestRollupsAcrossKills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute on a busy machine")
+	}
 	srv := storetest.ClickHouse(t)
 	c := open(t, config(srv, "default"))
 	migrate(t, c)
