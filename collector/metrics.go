@@ -49,7 +49,6 @@ var (
 
 	seqReceived = desc("sequence_received_total", "What came of that which exporters number: flows of NetFlow 5, messages of NetFlow 9, data records of IPFIX.", "protocol")
 	seqLost     = desc("sequence_lost_total", "What did not come, in the same unit.", "protocol")
-	seqAway     = desc("sequence_lost_away_total", "What did not come because it was sent while the collector did not run; it is in the lost too.", "protocol")
 	seqMissing  = desc("sequence_missing", "What did not come yet and may, in the same unit.", "protocol")
 	seqMessages = desc("sequence_messages_total", "Messages that did not continue the one before: out_of_order, duplicate, restart of the exporter, jump without a known reason, unchecked because data before was of an unknown template.", "protocol", "kind")
 	clocksOff   = desc("clock_off_domains", "Observation domains whose clock differs by more than collector.times.max_skew.")
@@ -117,7 +116,6 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		n := s.Sequence[p.label]
 		put(seqReceived, prometheus.CounterValue, float64(n.Received), p.label)
 		put(seqLost, prometheus.CounterValue, float64(n.Lost), p.label)
-		put(seqAway, prometheus.CounterValue, float64(n.Away), p.label)
 		put(seqMissing, prometheus.GaugeValue, float64(n.Missing), p.label)
 		for _, m := range []struct {
 			kind string

@@ -56,7 +56,6 @@ CREATE TABLE exporter_stats
     `sequence_unit` Enum8('flows' = 1, 'messages' = 2, 'records' = 3) COMMENT 'What sequence numbers of the exporter count.' CODEC(ZSTD(1)),
     `received` UInt64 COMMENT 'What came of that, each once.' CODEC(T64, ZSTD(1)),
     `lost` UInt64 COMMENT 'What did not come. From: sequence numbers.' CODEC(T64, ZSTD(1)),
-    `lost_while_away` UInt64 COMMENT 'Of lost, what was sent while the collector did not run.' CODEC(T64, ZSTD(1)),
     `out_of_order` UInt64 COMMENT 'Messages that came after a later one.' CODEC(T64, ZSTD(1)),
     `duplicates` UInt64 COMMENT 'Messages that came again, or too late to count.' CODEC(T64, ZSTD(1)),
     `restarts` UInt64 COMMENT 'Times that the exporter, or a process of it, began to number anew.' CODEC(T64, ZSTD(1)),

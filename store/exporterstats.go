@@ -29,7 +29,6 @@ type ExporterStats struct {
 	SequenceUnit      string            `ch:"sequence_unit"`
 	Received          uint64            `ch:"received"`
 	Lost              uint64            `ch:"lost"`
-	LostWhileAway     uint64            `ch:"lost_while_away"`
 	OutOfOrder        uint64            `ch:"out_of_order"`
 	Duplicates        uint64            `ch:"duplicates"`
 	Restarts          uint64            `ch:"restarts"`

@@ -143,7 +143,7 @@ func exporterDetails(exporters []collector.Exporter, now time.Time) *cli.Table {
 		add("records", false, "%d flows, %d no flow, %d option data", c.Flows, c.NoFlow, c.OptionRecords)
 		add("flows", r.Lost+r.Unclear > 0, "%d = %d stored + %d on the way + %d lost + %d unclear; %d were logged",
 			c.Flows, r.Stored, c.Flows-r.Stored-r.Lost-r.Unclear, r.Lost, r.Unclear, r.Logged)
-		add("lost before here", s.Lost > 0, "%d of %d %s, %d of them while weir was away; %d may still come", s.Lost, s.Lost+s.Received, s.Unit, s.Away, s.Missing)
+		add("lost before here", s.Lost > 0, "%d of %d %s; %d may still come", s.Lost, s.Lost+s.Received, s.Unit, s.Missing)
 		add("out of sequence", false, "%d late, %d twice or too late, %d restarts, %d jumps, %d unchecked", s.OutOfOrder, s.Duplicates, s.Restarts, s.Jumps, s.Unchecked)
 		if s.Together {
 			add("numbering", false, "of all domains together: what is lost may be another one's")

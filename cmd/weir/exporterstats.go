@@ -37,7 +37,7 @@ func (s *exporterStats) publish(ctx context.Context, list func() []collector.Exp
 			Exporter: e.Exporter.Exporter, Version: e.Protocol, ObservationDomain: e.Domain,
 			Datagrams: c.Datagrams, Bytes: c.Bytes, Flows: c.Flows, NoFlow: c.NoFlow, OptionRecords: c.OptionRecords, Templates: c.Templates,
 			Sealed: r.Sealed, Logged: r.Logged, Stored: r.Stored, NotStored: r.Lost, Unclear: r.Unclear,
-			SequenceUnit: l.Unit, Received: l.Received, Lost: l.Lost, LostWhileAway: l.Away, OutOfOrder: l.OutOfOrder,
+			SequenceUnit: l.Unit, Received: l.Received, Lost: l.Lost, OutOfOrder: l.OutOfOrder,
 			Duplicates: l.Duplicates, Restarts: l.Restarts, Jumps: l.Jumps, Unchecked: l.Unchecked,
 			HeldSets: c.Held, ExpiredSets: c.Expired, SamplingAssumed: c.Assumed, TimesClamped: c.Clamped, Dropped: c.Dropped,
 			ClockSkewMs: l.Skew.Milliseconds(),

@@ -10,22 +10,20 @@ const (
 
 // stream is the messages of one process.
 type stream struct {
-	last     Message
-	restored bool              // last came to a former run of the collector
-	roams    bool              // it came from several ports
-	recent   [maxRecent]uint32 // numbers of messages, a ring
-	at       uint8             // in recent, of the oldest
-	filled   uint8
-	behind   uint8  // messages in a row that were behind
-	resume   uint32 // position after the last of those
-	gaps     [maxGaps]gap
-	open     uint8 // gaps in use, the oldest first
+	last   Message
+	roams  bool              // it came from several ports
+	recent [maxRecent]uint32 // numbers of messages, a ring
+	at     uint8             // in recent, of the oldest
+	filled uint8
+	behind uint8  // messages in a row that were behind
+	resume uint32 // position after the last of those
+	gaps   [maxGaps]gap
+	open   uint8 // gaps in use, the oldest first
 }
 
 // gap is a stretch of numbers that is missing.
 type gap struct {
 	from, n uint32
-	away    bool
 	opened  int64   // ms
 	owner   *Counts // who misses it
 }
@@ -80,7 +78,7 @@ func (s *stream) isUnsure(m *Message, rule Rule) bool {
 
 func (s *stream) advance(m *Message) {
 	s.roams = s.roams || s.filled > 0 && m.Port != s.last.Port
-	s.last, s.restored, s.behind = *m, false, 0
+	s.last, s.behind = *m, 0
 	s.remember(m.Sequence)
 }
 
@@ -215,7 +213,4 @@ func (s *stream) split(i int, rest gap) {
 func (g *gap) lose() {
 	g.owner.Missing -= uint64(g.n)
 	g.owner.Lost += uint64(g.n)
-	if g.away {
-		g.owner.Away += uint64(g.n)
-	}
 }

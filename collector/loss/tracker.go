@@ -57,7 +57,6 @@ type Message struct {
 type Counts struct {
 	Received   uint64 `json:"received"`              // came, each once
 	Lost       uint64 `json:"lost"`                  // announced by sequence numbers and did not come within Patience
-	Away       uint64 `json:"lost_while_away"`       // of Lost, what was sent while the collector did not run
 	Missing    uint64 `json:"missing"`               // announced, and may still come
 	OutOfOrder uint64 `json:"messages_out_of_order"` // came after a later one
 	Duplicates uint64 `json:"messages_duplicate"`    // came again, or later than Patience
@@ -69,7 +68,6 @@ type Counts struct {
 func (a *Counts) add(b *Counts) {
 	a.Received += b.Received
 	a.Lost += b.Lost
-	a.Away += b.Away
 	a.Missing += b.Missing
 	a.OutOfOrder += b.OutOfOrder
 	a.Duplicates += b.Duplicates
@@ -82,7 +80,6 @@ func (a *Counts) add(b *Counts) {
 func (a *Counts) Sub(b *Counts) bool {
 	a.Received -= b.Received
 	a.Lost -= b.Lost
-	a.Away -= b.Away
 	a.OutOfOrder -= b.OutOfOrder
 	a.Duplicates -= b.Duplicates
 	a.Restarts -= b.Restarts
@@ -234,7 +231,7 @@ func (t *Tracker) odd(m *Message, c *Counts) {
 		c.Received += uint64(n)
 		s.reset(m)
 	case ahead >= 0:
-		s.miss(gap{from: expected, n: uint32(ahead), opened: m.Received, away: s.restored, owner: c})
+		s.miss(gap{from: expected, n: uint32(ahead), opened: m.Received, owner: c})
 		c.Received += uint64(n)
 		s.advance(m)
 	default:
