@@ -122,7 +122,6 @@ func noLoss(t *testing.T, lost map[string]uint64, addr netip.AddrPort) {
 	}
 }
 
-// runs is an expression of the run of the collector that sealed a flow.
 // life is one run of the collector, from its start to its being killed.
 type life struct {
 	from, to time.Time

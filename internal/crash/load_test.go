@@ -138,10 +138,11 @@ func (l *load) run(ctx context.Context, estate *flowgen.Estate, senders []sender
 	}
 }
 
-// udpPort returns a port of loopback that is free, for a collector that comes back to the same one.
+// udpPort returns a port of loopback that is free, for a collector that comes back to the same one. While the collector is
+// away the load goes on, and anybody could be given that port: so it is one of an address that no other test binds.
 func udpPort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.77.1:0")))
 	if err != nil {
 		t.Fatal(err)
 	}
