@@ -300,7 +300,9 @@ func (p *planner) rows() string {
 		columns = append(columns, strings.Join(first, " AND ")+" AS is_first")
 	}
 	if f, ok := p.table.Folded[p.folded]; ok && p.Split {
-		columns = append(columns, f.In+" AS is_in", f.Out+" AS is_out")
+		// What has no value at either end is of neither, as in single records.
+		some := f.Value + " != 0 AND "
+		columns = append(columns, some+f.In+" AS is_in", some+f.Out+" AS is_out")
 	} else if p.Split && !splitBy {
 		columns = append(columns, p.sideSQL(Inbound)+" AS is_in", p.sideSQL(Outbound)+" AS is_out")
 	}

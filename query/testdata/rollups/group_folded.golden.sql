@@ -23,8 +23,8 @@ FROM (
     FROM (
       SELECT
         group AS k1,
-        end IN ('in', 'both') AS is_in,
-        end IN ('out', 'both') AS is_out,
+        group != 0 AND end IN ('in', 'both') AS is_in,
+        group != 0 AND end IN ('out', 'both') AS is_out,
         bytes AS b
       FROM flows_group_1m
       WHERE bucket >= fromUnixTimestamp({from:Int64})
