@@ -352,9 +352,13 @@ func (r *Retention) measured(free, total uint64) {
 	}
 }
 
-// The ballast is a file that is deleted when a partition cannot be dropped because the disk is full to the last byte.
-// ClickHouse reserves 1 MiB for each part that takes the place of a dropped one.
-const ballastSize = 16 << 20
+// The ballast is a file that is cut when a partition cannot be dropped because the disk is full to the last byte.
+// ClickHouse reserves 1 MiB for each part that takes the place of a dropped one. It is cut piece by piece, since what fills
+// the disk, and inserts, take what is freed: the drop is tried again with each look.
+const (
+	ballastSize  = 16 << 20
+	ballastPiece = 2 << 20
+)
 
 func (r *Retention) ballast() string { return filepath.Join(r.deps.Dir, "ballast") }
 
@@ -375,12 +379,16 @@ func (r *Retention) keepBallast(free uint64) {
 	}
 }
 
-// releaseBallast gives the ballast's space to the store, and reports whether it was there.
+// releaseBallast gives a piece of the ballast's space to the store, and reports whether there was one.
 func (r *Retention) releaseBallast() bool {
 	if r.deps.Dir == "" {
 		return false
 	}
-	return os.Remove(r.ballast()) == nil
+	info, err := os.Stat(r.ballast())
+	if err != nil || info.Size() == 0 {
+		return false
+	}
+	return os.Truncate(r.ballast(), max(0, info.Size()-ballastPiece)) == nil
 }
 
 // isFull tells whether the store failed for want of space.

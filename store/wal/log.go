@@ -891,6 +891,9 @@ func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
+	if s.Problem != "" && s.Volatile == 0 && l.checkFree(0) == nil {
+		s.Problem = "" // over, though no record has come since that the disk could take
+	}
 	s.Bytes, s.Segments = l.bytes, len(l.segments)
 	if ms, ok := l.oldest(); ok {
 		s.Oldest = time.UnixMilli(ms).UTC()
