@@ -1,0 +1,64 @@
+package event
+
+// Kind is what happened. The list in Kinds is the only one.
+type Kind string
+
+// Severity is that of RFC 5424 §6.2.1, as far as it is used.
+type Severity uint8
+
+// Severities, most urgent first.
+const (
+	SeverityError   Severity = 3
+	SeverityWarning Severity = 4
+	SeverityNotice  Severity = 5
+	SeverityInfo    Severity = 6
+)
+
+// Kinds of network events.
+const (
+	HostConnected     Kind = "host_connected"
+	HostLost          Kind = "host_lost"
+	HostRefused       Kind = "host_refused"
+	SwitchRestarted   Kind = "switch_restarted"
+	VIFPlugged        Kind = "vif_plugged"
+	VIFUnplugged      Kind = "vif_unplugged"
+	VIFMoved          Kind = "vif_moved"
+	VIFDuplicate      Kind = "vif_duplicate"
+	PortError         Kind = "port_error"
+	AddressConflict   Kind = "address_conflict"
+	ExporterSilent    Kind = "exporter_silent"
+	ExporterHeard     Kind = "exporter_heard"
+	ForeignController Kind = "foreign_controller"
+	ExportSet         Kind = "export_set"
+	ExportWiped       Kind = "export_wiped"
+	ExportForeign     Kind = "export_foreign"
+	HostDetached      Kind = "host_detached"
+)
+
+// About describes a kind.
+type About struct {
+	Kind     Kind
+	Severity Severity
+	Doc      string // when it is told, a sentence
+}
+
+// Kinds describes all kinds, in the order of the constants.
+var Kinds = []About{
+	{HostConnected, SeverityInfo, "A session with a host's database is up and its content is known."},
+	{HostLost, SeverityError, "The session with a host ended and did not come back at once."},
+	{HostRefused, SeverityWarning, "A host was refused: its certificate is not the one that was confirmed, or nobody has confirmed one."},
+	{SwitchRestarted, SeverityWarning, "ovs-vswitchd of a host was started anew: its flows are gone, and port numbers may differ."},
+	{VIFPlugged, SeverityInfo, "A VIF was plugged into a bridge."},
+	{VIFUnplugged, SeverityInfo, "A VIF was unplugged, and is plugged nowhere else."},
+	{VIFMoved, SeverityInfo, "A VIF was unplugged at one host and plugged at another."},
+	{VIFDuplicate, SeverityWarning, "A VIF is plugged at two hosts for longer than a migration takes."},
+	{PortError, SeverityError, "Open vSwitch could not make an interface, or it has no OpenFlow port."},
+	{AddressConflict, SeverityWarning, "Two VIFs of a network have the same MAC or IP address."},
+	{ExporterSilent, SeverityWarning, "An exporter that sent flows has sent nothing for three active timeouts."},
+	{ExporterHeard, SeverityInfo, "An exporter that was silent sends again."},
+	{ForeignController, SeverityWarning, "A bridge has an OpenFlow controller that is not Weir's."},
+	{ExportSet, SeverityInfo, "Weir set up the export of flows at a bridge."},
+	{ExportWiped, SeverityWarning, "Somebody else removed or changed the export of flows that Weir had set up; it is set up again."},
+	{ExportForeign, SeverityWarning, "A bridge exports flows by a setting that is not Weir's, which Weir leaves alone."},
+	{HostDetached, SeverityNotice, "Weir removed everything of its own from a host and put back what was there before."},
+}
