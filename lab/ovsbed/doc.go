@@ -10,6 +10,17 @@
 //	n, err := hv.Counters(web.Port.Name)                     what the switch's side of the cable counted
 //	err = hv.ClearExports(ctx, "br0")                        exports what the caches hold
 //
+// The database of a host is reached by its socket, by tcp: or by ssl:, or reaches managers itself:
+//
+//	hv.DBSocket()                                            a path, from anywhere on this machine
+//	target, err := hv.Listen(ctx, false)                     "tcp:169.254.1.2:6640"
+//	err = hv.SetTLS(ctx, ovsbed.TLS{…})
+//	err = hv.SetManagers(ctx, "ssl:"+netip.AddrPortFrom(hv.Root, port).String())
+//
+// What happens to hosts and VMs happens here too: Plug, Unplug, Replug, Move and AddTap of a VM, with what each platform says
+// of it in OVSDB (Identity); RestartSwitch, RestartDB, Kill, Freeze, EmerReset and SetManagement of a host. A host that nobody
+// manages is as good as a physical switch: Join and JoinBond lay cables to it.
+//
 // Nothing is left behind: the daemons run in the foreground in namespaces of the bed, whose reaper ends them, also when
 // the program that made the bed is killed; databases, sockets and logs are in the bed's directory. No system-wide
 // database, socket or kernel datapath is touched.

@@ -42,7 +42,7 @@ func Check() error {
 	return nil
 }
 
-// Bed makes hosts. Its methods, and those of its hosts, are for one goroutine at a time.
+// Bed makes hosts. Its methods, and those of one of its hosts and of that host's VMs, are for one goroutine at a time.
 type Bed struct{ netns *netns.Bed }
 
 // New returns a bed whose hosts and VMs are namespaces of bed, whose end is theirs.
@@ -56,22 +56,36 @@ func New(bed *netns.Bed) (*Bed, error) {
 // Host is an Open vSwitch host.
 type Host struct {
 	Name      string
+	UUID      string // by which it names itself: external_ids:system-id of its database
 	Namespace *netns.Namespace
-	Root      netip.Addr // an address of the root namespace that the host reaches
-	Exporter  netip.Addr // the host's own, from which it sends to Root
+	Root      netip.Addr     // an address of the root namespace that the host reaches
+	Exporter  netip.Addr     // the host's own, from which it sends to Root
+	Manager   netip.AddrPort // where its database listens for managers, once Listen was called
 
-	bed   *netns.Bed
-	dir   string
-	links int // made so far, for names
+	bed    *netns.Bed
+	dir    string
+	dummy  bool // its datapath is simulated, and so are its ports
+	db     *netns.Process
+	daemon *netns.Process
+
+	links   int                      // made so far, for names
+	domains map[*netns.Namespace]int // of VMs: what XenServer calls their number
 }
+
+// managerPort is where Open vSwitch listens for managers by convention (IANA: ovsdb).
+const managerPort = 6640
 
 // Host starts a host. name is unique among the hosts and VMs of the bed, and of letters, digits and -.
 func (b *Bed) Host(ctx context.Context, name string) (*Host, error) {
-	h := &Host{Name: name, bed: b.netns, dir: filepath.Join(b.netns.Dir(), name)}
+	h := b.newHost(name)
 	if err := h.start(ctx); err != nil {
 		return nil, fmt.Errorf("start host %q: %w", name, err)
 	}
 	return h, nil
+}
+
+func (b *Bed) newHost(name string) *Host {
+	return &Host{Name: name, UUID: newUUID(), bed: b.netns, dir: filepath.Join(b.netns.Dir(), name), domains: map[*netns.Namespace]int{}}
 }
 
 func (h *Host) start(ctx context.Context) (err error) {
@@ -85,27 +99,17 @@ func (h *Host) start(ctx context.Context) (err error) {
 	if h.Root, h.Exporter, err = h.bed.Uplink(h.Namespace); err != nil {
 		return err
 	}
-	if err := os.Mkdir(h.dir, 0o700); err != nil {
+	h.Manager = netip.AddrPortFrom(h.Exporter, managerPort)
+	if err := h.createDB(ctx); err != nil {
 		return err
 	}
-	if _, err := h.run(ctx, "ovsdb-tool", "create", h.path("conf.db"), schema); err != nil {
+	if err := h.startDB(ctx); err != nil {
 		return err
 	}
-	db, err := h.spawn("ovsdb-server", h.path("conf.db"), "--remote=punix:"+h.path("db.sock"), "--unixctl="+h.path("ovsdb.ctl"), "--pidfile="+h.path("ovsdb.pid"))
-	if err != nil {
+	if err := h.initDB(ctx); err != nil {
 		return err
 	}
-	if err := h.await(ctx, db, h.path("db.sock")); err != nil {
-		return err
-	}
-	if _, err := h.VSCtl(ctx, "--no-wait", "init"); err != nil {
-		return err
-	}
-	daemon, err := h.spawn("ovs-vswitchd", "unix:"+h.path("db.sock"), "--unixctl="+h.path("vswitchd.ctl"), "--pidfile="+h.path("vswitchd.pid"), "--disable-system")
-	if err != nil {
-		return err
-	}
-	return h.await(ctx, daemon, h.path("vswitchd.ctl"))
+	return h.startSwitch(ctx)
 }
 
 // path returns that of a file of the host.
@@ -118,31 +122,6 @@ func (h *Host) environment() []string {
 		env = append(env, v+"="+h.dir)
 	}
 	return env
-}
-
-// spawn starts a daemon in the foreground.
-func (h *Host) spawn(name string, args ...string) (*netns.Process, error) {
-	all := []string{"-i"}
-	all = append(all, h.environment()...)
-	return h.Namespace.Start(h.path(name+".log"), "env", append(append(all, name), args...)...)
-}
-
-// await waits for the file that a daemon makes when it is there.
-func (h *Host) await(ctx context.Context, p *netns.Process, file string) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for {
-		if _, err := os.Stat(file); err == nil {
-			return nil
-		}
-		select {
-		case <-p.Done():
-			return fmt.Errorf("it ended: %s", strings.TrimSpace(p.Log()))
-		case <-ctx.Done():
-			return fmt.Errorf("%w: no %s: %s", ctx.Err(), filepath.Base(file), strings.TrimSpace(p.Log()))
-		case <-time.After(poll):
-		}
-	}
 }
 
 // run runs a command of Open vSwitch in the host and returns its output.
@@ -201,7 +180,7 @@ type Port struct {
 
 // Port reads the numbers of an interface.
 func (h *Host) Port(ctx context.Context, name string) (Port, error) {
-	out, err := h.VSCtl(ctx, "--bare", "--columns=ofport,ifindex", "find", "interface", "name="+name)
+	out, err := h.VSCtl(ctx, "--bare", "--columns=ofport,ifindex", "find", "interface", fmt.Sprintf("name=%q", name))
 	if err != nil {
 		return Port{}, err
 	}
@@ -222,8 +201,25 @@ func (h *Host) Counters(device string) (netns.Counters, error) { return h.Namesp
 
 // AddBridge makes a bridge that forwards like a learning switch. Each bridge is a switch of its own in IPFIX and NetFlow.
 func (h *Host) AddBridge(ctx context.Context, name string) error {
-	_, err := h.VSCtl(ctx, "add-br", name, "--", "set", "bridge", name, "datapath_type=netdev", "fail_mode=standalone",
-		"protocols=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15")
+	_, err := h.VSCtl(ctx, h.addBridge(name)...)
+	return err
+}
+
+func (h *Host) addBridge(name string) []string {
+	datapath := "netdev"
+	if h.dummy {
+		datapath = "dummy"
+	}
+	return []string{
+		"add-br", name, "--", "set", "bridge", name, "datapath_type=" + datapath, "fail_mode=standalone",
+		"protocols=OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15",
+	}
+}
+
+// AddNetwork makes a VLAN of a bridge usable as a bridge of its own, as platforms do for networks with a VLAN: a fake
+// bridge, which has ports and no flow table.
+func (h *Host) AddNetwork(ctx context.Context, name, bridge string, vlan uint16) error {
+	_, err := h.VSCtl(ctx, "add-br", name, bridge, strconv.Itoa(int(vlan)))
 	return err
 }
 
@@ -239,52 +235,6 @@ func (h *Host) SetFlows(ctx context.Context, bridge string, flows ...string) err
 	return h.forget(ctx)
 }
 
-// VM is a virtual machine with one interface, eth0.
-type VM struct {
-	Name   string         // unique among the hosts and VMs of the bed
-	Bridge string         // into which it is plugged
-	MAC    string         // of eth0
-	Addrs  []netip.Prefix // of eth0
-	MTU    int            // of eth0; 0: 1500
-	VLAN   uint16         // tag that its frames have beyond the port (an access port); 0: none
-
-	Namespace *netns.Namespace
-	Host      *Host
-	Port      Port
-}
-
-// AddVM plugs vm into a bridge and returns it with its last three fields filled.
-func (h *Host) AddVM(ctx context.Context, vm VM) (VM, error) {
-	var err error
-	if vm.Namespace, err = h.bed.Namespace(vm.Name); err != nil {
-		return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
-	}
-	// No routers are asked for, which would take seconds, and multicast groups are told at once and not a second later again.
-	for setting, value := range map[string]string{"router_solicitations": "0", "mldv2_unsolicited_report_interval": "1"} {
-		if err := set(vm.Namespace, "ipv6/conf/default/"+setting, value); err != nil {
-			return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
-		}
-	}
-	vm.Host = h
-	port := h.link("vif")
-	err = h.bed.Link(
-		netns.End{Namespace: vm.Namespace, Name: "eth0", MAC: vm.MAC, MTU: vm.MTU, Addrs: vm.Addrs},
-		netns.End{Namespace: h.Namespace, Name: port},
-	)
-	if err != nil {
-		return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
-	}
-	for _, family := range []string{"ipv4", "ipv6"} { // neighbours are not asked again, a few seconds after the traffic
-		if err := set(vm.Namespace, family+"/neigh/eth0/delay_first_probe_time", "3600"); err != nil {
-			return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
-		}
-	}
-	if vm.Port, err = h.plug(ctx, vm.Bridge, port, vm.VLAN); err != nil {
-		return vm, fmt.Errorf("add VM %q: %w", vm.Name, err)
-	}
-	return vm, nil
-}
-
 // set gives a setting of the kernel's network protocols a value in n.
 func set(n *netns.Namespace, setting, value string) error {
 	return n.Do(func() error {
@@ -294,60 +244,4 @@ func set(n *netns.Namespace, setting, value string) error {
 		}
 		return err
 	})
-}
-
-// link returns a new name for an interface.
-func (h *Host) link(kind string) string {
-	h.links++
-	return fmt.Sprintf("%s%d.0", kind, h.links)
-}
-
-// plug adds an interface to a bridge.
-func (h *Host) plug(ctx context.Context, bridge, device string, vlan uint16) (Port, error) {
-	args := []string{"add-port", bridge, device}
-	if vlan != 0 {
-		args = append(args, fmt.Sprint("tag=", vlan))
-	}
-	if _, err := h.VSCtl(ctx, args...); err != nil {
-		return Port{}, err
-	}
-	return h.Port(ctx, device)
-}
-
-// Join lays a cable from a bridge of h to a bridge of another host, and returns the ports at both ends: trunks of all
-// VLANs.
-func (h *Host) Join(ctx context.Context, bridge string, other *Host, otherBridge string) (here, there Port, err error) {
-	x, y := h.link("eth"), other.link("eth")
-	err = h.bed.Link(netns.End{Namespace: h.Namespace, Name: x}, netns.End{Namespace: other.Namespace, Name: y})
-	if err == nil {
-		here, err = h.plug(ctx, bridge, x, 0)
-	}
-	if err == nil {
-		there, err = other.plug(ctx, otherBridge, y, 0)
-	}
-	if err != nil {
-		return here, there, fmt.Errorf("join %q to %q: %w", h.Name, other.Name, err)
-	}
-	return here, there, nil
-}
-
-// AddAddress gives the host itself an address on a bridge, from which its tunnels begin.
-func (h *Host) AddAddress(ctx context.Context, bridge string, addr netip.Prefix) error {
-	if _, err := h.Namespace.Run(ctx, "ip", "address", "add", addr.String(), "dev", bridge); err != nil {
-		return fmt.Errorf("add address to %q: %w", h.Name, err)
-	}
-	if _, err := h.Namespace.Run(ctx, "ip", "link", "set", bridge, "up"); err != nil {
-		return fmt.Errorf("add address to %q: %w", h.Name, err)
-	}
-	return nil
-}
-
-// AddTunnel adds a port by which a bridge reaches another host: kind is vxlan or gre, key the network's number.
-func (h *Host) AddTunnel(ctx context.Context, bridge, kind string, remote netip.Addr, key uint32) (Port, error) {
-	name := h.link("tun")
-	if _, err := h.VSCtl(ctx, "add-port", bridge, name, "--", "set", "interface", name, "type="+kind,
-		"options:remote_ip="+remote.String(), fmt.Sprint("options:key=", key)); err != nil {
-		return Port{}, err
-	}
-	return h.Port(ctx, name)
 }
