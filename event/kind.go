@@ -62,3 +62,36 @@ var Kinds = []About{
 	{ExportForeign, SeverityWarning, "A bridge exports flows by a setting that is not Weir's, which Weir leaves alone."},
 	{HostDetached, SeverityNotice, "Weir removed everything of its own from a host and put back what was there before."},
 }
+
+var kinds = func() map[Kind]About {
+	m := make(map[Kind]About, len(Kinds))
+	for _, k := range Kinds {
+		m[k.Kind] = k
+	}
+	return m
+}()
+
+// Known tells whether k is one of Kinds.
+func (k Kind) Known() bool { return kinds[k].Kind != "" }
+
+// Severity returns that of k in Kinds; SeverityInfo of a kind that is not there.
+func (k Kind) Severity() Severity {
+	if a, ok := kinds[k]; ok {
+		return a.Severity
+	}
+	return SeverityInfo
+}
+
+// String returns the severity as a word.
+func (s Severity) String() string {
+	switch s {
+	case SeverityError:
+		return "error"
+	case SeverityWarning:
+		return "warning"
+	case SeverityNotice:
+		return "notice"
+	default:
+		return "info"
+	}
+}

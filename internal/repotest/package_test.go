@@ -40,24 +40,25 @@ func TestPackagesAreNamedForWhatTheyHold(t *testing.T) {
 // starts with.
 var arrows = map[string][]string{
 	"flow":      {},
+	"event":     {"flow"},
 	"sql":       {},
 	"internal":  {"flow", "internal"},
-	"ovs":       {"internal"},
+	"ovs":       {"event", "internal"},
 	"query":     {"flow", "internal"},
-	"estate":    {"flow", "internal", "ovs"},
-	"store":     {"flow", "internal", "sql"},
-	"collector": {"flow", "internal", "estate", "store", "query", "ovs"},
+	"estate":    {"flow", "event", "internal", "ovs"},
+	"store":     {"flow", "event", "internal", "sql"},
+	"collector": {"flow", "event", "internal", "estate", "store", "query", "ovs"},
 	"enricher":  {"flow", "internal", "estate", "store", "query", "ovs"},
-	"policyd":   {"flow", "internal", "estate", "store", "query", "ovs"},
-	"lab":       {"flow", "internal", "estate", "ovs", "collector"},
+	"policyd":   {"flow", "event", "internal", "estate", "store", "query", "ovs"},
+	"lab":       {"flow", "event", "internal", "estate", "ovs", "collector"},
 	"bench":     {"flow", "internal", "lab"},
-	"api":       {"flow", "internal", "estate", "store", "query", "ovs", "collector", "enricher", "policyd"},
-	"cli":       {"flow", "internal", "estate", "query"},
+	"api":       {"flow", "event", "internal", "estate", "store", "query", "ovs", "collector", "enricher", "policyd"},
+	"cli":       {"flow", "event", "internal", "estate", "query"},
 	"cmd":       {"*"},
 
 	// The engine is a server of its own that knows nothing of flows; its tests have helpers for the packages above it.
 	"store/embedded":  {"internal"},
-	"store/storetest": {"flow", "internal", "sql", "store", "store/embedded"},
+	"store/storetest": {"flow", "event", "internal", "sql", "store", "store/embedded"},
 }
 
 func TestArrows(t *testing.T) {

@@ -1,0 +1,292 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Protocol is by what a host exports flows, as far as Weir sets it up.
+type Protocol string
+
+// The values of Protocol.
+const (
+	ProtocolInherit Protocol = "" // of a host: what its pool says; of a pool: what Weir was configured with
+	ProtocolOff     Protocol = "off"
+	ProtocolNetFlow Protocol = "netflow"
+	ProtocolIPFIX   Protocol = "ipfix"
+)
+
+// Protocols are the values that a user may choose.
+var Protocols = []Protocol{ProtocolOff, ProtocolNetFlow, ProtocolIPFIX}
+
+// Mode is what Weir may do at a host.
+type Mode string
+
+// ModeObserve reads the host and sets up its export of flows; it touches no traffic.
+const ModeObserve Mode = "observe"
+
+// Export is how a host, or the hosts of a pool, export flows.
+type Export struct {
+	Protocol   Protocol
+	Collectors []string // host:port of further collectors, besides Weir
+}
+
+// Pool is hosts that are managed as one.
+type Pool struct {
+	Name   string
+	Export Export
+}
+
+// Host is a host that Weir was told of.
+type Host struct {
+	UUID   string // identity for ever, in lower case
+	Name   string // unique
+	Pool   string // name of its pool, "" is none
+	Target string // where Weir dials: "ssl:192.0.2.1:6640", "tcp:…", "unix:…"; "" is a host that dials in
+	TLS    TLS
+	Mode   Mode
+	Export Export
+	Added  time.Time
+}
+
+// TLS is how a host proves who it is.
+type TLS struct {
+	CA          string    // certificates (PEM) of which one has to have signed the host's; "" is none
+	Pin         string    // SHA-256 of the host's certificate, 64 hexadecimal digits in lower case; "" is none
+	PinFirst    bool      // the first certificate that is seen becomes Pin, and waits to be confirmed
+	ConfirmedAt time.Time // when Pin was confirmed; zero while it waits
+	ConfirmedBy string
+	OldTLS      bool // TLS 1.2 with RSA key exchange, of hosts with an old Open vSwitch, is allowed
+}
+
+// NewUUID returns a random UUID (RFC 9562 §5.4).
+func NewUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+const hostColumns = `uuid, name, ifnull(pool, ''), target, ca, pin, pin_first, ifnull(confirmed_at, ''), confirmed_by, old_tls, mode, export_protocol, export_collectors, added_at`
+
+type scanner interface{ Scan(...any) error }
+
+func scanHost(row scanner) (Host, error) {
+	var h Host
+	var confirmed, collectors, added string
+	err := row.Scan(&h.UUID, &h.Name, &h.Pool, &h.Target, &h.TLS.CA, &h.TLS.Pin, &h.TLS.PinFirst, &confirmed, &h.TLS.ConfirmedBy, &h.TLS.OldTLS,
+		&h.Mode, &h.Export.Protocol, &collectors, &added)
+	if err != nil {
+		return h, err
+	}
+	if confirmed != "" {
+		h.TLS.ConfirmedAt, err = time.Parse(time.RFC3339Nano, confirmed)
+	}
+	var err2 error
+	h.Added, err2 = time.Parse(time.RFC3339Nano, added)
+	return h, errors.Join(err, err2, json.Unmarshal([]byte(collectors), &h.Export.Collectors))
+}
+
+// Hosts returns all hosts, by name.
+func (s *State) Hosts(ctx context.Context) ([]Host, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT "+hostColumns+" FROM hosts ORDER BY name")
+	if err != nil {
+		return nil, fmt.Errorf("list hosts: %w", err)
+	}
+	defer rows.Close()
+	list := []Host{}
+	for rows.Next() {
+		h, err := scanHost(rows)
+		if err != nil {
+			return nil, fmt.Errorf("list hosts: %w", err)
+		}
+		list = append(list, h)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list hosts: %w", err)
+	}
+	return list, nil
+}
+
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func readHost(ctx context.Context, q querier, nameOrUUID string) (Host, error) {
+	h, err := scanHost(q.QueryRowContext(ctx, "SELECT "+hostColumns+" FROM hosts WHERE name = ?1 OR uuid = lower(?1) ORDER BY name = ?1 DESC LIMIT 1", nameOrUUID))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	}
+	return h, err
+}
+
+// Host returns the host of a name or UUID. ErrNotFound: there is none.
+func (s *State) Host(ctx context.Context, nameOrUUID string) (Host, error) {
+	h, err := readHost(ctx, s.db, nameOrUUID)
+	if err != nil {
+		return Host{}, fmt.Errorf("find host %q: %w", nameOrUUID, err)
+	}
+	return h, nil
+}
+
+// AddHost adds a host and returns it with what it did not say: a UUID, the mode, the time. Its pool is added if it is not
+// there. ErrExists: there is one of its name or UUID.
+func (s *State) AddHost(ctx context.Context, h Host) (Host, error) {
+	h.UUID = strings.ToLower(h.UUID)
+	if h.UUID == "" {
+		h.UUID = NewUUID()
+	}
+	if h.Mode == "" {
+		h.Mode = ModeObserve
+	}
+	h.Added = s.now().UTC()
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM hosts WHERE name = ? OR uuid = ?", h.Name, h.UUID).Scan(&n); err != nil {
+			return err
+		}
+		if n > 0 {
+			return ErrExists
+		}
+		return writeHost(ctx, tx, h)
+	})
+	if err != nil {
+		return Host{}, fmt.Errorf("add host %q: %w", h.Name, err)
+	}
+	s.changed()
+	return h, nil
+}
+
+// writeHost inserts h, or replaces the row of its UUID.
+func writeHost(ctx context.Context, tx *sql.Tx, h Host) error {
+	if h.Pool != "" {
+		const pool = "INSERT INTO pools (name, export_protocol, export_collectors) VALUES (?, '', '[]') ON CONFLICT DO NOTHING"
+		if _, err := tx.ExecContext(ctx, pool, h.Pool); err != nil {
+			return err
+		}
+	}
+	collectors, err := jsonList(h.Export.Collectors)
+	if err != nil {
+		return err
+	}
+	var confirmed any
+	if !h.TLS.ConfirmedAt.IsZero() {
+		confirmed = formatTime(h.TLS.ConfirmedAt)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO hosts
+		(uuid, name, pool, target, ca, pin, pin_first, confirmed_at, confirmed_by, old_tls, mode, export_protocol, export_collectors, added_at)
+		VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, pool = excluded.pool, target = excluded.target, ca = excluded.ca,
+			pin = excluded.pin, pin_first = excluded.pin_first, confirmed_at = excluded.confirmed_at, confirmed_by = excluded.confirmed_by,
+			old_tls = excluded.old_tls, mode = excluded.mode, export_protocol = excluded.export_protocol,
+			export_collectors = excluded.export_collectors, added_at = excluded.added_at`,
+		h.UUID, h.Name, h.Pool, h.Target, h.TLS.CA, h.TLS.Pin, h.TLS.PinFirst, confirmed, h.TLS.ConfirmedBy, h.TLS.OldTLS,
+		string(h.Mode), string(h.Export.Protocol), collectors, formatTime(h.Added))
+	return err
+}
+
+func jsonList(list []string) (string, error) {
+	if list == nil {
+		list = []string{}
+	}
+	b, err := json.Marshal(list)
+	return string(b), err
+}
+
+// UpdateHost has f change the host of a name or UUID, in a transaction, and returns it as it is then. f may not change its UUID; an
+// error of f leaves everything as it was and is returned. ErrNotFound: there is none. ErrExists: another one has its new name.
+func (s *State) UpdateHost(ctx context.Context, nameOrUUID string, f func(*Host) error) (Host, error) {
+	var h Host
+	err := s.update(ctx, func(tx *sql.Tx) (err error) {
+		if h, err = readHost(ctx, tx, nameOrUUID); err != nil {
+			return err
+		}
+		uuid := h.UUID
+		if err := f(&h); err != nil {
+			return err
+		}
+		if h.UUID != uuid {
+			panic("BUG: the UUID of a host changes")
+		}
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM hosts WHERE name = ? AND uuid <> ?", h.Name, h.UUID).Scan(&n); err != nil {
+			return err
+		}
+		if n > 0 {
+			return fmt.Errorf("name %q: %w", h.Name, ErrExists)
+		}
+		return writeHost(ctx, tx, h)
+	})
+	if err != nil {
+		return Host{}, fmt.Errorf("change host %q: %w", nameOrUUID, err)
+	}
+	s.changed()
+	return h, nil
+}
+
+// RemoveHost forgets the host of a name or UUID. ErrNotFound: there is none.
+func (s *State) RemoveHost(ctx context.Context, nameOrUUID string) error {
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		h, err := readHost(ctx, tx, nameOrUUID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, "DELETE FROM hosts WHERE uuid = ?", h.UUID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove host %q: %w", nameOrUUID, err)
+	}
+	s.changed()
+	return nil
+}
+
+// Pools returns all pools, by name.
+func (s *State) Pools(ctx context.Context) ([]Pool, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT name, export_protocol, export_collectors FROM pools ORDER BY name")
+	if err != nil {
+		return nil, fmt.Errorf("list pools: %w", err)
+	}
+	defer rows.Close()
+	list := []Pool{}
+	for rows.Next() {
+		var p Pool
+		var collectors string
+		err := rows.Scan(&p.Name, &p.Export.Protocol, &collectors)
+		if err == nil {
+			err = json.Unmarshal([]byte(collectors), &p.Export.Collectors)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list pools: %w", err)
+		}
+		list = append(list, p)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list pools: %w", err)
+	}
+	return list, nil
+}
+
+// SetPool adds a pool, or replaces what is known of the one of that name.
+func (s *State) SetPool(ctx context.Context, p Pool) error {
+	collectors, err := jsonList(p.Export.Collectors)
+	if err == nil {
+		err = s.update(ctx, func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO pools (name, export_protocol, export_collectors) VALUES (?, ?, ?)
+				ON CONFLICT (name) DO UPDATE SET export_protocol = excluded.export_protocol, export_collectors = excluded.export_collectors`,
+				p.Name, string(p.Export.Protocol), collectors)
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("set pool %q: %w", p.Name, err)
+	}
+	s.changed()
+	return nil
+}

@@ -1,0 +1,48 @@
+-- Why:  the first schema: pools and hosts, the counter of event ids, and events on their way to the store.
+-- Cost: none, the tables are new.
+-- Undo: there is none; the hosts would have to be added again.
+
+CREATE TABLE pools
+(
+    name TEXT NOT NULL PRIMARY KEY,
+    export_protocol TEXT NOT NULL, -- 'netflow', 'ipfix', 'off', or '': what Weir was configured with
+    export_collectors TEXT NOT NULL -- JSON array of host:port, besides Weir
+) STRICT;
+
+CREATE TABLE hosts
+(
+    uuid TEXT NOT NULL PRIMARY KEY, -- in lower case; ours, or the platform's once it is known
+    name TEXT NOT NULL UNIQUE,
+    pool TEXT REFERENCES pools (name),
+    target TEXT NOT NULL, -- 'ssl:192.0.2.1:6640'; '' is a host that dials in
+    ca TEXT NOT NULL, -- certificates (PEM) that may sign the host's; '' is none
+    pin TEXT NOT NULL, -- SHA-256 of the host's certificate, 64 hexadecimal digits; '' is none
+    pin_first INTEGER NOT NULL, -- 1: the certificate that is seen first becomes pin, to be confirmed
+    confirmed_at TEXT, -- RFC 3339, of pin
+    confirmed_by TEXT NOT NULL,
+    old_tls INTEGER NOT NULL, -- 1: cipher suites of old hosts are allowed
+    mode TEXT NOT NULL, -- 'observe'
+    export_protocol TEXT NOT NULL, -- as of pools; '' is what the pool says
+    export_collectors TEXT NOT NULL,
+    added_at TEXT NOT NULL -- RFC 3339
+) STRICT;
+
+-- The ids below next were given, or will not be.
+CREATE TABLE counters
+(
+    name TEXT NOT NULL PRIMARY KEY,
+    next INTEGER NOT NULL
+) STRICT;
+
+-- Events that the store does not have yet, and the last that went to where no store keeps count.
+CREATE TABLE waiting_events
+(
+    id INTEGER NOT NULL PRIMARY KEY,
+    event TEXT NOT NULL -- JSON
+) STRICT;
+
+CREATE TABLE positions
+(
+    name TEXT NOT NULL PRIMARY KEY,
+    event INTEGER NOT NULL -- id of the last event that was sent there
+) STRICT;

@@ -1,0 +1,225 @@
+package state_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/policyd/state"
+)
+
+var then = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+
+func open(t testing.TB, file string) *state.State {
+	t.Helper()
+	s, err := state.Open(t.Context(), file, state.Deps{Now: func() time.Time { return then }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func file(t testing.TB) string { return filepath.Join(t.TempDir(), "state ?#%.db") }
+
+var whole = state.Host{
+	UUID: "6d4f8c11-8d7b-4c06-9a53-0e2b3f1c5a9e", Name: "xcp1", Pool: "berlin", Target: "ssl:192.0.2.1:6640",
+	TLS: state.TLS{
+		CA: "-----BEGIN CERTIFICATE-----\n", Pin: "ab", PinFirst: true, ConfirmedAt: then.Add(time.Hour), ConfirmedBy: "root", OldTLS: true,
+	},
+	Mode: state.ModeObserve, Export: state.Export{Protocol: state.ProtocolIPFIX, Collectors: []string{"192.0.2.9:4739"}}, Added: then,
+}
+
+// What is written is there after the database was closed and opened again.
+func TestHostsLast(t *testing.T) {
+	name := file(t)
+	s := open(t, name)
+	changes, cancel := s.Subscribe()
+	defer cancel()
+	added, err := s.AddHost(t.Context(), whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changes:
+	default:
+		t.Error("no news of a host that was added")
+	}
+	bare, err := s.AddHost(t.Context(), state.Host{Name: "kvm1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bare.UUID) != 36 || bare.Mode != state.ModeObserve {
+		t.Errorf("added %+v", bare)
+	}
+	if err := s.SetPool(t.Context(), state.Pool{Name: "berlin", Export: state.Export{Protocol: state.ProtocolOff, Collectors: []string{"192.0.2.8:1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, name)
+	got, err := s.Hosts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare.Export.Collectors = []string{}
+	if diff := cmp.Diff([]state.Host{bare, whole}, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(whole, added); diff != "" {
+		t.Error(diff)
+	}
+	pools, err := s.Pools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]state.Pool{{Name: "berlin", Export: state.Export{Protocol: state.ProtocolOff, Collectors: []string{"192.0.2.8:1"}}}}, pools); diff != "" {
+		t.Error(diff)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the file is %o, want 600", info.Mode().Perm())
+	}
+}
+
+func TestHostErrors(t *testing.T) {
+	s := open(t, file(t))
+	if _, err := s.AddHost(t.Context(), whole); err != nil {
+		t.Fatal(err)
+	}
+	other, err := s.AddHost(t.Context(), state.Host{Name: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := errors.New("refused")
+	for name, c := range map[string]struct {
+		do   func() error
+		want error
+	}{
+		"same name":      {func() error { _, err := s.AddHost(t.Context(), state.Host{Name: "xcp1"}); return err }, state.ErrExists},
+		"same UUID":      {func() error { _, err := s.AddHost(t.Context(), state.Host{Name: "x", UUID: whole.UUID}); return err }, state.ErrExists},
+		"find none":      {func() error { _, err := s.Host(t.Context(), "nobody"); return err }, state.ErrNotFound},
+		"remove none":    {func() error { return s.RemoveHost(t.Context(), "nobody") }, state.ErrNotFound},
+		"change none":    {func() error { _, err := s.UpdateHost(t.Context(), "nobody", nil); return err }, state.ErrNotFound},
+		"rename to used": {func() error { return rename(t, s, "other", "xcp1") }, state.ErrExists},
+		"refused change": {func() error {
+			_, err := s.UpdateHost(t.Context(), "xcp1", func(h *state.Host) error { h.Name = "gone"; return refused })
+			return err
+		}, refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := c.do(); !errors.Is(err, c.want) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+		})
+	}
+	got, err := s.Hosts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Export.Collectors = []string{}
+	if diff := cmp.Diff([]state.Host{other, whole}, got); diff != "" {
+		t.Error(diff)
+	}
+	if err := rename(t, s, whole.UUID, "xcp-renamed"); err != nil {
+		t.Error(err)
+	}
+	if err := s.RemoveHost(t.Context(), "xcp-renamed"); err != nil {
+		t.Error(err)
+	}
+}
+
+func rename(t *testing.T, s *state.State, from, to string) error {
+	_, err := s.UpdateHost(t.Context(), from, func(h *state.Host) error { h.Name = to; return nil })
+	return err
+}
+
+// Ids ascend, over runs too, and above a floor.
+func TestEventIDs(t *testing.T) {
+	name := file(t)
+	s := open(t, name)
+	var last uint64
+	for i, c := range []struct{ n, floor, want uint64 }{{10, 0, 1}, {1, 0, 11}, {5, 100, 101}, {5, 0, 106}} {
+		first, err := s.ReserveEventIDs(t.Context(), int(c.n), c.floor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first != c.want {
+			t.Errorf("call %d: first id %d, want %d", i, first, c.want)
+		}
+		last = first + c.n - 1
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	first, err := open(t, name).ReserveEventIDs(t.Context(), 1, 0)
+	if err != nil || first != last+1 {
+		t.Errorf("after a restart: first id %d, %v, want %d", first, err, last+1)
+	}
+}
+
+func TestKeptEvents(t *testing.T) {
+	name := file(t)
+	s := open(t, name)
+	want := []event.Event{
+		{ID: 1, Time: then, Kind: event.HostLost, Host: flow.ID(1<<64 - 1), Subject: "xcp1", Text: "gone", Attributes: map[string]string{"a": "b"}},
+		{ID: 2, Time: then, Kind: event.HostConnected},
+		{ID: 7, Time: then, Kind: event.HostConnected, VIF: 5},
+	}
+	if err := s.KeepEvents(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.KeepEvents(t.Context(), want[1:]); err != nil { // again, as after an error
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, name)
+	if err := s.DropEvents(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.KeptEvents(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want[1:], got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A copy that is made while the database is in use is whole.
+func TestBackup(t *testing.T) {
+	s := open(t, file(t))
+	if _, err := s.AddHost(t.Context(), whole); err != nil {
+		t.Fatal(err)
+	}
+	copied := file(t)
+	if err := s.Backup(t.Context(), copied); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveHost(t.Context(), "xcp1"); err != nil {
+		t.Fatal(err)
+	}
+	h, err := open(t, copied).Host(t.Context(), "xcp1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(whole, h); diff != "" {
+		t.Error(diff)
+	}
+}
