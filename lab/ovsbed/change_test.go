@@ -182,3 +182,46 @@ func TestManagers(t *testing.T) {
 	}
 	reached(target)
 }
+
+// A farm is there within seconds, and its hosts and VMs change as others do.
+func TestFarm(t *testing.T) {
+	bed := ovsbedtest.New(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const hosts, vms = 6, 50
+	began := time.Now()
+	farm, err := bed.Farm(ctx, hosts, vms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d hosts with %d VMs each within %v", hosts, vms, time.Since(began).Round(time.Millisecond))
+	if len(farm.Hosts) != hosts || len(farm.VMs) != hosts*vms {
+		t.Fatalf("%d hosts, %d VMs", len(farm.Hosts), len(farm.VMs))
+	}
+	targets, err := farm.ListenAll(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, h := range farm.Hosts {
+		out, err := exec.CommandContext(ctx, "ovsdb-client", "--timeout=30", "--format=csv", "--no-headings", "dump", targets[i], "Open_vSwitch", "Interface", "name", "ofport", "error").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, vm := range farm.VMs[i*vms : (i+1)*vms] {
+			if want := fmt.Sprintf("[],%s,%d\n", vm.Port.Name, vm.Port.OFPort); vm.Host != h || vm.Port.OFPort == 0 || !strings.Contains(string(out), want) {
+				t.Fatalf("VM %q: no %q in %s", vm.Name, want, out)
+			}
+		}
+	}
+	vm := farm.VMs[0]
+	before := vm.Port
+	if err := vm.Replug(ctx); err != nil || vm.Port.OFPort == before.OFPort || vm.Port.OFPort == 0 {
+		t.Errorf("replug: port %+v, was %+v, %v", vm.Port, before, err)
+	}
+	if err := vm.Move(ctx, farm.Hosts[1], nil); err != nil || vm.Host != farm.Hosts[1] || vm.Port.OFPort == 0 {
+		t.Errorf("move: host %q, port %+v, %v", vm.Host.Name, vm.Port, err)
+	}
+	if err := farm.Hosts[1].RestartSwitch(ctx); err != nil {
+		t.Error(err)
+	}
+}

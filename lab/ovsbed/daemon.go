@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -66,6 +67,21 @@ func (h *Host) startSwitch(ctx context.Context) (err error) {
 	return h.await(ctx, h.daemon, h.path("vswitchd.ctl"))
 }
 
+// settled waits until a switch that was started has done what the database says: until it has seen a new number of the
+// configuration, which is all that changes.
+func (h *Host) settled(ctx context.Context) error {
+	out, err := h.VSCtl(ctx, "get", "open_vswitch", ".", "next_cfg")
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(out)
+	if err != nil {
+		return fmt.Errorf("read next_cfg of %q: %w", h.Name, err)
+	}
+	_, err = h.VSCtl(ctx, "set", "open_vswitch", ".", fmt.Sprint("next_cfg=", number+1))
+	return err
+}
+
 // spawn starts a daemon in the foreground.
 func (h *Host) spawn(name string, args ...string) (*netns.Process, error) {
 	all := []string{"-i"}
@@ -101,7 +117,7 @@ func (h *Host) RestartSwitch(ctx context.Context) error {
 		err = h.startSwitch(ctx)
 	}
 	if err == nil {
-		_, err = h.VSCtl(ctx, "init") // does nothing, and waits until bridges are there
+		err = h.settled(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("restart ovs-vswitchd of %q: %w", h.Name, err)
@@ -137,7 +153,7 @@ func (h *Host) Start(ctx context.Context) error {
 		err = h.startSwitch(ctx)
 	}
 	if err == nil {
-		_, err = h.VSCtl(ctx, "init")
+		err = h.settled(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("start %q again: %w", h.Name, err)

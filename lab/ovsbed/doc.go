@@ -19,7 +19,7 @@
 //
 // What happens to hosts and VMs happens here too: Plug, Unplug, Replug, Move and AddTap of a VM, with what each platform says
 // of it in OVSDB (Identity); RestartSwitch, RestartDB, Kill, Freeze, EmerReset and SetManagement of a host. A host that nobody
-// manages is as good as a physical switch: Join and JoinBond lay cables to it.
+// manages is as good as a physical switch: Join and JoinBond lay cables to it. A Farm is many hosts without traffic.
 //
 // Nothing is left behind: the daemons run in the foreground in namespaces of the bed, whose reaper ends them, also when
 // the program that made the bed is killed; databases, sockets and logs are in the bed's directory. No system-wide

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
-// helper starts a host with a VM and says where they are.
+// helper starts a host with a VM, and a farm, and says where they are.
 func helper() error {
 	ctx := context.Background()
 	spaces, err := netns.New(netns.Config{})
@@ -49,6 +49,9 @@ func helper() error {
 		return err
 	}
 	if _, err := h.AddVM(ctx, ovsbed.VM{Name: "vm1", Bridge: "br0", MAC: "02:00:00:00:00:01", Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24")}}); err != nil {
+		return err
+	}
+	if _, err := bed.Farm(ctx, 1, 1); err != nil {
 		return err
 	}
 	fmt.Println(spaces.Prefix(), spaces.Dir())
@@ -79,8 +82,8 @@ func TestNothingIsLeftWhenKilled(t *testing.T) {
 		t.Fatalf("helper said %q: %v", line, err)
 	}
 	daemons := map[string]int{}
-	for _, name := range []string{"ovsdb", "vswitchd"} {
-		b, err := os.ReadFile(filepath.Join(dir, "hv1", name+".pid"))
+	for _, name := range []string{"hv1/ovsdb", "hv1/vswitchd", "farm-1/ovsdb", "farm-1/vswitchd"} {
+		b, err := os.ReadFile(filepath.Join(dir, name+".pid"))
 		if err != nil {
 			t.Fatal(err)
 		}
