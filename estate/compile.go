@@ -128,7 +128,12 @@ type port struct {
 	path   string
 }
 
+// refuse says what makes no sense. Of a merged model that is a warning: the thing is left out.
 func (c *compiler) refuse(path, format string, args ...any) {
+	if c.m.Merged {
+		c.warn(path, format+"; it is left out", args...)
+		return
+	}
 	if len(c.problems.List) == maxProblems {
 		c.problems.More++
 		return
@@ -142,9 +147,9 @@ func (c *compiler) warn(path, format string, args ...any) {
 	}
 }
 
-// enter gives an entity its id and publishes it. The key is the uuid or, without one, that of its parent and a name.
+// enter gives an entity its id and publishes it. The key is the given one, else the uuid or, without one, that of its parent and a name.
 // It returns 0 if the entity was refused.
-func (c *compiler) enter(path, uuid, parentKey string, e Entity) (flow.ID, string) {
+func (c *compiler) enter(path, given, uuid, parentKey string, e Entity) (flow.ID, string) {
 	e.Key = e.Name
 	if e.Kind == flow.KindVIF {
 		e.Key = e.Attributes["device"]
@@ -153,9 +158,11 @@ func (c *compiler) enter(path, uuid, parentKey string, e Entity) (flow.ID, strin
 		e.Key = parentKey + "/" + e.Key
 	}
 	switch {
-	case uuid != "" && !isUUID(uuid):
+	case uuid != "" && !IsUUID(uuid):
 		c.refuse(path+".uuid", "found %q, want a UUID, e.g. %q", uuid, "3f1c5a9e-8d7b-4c06-9a53-0e2b6d4f8c11")
 		return 0, e.Key
+	case given != "":
+		e.Key = given
 	case uuid != "":
 		e.Key = strings.ToLower(uuid)
 	}
@@ -181,7 +188,8 @@ func noun(k flow.Kind) string {
 	return strings.NewReplacer("vm", "VM", "vif", "VIF", "_", " ").Replace(string(k))
 }
 
-func isUUID(s string) bool {
+// IsUUID reports whether s is a UUID in its usual form, in either case.
+func IsUUID(s string) bool {
 	if len(s) != 36 {
 		return false
 	}
@@ -217,7 +225,7 @@ func (c *compiler) addPools() {
 		path := at("pools", i)
 		c.pools.add(p.Name, -1)
 		if c.named(path, p.Name) {
-			id, key := c.enter(path, p.UUID, "", Entity{Kind: flow.KindPool, Name: p.Name, Attributes: maps.Clone(p.Attributes)})
+			id, key := c.enter(path, p.Key, p.UUID, "", Entity{Kind: flow.KindPool, Name: p.Name, Attributes: maps.Clone(p.Attributes)})
 			c.pools.identify(p.UUID, id, key)
 			c.entityPool(id)
 		}
@@ -241,7 +249,7 @@ func (c *compiler) addHosts() {
 		compiled := host{pool: uint64(c.pools.id(pool)), poolNo: uint32(pool + 1), scope: scope}
 		scope += 2 * uint32(1+len(h.Bridges))
 		if c.named(path, h.Name) {
-			id, key := c.enter(path, h.UUID, c.pools.key(pool), Entity{
+			id, key := c.enter(path, h.Key, h.UUID, c.pools.key(pool), Entity{
 				Kind: flow.KindHost, Name: h.Name, Parent: c.pools.id(pool), Pool: c.pools.id(pool),
 				Attributes: with(h.Attributes, "exporters", joined(h.Exporters)),
 			})
@@ -252,7 +260,7 @@ func (c *compiler) addHosts() {
 			path := at(path+".bridges", j)
 			var id flow.ID
 			if c.named(path, b.Name) {
-				id, _ = c.enter(path, "", c.hosts.key(i), Entity{
+				id, _ = c.enter(path, "", "", c.hosts.key(i), Entity{
 					Kind: flow.KindBridge, Name: b.Name, Parent: c.hosts.id(i), Pool: c.pools.id(pool),
 				})
 			}
@@ -349,7 +357,7 @@ func (c *compiler) addNetworks() {
 			if n.VLAN > 0 {
 				attributes["vlan"] = strconv.Itoa(int(n.VLAN))
 			}
-			id, key := c.enter(path, n.UUID, c.pools.key(pool), Entity{
+			id, key := c.enter(path, n.Key, n.UUID, c.pools.key(pool), Entity{
 				Kind: flow.KindNetwork, Name: n.Name, Parent: c.pools.id(pool), Pool: c.pools.id(pool),
 				Attributes: with(attributes, "subnets", joined(n.Subnets)),
 			})
@@ -433,7 +441,7 @@ func (c *compiler) addVMs() {
 			attributes["host"] = c.m.Hosts[onHost].Name
 		}
 		// The pool that only follows from the host is no part of the key: a VM keeps its id when it moves.
-		id, key := c.enter(path, vm.UUID, c.pools.key(inPool), Entity{
+		id, key := c.enter(path, vm.Key, vm.UUID, c.pools.key(inPool), Entity{
 			Kind: flow.KindVM, Name: vm.Name, Parent: c.pools.id(pool), Pool: c.pools.id(pool), Attributes: attributes,
 		})
 		c.vms.identify(vm.UUID, id, key)
@@ -507,7 +515,7 @@ func (c *compiler) addVIF(path string, i, j int) {
 	if device == "" {
 		device = vif.MAC.String()
 	}
-	if device == "" && vif.UUID == "" {
+	if device == "" && vif.UUID == "" && vif.Key == "" {
 		c.refuse(path, "has none of device, mac and uuid: nothing identifies it")
 		device = strconv.Itoa(j)
 	}
@@ -518,7 +526,7 @@ func (c *compiler) addVIF(path string, i, j int) {
 	if net != 0 {
 		attributes["network"] = c.m.Networks[net-1].Name
 	}
-	id, _ := c.enter(path, vif.UUID, c.vms.key(i), Entity{
+	id, _ := c.enter(path, vif.Key, vif.UUID, c.vms.key(i), Entity{
 		Kind: flow.KindVIF, Name: vm.Name + "/" + device, Parent: c.vms.id(i), Pool: c.pools.id(c.vmPool[i]),
 		Attributes: with(attributes, "ips", joined(vif.IPs)),
 	})
@@ -537,7 +545,7 @@ func (c *compiler) addPort(path string, i int, p *Port, ref Ref) (host, bridge i
 	} else if host < 0 {
 		c.refuse(path+".host", "missing, and the VM names no host either")
 	}
-	if p.IfIndex == 0 && p.OFPort == 0 {
+	if p.IfIndex == 0 && p.OFPort == 0 && p.Name == "" {
 		c.refuse(path, "has neither if_index nor of_port")
 	}
 	if host < 0 {

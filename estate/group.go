@@ -23,7 +23,7 @@ func (c *compiler) addAddressGroups() {
 		path := at("address_groups", i)
 		var id flow.ID
 		if c.named(path, g.Name) {
-			id, _ = c.enter(path, g.UUID, "", Entity{Kind: flow.KindAddressGroup, Name: g.Name})
+			id, _ = c.enter(path, "", g.UUID, "", Entity{Kind: flow.KindAddressGroup, Name: g.Name})
 		}
 		for j, member := range g.Members {
 			prefixes, err := parseMember(member)
@@ -150,7 +150,7 @@ func (c *compiler) addVMGroups() {
 		path := at("vm_groups", i)
 		var id flow.ID
 		if c.named(path, g.Name) {
-			id, _ = c.enter(path, g.UUID, "", Entity{Kind: flow.KindVMGroup, Name: g.Name})
+			id, _ = c.enter(path, "", g.UUID, "", Entity{Kind: flow.KindVMGroup, Name: g.Name})
 		}
 		for j, ref := range g.VMs {
 			path := at(path+".vms", j)

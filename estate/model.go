@@ -1,12 +1,20 @@
 package estate
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Model is what a source declares to exist. Entities refer to each other by name ("prod"), by pool and name
 // ("pool1/prod") or by UUID; a plain name means the one in the same pool, else the only one.
 //
-// The tags are those of internal/strictyaml: a model is also the form of the estate file.
+// The tags are those of internal/strictyaml: a model is also the form of the estate file. Who gave a model away does not
+// change it any more.
 type Model struct {
+	// Merged says that an Assembler made the model: entities have a Key and refer to each other by it, and what makes no
+	// sense is left out with a warning, since no source may stop the others.
+	Merged bool `yaml:"-"`
+
 	Pools         []Pool         `yaml:"pools,omitempty" doc:"Pools of hosts."`
 	Hosts         []Host         `yaml:"hosts,omitempty" doc:"Hypervisor hosts, with the addresses from which they export flows."`
 	Networks      []Network      `yaml:"networks,omitempty" doc:"Networks that VIFs are plugged into."`
@@ -17,6 +25,9 @@ type Model struct {
 
 // Pool is a set of hosts that are managed as one.
 type Pool struct {
+	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
+	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+
 	Name       string            `yaml:"name" doc:"Name, unique among pools."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
 	Attributes map[string]string `yaml:"attributes,omitempty" doc:"Anything else worth knowing, published with the pool."`
@@ -24,6 +35,9 @@ type Pool struct {
 
 // Host is a hypervisor host.
 type Host struct {
+	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
+	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+
 	Name       string            `yaml:"name" doc:"Name, unique in its pool unless it has a uuid."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
 	Pool       string            `yaml:"pool,omitempty" doc:"Pool that it belongs to."`
@@ -42,6 +56,9 @@ type Bridge struct {
 
 // Network is a layer-2 network.
 type Network struct {
+	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
+	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+
 	Name       string            `yaml:"name" doc:"Name, unique in its pool unless it has a uuid."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
 	Pool       string            `yaml:"pool,omitempty" doc:"Pool in which it is; without one it is everywhere."`
@@ -53,6 +70,9 @@ type Network struct {
 
 // VM is a virtual machine.
 type VM struct {
+	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
+	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+
 	Name       string            `yaml:"name" doc:"Name, unique in its pool unless it has a uuid."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
 	Pool       string            `yaml:"pool,omitempty" doc:"Pool to which it belongs. It is part of the VM's identity if there is no uuid."`
@@ -64,6 +84,9 @@ type VM struct {
 
 // VIF is a virtual interface of a VM.
 type VIF struct {
+	Key    string   `yaml:"-"` // as of the others
+	SameAs []string `yaml:"-"`
+
 	Device  string       `yaml:"device,omitempty" doc:"Name within the VM, as 0 or eth0. It is part of the VIF's identity if there is no uuid; without it the MAC address is."`
 	UUID    string       `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
 	Network string       `yaml:"network,omitempty" doc:"Network into which it is plugged."`
@@ -78,6 +101,11 @@ type Port struct {
 	Bridge  string `yaml:"bridge,omitempty" doc:"Bridge of the host; needed where several bridges use the same numbers."`
 	IfIndex uint32 `yaml:"if_index,omitempty" doc:"Interface index in the flows of the host."`
 	OFPort  uint32 `yaml:"of_port,omitempty" doc:"OpenFlow port number, which Open vSwitch writes in place of the interface index in NetFlow 5."`
+
+	Name     string    `yaml:"-"` // of the interface at the host, as vif5.0
+	VLAN     uint16    `yaml:"-"` // access VLAN there; 0: none, or not known
+	Since    time.Time `yaml:"-"` // from when on it has been plugged there; zero: not known
+	Inactive bool      `yaml:"-"` // no packets are expected: a vif beside its tap
 }
 
 // AddressGroup is a named set of IP addresses.
