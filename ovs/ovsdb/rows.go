@@ -131,6 +131,7 @@ type IPFIX struct {
 	ObsPointID         *int64
 	CacheActiveTimeout *int64 // s
 	CacheMaxFlows      *int64
+	TemplateInterval   *int64 // s; from Open vSwitch 3.2 on
 	ExternalIDs        map[string]string
 	OtherConfig        map[string]string
 }
