@@ -189,9 +189,11 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-l.arrived:
 		case <-retry.C:
 		case <-ctx.Done():
+			continue
 		}
 		l.take(ctx)
 	}
+	l.take(ctx)
 	close(ended)
 	defer time.AfterFunc(lastChance, stop).Stop()
 	<-stored
@@ -200,15 +202,18 @@ func (l *Log) Run(ctx context.Context) error {
 
 // recover finds what an earlier run left on disk, and the first ids.
 func (l *Log) recover(ctx context.Context) error {
+	// Also for a run that ends at once: it has events.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*diskTimeout)
+	defer cancel()
 	kept, err := l.deps.Keep.KeptEvents(ctx)
 	if err != nil {
 		return err
 	}
 	// The counter alone is right unless the state was lost and the table was not.
-	asking, cancel := context.WithTimeout(ctx, diskTimeout)
+	asking, stop := context.WithTimeout(ctx, diskTimeout)
 	floor, err := l.deps.Table.LastEventID(asking)
-	cancel()
-	if err != nil && ctx.Err() == nil {
+	stop()
+	if err != nil {
 		l.log.Warn("highest event id of the store not known, ids go on from the state's", "err", err)
 	}
 	if len(kept) > 0 {
@@ -468,12 +473,7 @@ func (l *Log) Events(ctx context.Context, q Query) ([]Event, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	var recent []Event
-	for i := range l.ring.events {
-		if e := l.ring.at(i); q.Matches(e) {
-			recent = append(recent, *e)
-		}
-	}
+	recent := l.ring.find(q)
 	before := l.ring.before
 	l.mu.Unlock()
 	if q.After >= before || (!q.Oldest && q.Limit > 0 && len(recent) >= q.Limit) {

@@ -1,6 +1,9 @@
 package event
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // ring is the last events, by ascending id.
 type ring struct {
@@ -30,4 +33,25 @@ func (r *ring) at(i int) *Event { return &r.events[(r.start+i)%len(r.events)] }
 // above returns the number of the first event whose id is above id, or how many there are.
 func (r *ring) above(id uint64) int {
 	return sort.Search(len(r.events), func(i int) bool { return r.at(i).ID > id })
+}
+
+// find returns copies of the events that q asks for.
+func (r *ring) find(q Query) []Event {
+	var list []Event
+	for n := range r.events {
+		i := n
+		if !q.Oldest {
+			i = len(r.events) - 1 - n
+		}
+		if e := r.at(i); q.Matches(e) {
+			list = append(list, *e)
+		}
+		if q.Limit > 0 && len(list) == q.Limit {
+			break
+		}
+	}
+	if !q.Oldest {
+		slices.Reverse(list)
+	}
+	return list
 }

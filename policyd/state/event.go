@@ -32,12 +32,17 @@ func (s *State) ReserveEventIDs(ctx context.Context, n int, floor uint64) (first
 // KeepEvents keeps events, which have ids, until DropEvents.
 func (s *State) KeepEvents(ctx context.Context, events []event.Event) error {
 	err := s.update(ctx, func(tx *sql.Tx) error {
+		insert, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO waiting_events (id, event) VALUES (?, ?)")
+		if err != nil {
+			return err
+		}
+		defer insert.Close()
 		for i := range events {
 			text, err := json.Marshal(&events[i])
 			if err != nil {
 				return err
 			}
-			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO waiting_events (id, event) VALUES (?, ?)", int64(events[i].ID), string(text)); err != nil {
+			if _, err := insert.ExecContext(ctx, int64(events[i].ID), string(text)); err != nil {
 				return err
 			}
 		}

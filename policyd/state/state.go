@@ -139,7 +139,10 @@ func (s *State) update(ctx context.Context, f func(*sql.Tx) error) error {
 		return err
 	}
 	if err := f(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		if undone := tx.Rollback(); !errors.Is(undone, sql.ErrTxDone) { // done when ctx is
+			err = errors.Join(err, undone)
+		}
+		return err
 	}
 	return tx.Commit()
 }
