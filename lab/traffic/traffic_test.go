@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/weirhq/weir/lab/netns"
 	"github.com/weirhq/weir/lab/netns/netnstest"
 	"github.com/weirhq/weir/lab/traffic"
@@ -77,4 +79,51 @@ func TestAddressInUse(t *testing.T) {
 		}
 	}
 	before.Close()
+}
+
+// Many conversations with one server go on at once, each with its own volume.
+func TestConversations(t *testing.T) {
+	bed := netnstest.New(t)
+	a, b := netnstest.Namespace(t, bed, "a"), netnstest.Namespace(t, bed, "b")
+	netnstest.Link(t, bed,
+		netns.End{Namespace: a, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24"), netip.MustParsePrefix("10.1.0.11/24")}},
+		netns.End{Namespace: b, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24")}},
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	before, err := b.Counters("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var servers traffic.Servers
+	g, ctx := errgroup.WithContext(ctx)
+	var up, down int64
+	for i := range int64(40) {
+		c := traffic.Conversation{
+			From: a, Client: netip.MustParseAddr([]string{"10.1.0.1", "10.1.0.11"}[i%2]), To: b, Server: netip.MustParseAddrPort("10.1.0.2:443"),
+			Request: 100 * i, Response: 1000 * (i % 7),
+		}
+		up, down = up+2*c.Request, down+2*c.Response
+		g.Go(func() error { return servers.TCP(ctx, c) })
+		g.Go(func() error { return servers.UDP(ctx, c) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	after, err := traffic.Settle(t.Context(), b, "eth0", 100*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const packets = 40 * 30 // some for each conversation, of 54 to 78 bytes without payload
+	if d := after.Sub(before); d.RxBytes < uint64(up) || d.RxBytes > uint64(up)+packets*78 || d.TxBytes < uint64(down) || d.TxBytes > uint64(down)+packets*78 {
+		t.Errorf("b received %d and sent %d bytes, want some more than %d and %d", d.RxBytes, d.TxBytes, up, down)
+	}
+	if got := traffic.Knock(t.Context(), a, netip.MustParseAddr("10.1.0.11"), netip.MustParseAddrPort("10.1.0.2:443")); !got {
+		t.Error("a closed port does not answer")
+	}
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if got := traffic.Knock(short, a, netip.MustParseAddr("10.1.0.11"), netip.MustParseAddrPort("10.1.0.77:443")); got {
+		t.Error("nobody was there, and answered")
+	}
 }
