@@ -1,0 +1,202 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/weirhq/weir/internal/nearest"
+	"github.com/weirhq/weir/lab/ovsbed"
+)
+
+// Command is something that happens to a site.
+type Command struct {
+	Name string
+	Args []string // what it wants: "VM", "HOST" or, for a new name, "NAME"
+	Doc  string   // what happens
+	run  func(s *Site, ctx context.Context, a arguments) error
+}
+
+// arguments are what the words of a command mean.
+type arguments struct {
+	vm     *vm
+	number int // of vm in the estate
+	host   *ovsbed.Host
+	name   string
+}
+
+// Commands is everything that can happen, in the order in which it is shown.
+var Commands = []Command{
+	{"move", []string{"VM", "HOST"}, "A VM moves to another host, as by a live migration.", func(s *Site, ctx context.Context, a arguments) error {
+		for _, v := range a.vm.vifs {
+			if v.Host == a.host {
+				return fmt.Errorf("it is there already")
+			}
+			if v.Port.Name == "" {
+				return fmt.Errorf("it is unplugged: plug it in first")
+			}
+			if err := v.Move(ctx, a.host, nil); err != nil {
+				return err
+			}
+		}
+		return s.route(ctx, a.number)
+	}},
+	{"unplug", []string{"VM"}, "The interfaces of a VM are unplugged.", func(_ *Site, ctx context.Context, a arguments) error {
+		return a.vm.unplug(ctx)
+	}},
+	{"plug", []string{"VM"}, "They are plugged in again: the same names, other port numbers.", func(s *Site, ctx context.Context, a arguments) error {
+		return s.plug(ctx, a)
+	}},
+	{"replug", []string{"VM"}, "Both, one after the other.", func(s *Site, ctx context.Context, a arguments) error {
+		if err := a.vm.unplug(ctx); err != nil {
+			return err
+		}
+		return s.plug(ctx, a)
+	}},
+	{"rename", []string{"VM", "NAME"}, "A VM gets another name in the estate file.", func(s *Site, _ context.Context, a arguments) error {
+		if slices.ContainsFunc(s.vms, func(v *vm) bool { return v.name == a.name }) {
+			return fmt.Errorf("there is a %q", a.name)
+		}
+		a.vm.name = a.name
+		return nil
+	}},
+	{"emer-reset", []string{"HOST"}, "What is set up at its bridges is wiped, as XAPI does when its SDN controller changes.", func(_ *Site, ctx context.Context, a arguments) error {
+		return a.host.EmerReset(ctx)
+	}},
+	{"restart", []string{"HOST"}, "ovs-vswitchd ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
+		return a.host.RestartSwitch(ctx)
+	}},
+	{"restart-db", []string{"HOST"}, "ovsdb-server ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
+		return a.host.RestartDB(ctx)
+	}},
+	{"kill", []string{"HOST"}, "Both end, as by a loss of power.", func(_ *Site, _ context.Context, a arguments) error {
+		return a.host.Kill()
+	}},
+	{"start", []string{"HOST"}, "Both start again after that.", func(_ *Site, ctx context.Context, a arguments) error {
+		return a.host.Start(ctx)
+	}},
+	{"freeze", []string{"HOST"}, "Both stand still: connections stay open, nobody answers.", func(_ *Site, _ context.Context, a arguments) error {
+		return a.host.Freeze()
+	}},
+	{"thaw", []string{"HOST"}, "They go on.", func(_ *Site, _ context.Context, a arguments) error {
+		return a.host.Thaw()
+	}},
+	{"cut", []string{"HOST"}, "The cable between the host and Weir is taken out.", func(_ *Site, _ context.Context, a arguments) error {
+		return a.host.SetManagement(false)
+	}},
+	{"join", []string{"HOST"}, "It is put back in.", func(_ *Site, _ context.Context, a arguments) error {
+		return a.host.SetManagement(true)
+	}},
+}
+
+// Do makes something happen: name is one of Commands, words are what it wants. It returns when it has happened.
+func (s *Site) Do(ctx context.Context, name string, words ...string) error {
+	i := slices.IndexFunc(Commands, func(c Command) bool { return c.Name == name })
+	if i < 0 {
+		return fmt.Errorf("%s: found no such command", name)
+	}
+	c := &Commands[i]
+	if len(words) != len(c.Args) {
+		return fmt.Errorf("%s: found %d arguments, want %s", name, len(words), strings.Join(c.Args, " "))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var a arguments
+	var err error
+	for i, kind := range c.Args {
+		switch kind {
+		case "VM":
+			a.vm, a.number, err = s.vm(words[i])
+		case "HOST":
+			a.host, err = s.host(words[i])
+		default:
+			if a.name = words[i]; a.name == "" {
+				err = errors.New("found an empty name")
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := c.run(s, ctx, a); err != nil {
+		return fmt.Errorf("%s %s: %w", name, strings.Join(words, " "), err)
+	}
+	return nil
+}
+
+func (s *Site) vm(name string) (*vm, int, error) {
+	var names []string
+	for i, v := range s.vms {
+		if v.name == name {
+			return v, i, nil
+		}
+		names = append(names, v.name)
+	}
+	return nil, 0, unknown("VM", name, names)
+}
+
+func (s *Site) host(name string) (*ovsbed.Host, error) {
+	var names []string
+	for _, h := range s.Hosts() {
+		if h.Name == name {
+			return h, nil
+		}
+		names = append(names, h.Name)
+	}
+	return nil, unknown("host", name, names)
+}
+
+func unknown(kind, name string, names []string) error {
+	if near := nearest.Word(name, names); near != "" {
+		return fmt.Errorf("%s %q: found none of that name, did you mean %s?", kind, name, near)
+	}
+	return fmt.Errorf("%s %q: found none of that name; list shows all", kind, name)
+}
+
+func (v *vm) unplug(ctx context.Context) error {
+	for _, x := range v.vifs {
+		if x.Port.Name == "" {
+			return errors.New("it is unplugged already")
+		}
+		if err := x.Unplug(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Site) plug(ctx context.Context, a arguments) error {
+	for _, x := range a.vm.vifs {
+		if x.Port.Name != "" {
+			return errors.New("it is plugged in already")
+		}
+		if err := x.Plug(ctx); err != nil {
+			return err
+		}
+	}
+	return s.route(ctx, a.number)
+}
+
+// List returns a table of VMs: where they are, how they are plugged in, and their addresses.
+func (s *Site) List() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "VM\tHOST\tINTERFACE\tPORT\tNETWORK\tADDRESS")
+	for i, v := range s.vms {
+		for j, x := range v.vifs {
+			port, number := "unplugged", ""
+			if x.Port.Name != "" {
+				port, number = x.Port.Name, fmt.Sprint(x.Port.OFPort)
+			}
+			network := s.estate.Networks[s.estate.VMs[i].VIFs[j].Network].Name
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", v.name, x.Host.Name, port, number, network, x.Addrs[0].Addr())
+		}
+	}
+	_ = w.Flush() // to memory
+	return b.String()
+}
