@@ -9,21 +9,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/weirhq/weir/policyd/export"
 )
-
-// Protocol is by what a host exports flows, as far as Weir sets it up.
-type Protocol string
-
-// The values of Protocol.
-const (
-	ProtocolInherit Protocol = "" // of a host: what its pool says; of a pool: what Weir was configured with
-	ProtocolOff     Protocol = "off"
-	ProtocolNetFlow Protocol = "netflow"
-	ProtocolIPFIX   Protocol = "ipfix"
-)
-
-// Protocols are the values that a user may choose.
-var Protocols = []Protocol{ProtocolOff, ProtocolNetFlow, ProtocolIPFIX}
 
 // Mode is what Weir may do at a host.
 type Mode string
@@ -31,16 +19,10 @@ type Mode string
 // ModeObserve reads the host and sets up its export of flows; it touches no traffic.
 const ModeObserve Mode = "observe"
 
-// Export is how a host, or the hosts of a pool, export flows.
-type Export struct {
-	Protocol   Protocol
-	Collectors []string // host:port of further collectors, besides Weir
-}
-
 // Pool is hosts that are managed as one.
 type Pool struct {
 	Name   string
-	Export Export
+	Export export.Override // of its hosts, over what is configured
 }
 
 // Host is a host that Weir was told of.
@@ -51,7 +33,7 @@ type Host struct {
 	Target string // where Weir dials: "ssl:192.0.2.1:6640", "tcp:…", "unix:…"; "" is a host that dials in
 	TLS    TLS
 	Mode   Mode
-	Export Export
+	Export export.Override // over that of its pool
 	Added  time.Time
 }
 
@@ -73,15 +55,15 @@ func NewUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-const hostColumns = `uuid, name, ifnull(pool, ''), target, ca, pin, pin_first, ifnull(confirmed_at, ''), confirmed_by, old_tls, mode, export_protocol, export_collectors, added_at`
+const hostColumns = `uuid, name, ifnull(pool, ''), target, ca, pin, pin_first, ifnull(confirmed_at, ''), confirmed_by, old_tls, mode, export, added_at`
 
 type scanner interface{ Scan(...any) error }
 
 func scanHost(row scanner) (Host, error) {
 	var h Host
-	var confirmed, collectors, added string
+	var confirmed, exported, added string
 	err := row.Scan(&h.UUID, &h.Name, &h.Pool, &h.Target, &h.TLS.CA, &h.TLS.Pin, &h.TLS.PinFirst, &confirmed, &h.TLS.ConfirmedBy, &h.TLS.OldTLS,
-		&h.Mode, &h.Export.Protocol, &collectors, &added)
+		&h.Mode, &exported, &added)
 	if err != nil {
 		return h, err
 	}
@@ -90,7 +72,7 @@ func scanHost(row scanner) (Host, error) {
 	}
 	var err2 error
 	h.Added, err2 = time.Parse(time.RFC3339Nano, added)
-	return h, errors.Join(err, err2, json.Unmarshal([]byte(collectors), &h.Export.Collectors))
+	return h, errors.Join(err, err2, json.Unmarshal([]byte(exported), &h.Export))
 }
 
 // Hosts returns all hosts, by name.
@@ -166,12 +148,12 @@ func (s *State) AddHost(ctx context.Context, h Host) (Host, error) {
 // writeHost inserts h, or replaces the row of its UUID.
 func writeHost(ctx context.Context, tx *sql.Tx, h Host) error {
 	if h.Pool != "" {
-		const pool = "INSERT INTO pools (name, export_protocol, export_collectors) VALUES (?, '', '[]') ON CONFLICT DO NOTHING"
+		const pool = "INSERT INTO pools (name, export) VALUES (?, '{}') ON CONFLICT DO NOTHING"
 		if _, err := tx.ExecContext(ctx, pool, h.Pool); err != nil {
 			return err
 		}
 	}
-	collectors, err := jsonList(h.Export.Collectors)
+	exported, err := json.Marshal(h.Export)
 	if err != nil {
 		return err
 	}
@@ -180,23 +162,14 @@ func writeHost(ctx context.Context, tx *sql.Tx, h Host) error {
 		confirmed = formatTime(h.TLS.ConfirmedAt)
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO hosts
-		(uuid, name, pool, target, ca, pin, pin_first, confirmed_at, confirmed_by, old_tls, mode, export_protocol, export_collectors, added_at)
-		VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		(uuid, name, pool, target, ca, pin, pin_first, confirmed_at, confirmed_by, old_tls, mode, export, added_at)
+		VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, pool = excluded.pool, target = excluded.target, ca = excluded.ca,
 			pin = excluded.pin, pin_first = excluded.pin_first, confirmed_at = excluded.confirmed_at, confirmed_by = excluded.confirmed_by,
-			old_tls = excluded.old_tls, mode = excluded.mode, export_protocol = excluded.export_protocol,
-			export_collectors = excluded.export_collectors, added_at = excluded.added_at`,
+			old_tls = excluded.old_tls, mode = excluded.mode, export = excluded.export, added_at = excluded.added_at`,
 		h.UUID, h.Name, h.Pool, h.Target, h.TLS.CA, h.TLS.Pin, h.TLS.PinFirst, confirmed, h.TLS.ConfirmedBy, h.TLS.OldTLS,
-		string(h.Mode), string(h.Export.Protocol), collectors, formatTime(h.Added))
+		string(h.Mode), string(exported), formatTime(h.Added))
 	return err
-}
-
-func jsonList(list []string) (string, error) {
-	if list == nil {
-		list = []string{}
-	}
-	b, err := json.Marshal(list)
-	return string(b), err
 }
 
 // UpdateHost has f change the host of a name or UUID, in a transaction, and returns it as it is then. f may not change its UUID; an
@@ -249,7 +222,7 @@ func (s *State) RemoveHost(ctx context.Context, nameOrUUID string) error {
 
 // Pools returns all pools, by name.
 func (s *State) Pools(ctx context.Context) ([]Pool, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT name, export_protocol, export_collectors FROM pools ORDER BY name")
+	rows, err := s.db.QueryContext(ctx, "SELECT name, export FROM pools ORDER BY name")
 	if err != nil {
 		return nil, fmt.Errorf("list pools: %w", err)
 	}
@@ -257,10 +230,10 @@ func (s *State) Pools(ctx context.Context) ([]Pool, error) {
 	list := []Pool{}
 	for rows.Next() {
 		var p Pool
-		var collectors string
-		err := rows.Scan(&p.Name, &p.Export.Protocol, &collectors)
+		var exported string
+		err := rows.Scan(&p.Name, &exported)
 		if err == nil {
-			err = json.Unmarshal([]byte(collectors), &p.Export.Collectors)
+			err = json.Unmarshal([]byte(exported), &p.Export)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list pools: %w", err)
@@ -275,12 +248,11 @@ func (s *State) Pools(ctx context.Context) ([]Pool, error) {
 
 // SetPool adds a pool, or replaces what is known of the one of that name.
 func (s *State) SetPool(ctx context.Context, p Pool) error {
-	collectors, err := jsonList(p.Export.Collectors)
+	exported, err := json.Marshal(p.Export)
 	if err == nil {
 		err = s.update(ctx, func(tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, `INSERT INTO pools (name, export_protocol, export_collectors) VALUES (?, ?, ?)
-				ON CONFLICT (name) DO UPDATE SET export_protocol = excluded.export_protocol, export_collectors = excluded.export_collectors`,
-				p.Name, string(p.Export.Protocol), collectors)
+			const q = "INSERT INTO pools (name, export) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET export = excluded.export"
+			_, err := tx.ExecContext(ctx, q, p.Name, string(exported))
 			return err
 		})
 	}

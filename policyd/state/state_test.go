@@ -2,6 +2,7 @@ package state_test
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -30,6 +32,8 @@ func open(t testing.TB, file string) *state.State {
 	return s
 }
 
+var addrs = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
+
 func file(t testing.TB) string { return filepath.Join(t.TempDir(), "state ?#%.db") }
 
 var whole = state.Host{
@@ -37,7 +41,7 @@ var whole = state.Host{
 	TLS: state.TLS{
 		CA: "-----BEGIN CERTIFICATE-----\n", Pin: "ab", PinFirst: true, ConfirmedAt: then.Add(time.Hour), ConfirmedBy: "root", OldTLS: true,
 	},
-	Mode: state.ModeObserve, Export: state.Export{Protocol: state.ProtocolIPFIX, Collectors: []string{"192.0.2.9:4739"}}, Added: then,
+	Mode: state.ModeObserve, Export: export.Override{Protocol: export.IPFIX, External: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:4739")}}, Added: then,
 }
 
 // What is written is there after the database was closed and opened again.
@@ -62,7 +66,7 @@ func TestHostsLast(t *testing.T) {
 	if len(bare.UUID) != 36 || bare.Mode != state.ModeObserve {
 		t.Errorf("added %+v", bare)
 	}
-	if err := s.SetPool(t.Context(), state.Pool{Name: "berlin", Export: state.Export{Protocol: state.ProtocolOff, Collectors: []string{"192.0.2.8:1"}}}); err != nil {
+	if err := s.SetPool(t.Context(), state.Pool{Name: "berlin", Export: export.Override{Protocol: export.Off, Bridges: map[string]export.Protocol{"br0": export.Auto}}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -73,18 +77,17 @@ func TestHostsLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bare.Export.Collectors = []string{}
-	if diff := cmp.Diff([]state.Host{bare, whole}, got); diff != "" {
+	if diff := cmp.Diff([]state.Host{bare, whole}, got, addrs); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(whole, added); diff != "" {
+	if diff := cmp.Diff(whole, added, addrs); diff != "" {
 		t.Error(diff)
 	}
 	pools, err := s.Pools(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]state.Pool{{Name: "berlin", Export: state.Export{Protocol: state.ProtocolOff, Collectors: []string{"192.0.2.8:1"}}}}, pools); diff != "" {
+	if diff := cmp.Diff([]state.Pool{{Name: "berlin", Export: export.Override{Protocol: export.Off, Bridges: map[string]export.Protocol{"br0": export.Auto}}}}, pools, addrs); diff != "" {
 		t.Error(diff)
 	}
 	info, err := os.Stat(name)
@@ -131,8 +134,7 @@ func TestHostErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other.Export.Collectors = []string{}
-	if diff := cmp.Diff([]state.Host{other, whole}, got); diff != "" {
+	if diff := cmp.Diff([]state.Host{other, whole}, got, addrs); diff != "" {
 		t.Error(diff)
 	}
 	if err := rename(t, s, whole.UUID, "xcp-renamed"); err != nil {
@@ -219,7 +221,7 @@ func TestBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(whole, h); diff != "" {
+	if diff := cmp.Diff(whole, h, addrs); diff != "" {
 		t.Error(diff)
 	}
 }

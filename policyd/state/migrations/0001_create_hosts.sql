@@ -5,8 +5,7 @@
 CREATE TABLE pools
 (
     name TEXT NOT NULL PRIMARY KEY,
-    export_protocol TEXT NOT NULL, -- 'netflow', 'ipfix', 'off', or '': what Weir was configured with
-    export_collectors TEXT NOT NULL -- JSON array of host:port, besides Weir
+    export TEXT NOT NULL -- JSON: how its hosts export flows, where that is other than configured
 ) STRICT;
 
 CREATE TABLE hosts
@@ -22,8 +21,7 @@ CREATE TABLE hosts
     confirmed_by TEXT NOT NULL,
     old_tls INTEGER NOT NULL, -- 1: cipher suites of old hosts are allowed
     mode TEXT NOT NULL, -- 'observe'
-    export_protocol TEXT NOT NULL, -- as of pools; '' is what the pool says
-    export_collectors TEXT NOT NULL,
+    export TEXT NOT NULL, -- JSON: how it exports flows, where that is other than its pool
     added_at TEXT NOT NULL -- RFC 3339
 ) STRICT;
 
