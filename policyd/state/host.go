@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -27,24 +28,19 @@ type Pool struct {
 
 // Host is a host that Weir was told of.
 type Host struct {
-	UUID   string // identity for ever, in lower case
-	Name   string // unique
-	Pool   string // name of its pool, "" is none
-	Target string // where Weir dials: "ssl:192.0.2.1:6640", "tcp:…", "unix:…"; "" is a host that dials in
-	TLS    TLS
+	UUID   string       // identity for ever, in lower case
+	Name   string       // unique
+	Pool   string       // name of its pool, "" is none
+	Target ovsdb.Target // where Weir dials; zero: the host dials in
+	TLS    ovsdb.TLS
 	Mode   Mode
+
+	// Who compared TLS.Pin with the host's, and when; zero where nobody has.
+	ConfirmedAt time.Time
+	ConfirmedBy string
+
 	Export export.Override // over that of its pool
 	Added  time.Time
-}
-
-// TLS is how a host proves who it is.
-type TLS struct {
-	CA          string    // certificates (PEM) of which one has to have signed the host's; "" is none
-	Pin         string    // SHA-256 of the host's certificate, 64 hexadecimal digits in lower case; "" is none
-	PinFirst    bool      // the first certificate that is seen becomes Pin, and waits to be confirmed
-	ConfirmedAt time.Time // when Pin was confirmed; zero while it waits
-	ConfirmedBy string
-	OldTLS      bool // TLS 1.2 with RSA key exchange, of hosts with an old Open vSwitch, is allowed
 }
 
 // NewUUID returns a random UUID (RFC 9562 §5.4).
@@ -55,24 +51,24 @@ func NewUUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-const hostColumns = `uuid, name, ifnull(pool, ''), target, ca, pin, pin_first, ifnull(confirmed_at, ''), confirmed_by, old_tls, mode, export, added_at`
+const hostColumns = `uuid, name, ifnull(pool, ''), target, trust, ca, cert_name, pin, ifnull(confirmed_at, ''), confirmed_by, old_tls, mode, export, added_at`
 
 type scanner interface{ Scan(...any) error }
 
 func scanHost(row scanner) (Host, error) {
 	var h Host
-	var confirmed, exported, added string
-	err := row.Scan(&h.UUID, &h.Name, &h.Pool, &h.Target, &h.TLS.CA, &h.TLS.Pin, &h.TLS.PinFirst, &confirmed, &h.TLS.ConfirmedBy, &h.TLS.OldTLS,
+	var target, confirmed, exported, added string
+	err := row.Scan(&h.UUID, &h.Name, &h.Pool, &target, &h.TLS.Trust, &h.TLS.Authority, &h.TLS.Name, &h.TLS.Pin, &confirmed, &h.ConfirmedBy, &h.TLS.Legacy,
 		&h.Mode, &exported, &added)
 	if err != nil {
 		return h, err
 	}
 	if confirmed != "" {
-		h.TLS.ConfirmedAt, err = time.Parse(time.RFC3339Nano, confirmed)
+		h.ConfirmedAt, err = time.Parse(time.RFC3339Nano, confirmed)
 	}
 	var err2 error
 	h.Added, err2 = time.Parse(time.RFC3339Nano, added)
-	return h, errors.Join(err, err2, json.Unmarshal([]byte(exported), &h.Export))
+	return h, errors.Join(err, err2, h.Target.UnmarshalText([]byte(target)), json.Unmarshal([]byte(exported), &h.Export))
 }
 
 // Hosts returns all hosts, by name.
@@ -158,16 +154,16 @@ func writeHost(ctx context.Context, tx *sql.Tx, h Host) error {
 		return err
 	}
 	var confirmed any
-	if !h.TLS.ConfirmedAt.IsZero() {
-		confirmed = formatTime(h.TLS.ConfirmedAt)
+	if !h.ConfirmedAt.IsZero() {
+		confirmed = formatTime(h.ConfirmedAt)
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO hosts
-		(uuid, name, pool, target, ca, pin, pin_first, confirmed_at, confirmed_by, old_tls, mode, export, added_at)
-		VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, pool = excluded.pool, target = excluded.target, ca = excluded.ca,
-			pin = excluded.pin, pin_first = excluded.pin_first, confirmed_at = excluded.confirmed_at, confirmed_by = excluded.confirmed_by,
+		(uuid, name, pool, target, trust, ca, cert_name, pin, confirmed_at, confirmed_by, old_tls, mode, export, added_at)
+		VALUES (?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, pool = excluded.pool, target = excluded.target, trust = excluded.trust,
+			ca = excluded.ca, cert_name = excluded.cert_name, pin = excluded.pin, confirmed_at = excluded.confirmed_at, confirmed_by = excluded.confirmed_by,
 			old_tls = excluded.old_tls, mode = excluded.mode, export = excluded.export, added_at = excluded.added_at`,
-		h.UUID, h.Name, h.Pool, h.Target, h.TLS.CA, h.TLS.Pin, h.TLS.PinFirst, confirmed, h.TLS.ConfirmedBy, h.TLS.OldTLS,
+		h.UUID, h.Name, h.Pool, h.Target.String(), string(h.TLS.Trust), h.TLS.Authority, h.TLS.Name, string(h.TLS.Pin), confirmed, h.ConfirmedBy, h.TLS.Legacy,
 		string(h.Mode), string(exported), formatTime(h.Added))
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -37,11 +38,10 @@ var addrs = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 func file(t testing.TB) string { return filepath.Join(t.TempDir(), "state ?#%.db") }
 
 var whole = state.Host{
-	UUID: "6d4f8c11-8d7b-4c06-9a53-0e2b3f1c5a9e", Name: "xcp1", Pool: "berlin", Target: "ssl:192.0.2.1:6640",
-	TLS: state.TLS{
-		CA: "-----BEGIN CERTIFICATE-----\n", Pin: "ab", PinFirst: true, ConfirmedAt: then.Add(time.Hour), ConfirmedBy: "root", OldTLS: true,
-	},
-	Mode: state.ModeObserve, Export: export.Override{Protocol: export.IPFIX, External: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:4739")}}, Added: then,
+	UUID: "6d4f8c11-8d7b-4c06-9a53-0e2b3f1c5a9e", Name: "xcp1", Pool: "berlin", Target: ovsdb.Target{TLS: true, Host: "2001:db8::1", Port: 6640},
+	TLS:  ovsdb.TLS{Trust: ovsdb.TrustPin, Authority: "-----BEGIN CERTIFICATE-----\n", Name: "xcp1.example", Pin: "AB:CD", Legacy: true},
+	Mode: state.ModeObserve, ConfirmedAt: then.Add(time.Hour), ConfirmedBy: "root", Added: then,
+	Export: export.Override{Protocol: export.IPFIX, External: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:4739")}},
 }
 
 // What is written is there after the database was closed and opened again.

@@ -14,9 +14,10 @@ CREATE TABLE hosts
     name TEXT NOT NULL UNIQUE,
     pool TEXT REFERENCES pools (name),
     target TEXT NOT NULL, -- 'ssl:192.0.2.1:6640'; '' is a host that dials in
-    ca TEXT NOT NULL, -- certificates (PEM) that may sign the host's; '' is none
-    pin TEXT NOT NULL, -- SHA-256 of the host's certificate, 64 hexadecimal digits; '' is none
-    pin_first INTEGER NOT NULL, -- 1: the certificate that is seen first becomes pin, to be confirmed
+    trust TEXT NOT NULL, -- why its certificate is believed: 'authority', 'pin', 'none'
+    ca TEXT NOT NULL, -- certificates (PEM) of the authority; '' is Weir's own
+    cert_name TEXT NOT NULL, -- name that the certificate must be for; '' is any
+    pin TEXT NOT NULL, -- fingerprint of the certificate; '' with trust 'pin': nobody has confirmed one yet
     confirmed_at TEXT, -- RFC 3339, of pin
     confirmed_by TEXT NOT NULL,
     old_tls INTEGER NOT NULL, -- 1: cipher suites of old hosts are allowed
