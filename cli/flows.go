@@ -62,7 +62,9 @@ func Explain(r query.Request, tables []query.Table, o *Output, now time.Time) er
 	for _, x := range p.Params {
 		fmt.Fprintf(&s, "-- %s %s = %s\n", x.Name, x.Type, strconv.Quote(x.Value))
 	}
-	fmt.Fprintf(&s, "-- reads %s from %s to %s\n", p.Table, p.From.Format(time.RFC3339), p.To.Format(time.RFC3339))
+	for _, x := range p.Parts {
+		fmt.Fprintf(&s, "-- reads %s from %s to %s\n", x.Table, x.From.Format(time.RFC3339), x.To.Format(time.RFC3339))
+	}
 	if _, err := io.WriteString(o.W, s.String()); err != nil {
 		return err
 	}

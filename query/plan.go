@@ -33,7 +33,8 @@ type Plan struct {
 	Statement
 	Columns []Column `json:"columns"` // of the answer, in order
 
-	Table string    `json:"table"`          // that is read
+	Table string    `json:"table"`          // that is read, of Parts the coarsest
+	Parts []Part    `json:"parts"`          // of the range, in order of time
 	Basis Basis     `json:"basis"`          // what its times are
 	From  time.Time `json:"from"`           // range that is read, which may be wider than asked
 	To    time.Time `json:"to"`             // exclusive
@@ -41,6 +42,14 @@ type Plan struct {
 
 	Names []Name   `json:"names,omitempty"` // that should be checked before: see [KnownNames]
 	Notes []string `json:"notes,omitempty"` // what a reader of the answer should know
+}
+
+// Part is what is read of one table. Where there are several, coarse buckets are read from one table and what is left at the
+// edges of the range from finer ones.
+type Part struct {
+	Table string    `json:"table"`
+	From  time.Time `json:"from"`
+	To    time.Time `json:"to"` // exclusive
 }
 
 // Role is what a column of an answer is for.
@@ -98,10 +107,15 @@ func Build(r Request, tables []Table, now time.Time) (*Plan, error) {
 	default:
 		sql, columns = p.top()
 	}
+	var parts []Part
+	for _, x := range c.pieces {
+		parts = append(parts, Part{x.table.Name, x.from, x.to})
+	}
 	return &Plan{
 		Statement: statement(sql, p.params),
 		Columns:   columns,
 		Table:     c.table.Name,
+		Parts:     parts,
 		Basis:     c.table.Basis,
 		From:      c.from,
 		To:        c.to,
@@ -191,19 +205,35 @@ func (p *planner) notes() []string {
 
 // --- rows -------------------------------------------------------------------------------------------------------
 
-// where returns the conditions on the rows that count.
-func (p *planner) where() []string {
-	t := p.table
-	bound := func(name string, at time.Time) string {
+// from returns "FROM … WHERE …" of each piece of the range, for the rows that count.
+func (p *planner) from() []string {
+	bound := func(t *Table, name string, at time.Time) string {
 		if t.Resolution != 0 {
 			return "fromUnixTimestamp(" + p.params.named(name, "Int64", strconv.FormatInt(at.Unix(), 10)) + ")"
 		}
 		return "fromUnixTimestamp64Milli(" + p.params.named(name, "Int64", strconv.FormatInt(at.UnixMilli(), 10)) + ")"
 	}
-	conditions := []string{
-		t.Time + " >= " + bound("from", p.choice.from),
-		t.Time + " < " + bound("to", p.choice.to),
+	var list []string
+	name := "from"
+	for i, x := range p.choice.pieces {
+		next := "to"
+		if i+1 < len(p.choice.pieces) {
+			next = "at" + strconv.Itoa(i+1)
+		}
+		conditions := append([]string{
+			x.table.Time + " >= " + bound(x.table, name, x.from),
+			x.table.Time + " < " + bound(x.table, next, x.to),
+		}, p.conditions()...)
+		list = append(list, "FROM "+x.table.Name+"\nWHERE "+strings.Join(conditions, "\n  AND "))
+		name = next
 	}
+	return list
+}
+
+// conditions returns those on the rows that count, beside that on their time.
+func (p *planner) conditions() []string {
+	t := p.table
+	var conditions []string
 	if c := p.countedSQL(); c != "" {
 		conditions = append(conditions, c)
 	}
@@ -309,9 +339,11 @@ func (p *planner) rows() string {
 	for _, m := range p.measures() {
 		columns = append(columns, m.sql+" AS "+m.letter)
 	}
-	return "SELECT\n  " + strings.Join(columns, ",\n  ") +
-		"\nFROM " + p.table.Name +
-		"\nWHERE " + strings.Join(p.where(), "\n  AND ")
+	var pieces []string
+	for _, from := range p.from() {
+		pieces = append(pieces, "SELECT\n  "+strings.Join(columns, ",\n  ")+"\n"+from)
+	}
+	return strings.Join(pieces, "\nUNION ALL\n")
 }
 
 // joined returns the column that makes one row for each value of the field: a tuple of the value, whether it is the
@@ -585,8 +617,7 @@ func (p *planner) list() (string, []Column) {
 	}
 	limit := strconv.Itoa(p.Limit)
 	records := "SELECT\n  " + strings.Join(read, ",\n  ") +
-		"\nFROM " + t.Name +
-		"\nWHERE " + strings.Join(p.where(), "\n  AND ") +
+		"\n" + p.from()[0] +
 		"\nORDER BY " + t.Time + " DESC\nLIMIT " + limit
 	return selectFrom(a.sql, records) + "\nORDER BY " + at + " DESC\nLIMIT " + limit, a.columns
 }

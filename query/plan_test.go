@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,11 @@ func golden(p *query.Plan) string {
 		fmt.Fprintf(&s, " by %s", time.Duration(p.Step))
 	}
 	s.WriteString("\n")
+	if len(p.Parts) > 1 {
+		for _, x := range p.Parts {
+			fmt.Fprintf(&s, "-- part %s from %s to %s\n", x.Table, x.From.Format(time.RFC3339), x.To.Format(time.RFC3339))
+		}
+	}
 	for _, c := range p.Columns {
 		line := strings.Join(strings.Fields(fmt.Sprintf("-- column %s %s %s %s %s", c.Name, c.Role, c.Type, c.Unit, c.Field)), " ")
 		s.WriteString(line + "\n")
@@ -96,5 +102,53 @@ func TestGoldenPlans(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Whatever the range, its parts follow each other without a gap, hold whole buckets of their tables, and are together the
+// range to the minute, as far as minutes are kept.
+func TestPartsMakeTheRange(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 5))
+	tables := map[string]query.Table{}
+	for _, table := range query.Tables {
+		tables[table.Name] = table
+	}
+	several := 0
+	for range 20_000 {
+		q := query.Request{Kind: query.Top, By: []string{"src_vm"}, To: now.Add(-time.Duration(r.Int64N(int64(150 * 24 * time.Hour))))}
+		length := time.Duration(r.Int64N(int64(time.Minute) << r.IntN(17)))
+		q.From = q.To.Add(-time.Second - length)
+		if r.IntN(3) == 0 {
+			q.Kind, q.Step = query.Series, query.Duration([]time.Duration{time.Minute, 5 * time.Minute, time.Hour, 24 * time.Hour}[r.IntN(4)])
+		}
+		p, err := query.Build(q, query.Tables, now)
+		if err != nil {
+			continue // too many steps
+		}
+		at := p.From
+		for i, x := range p.Parts {
+			if i > 0 && p.Parts[i-1].Table == x.Table || !x.From.Equal(at) || !x.From.Before(x.To) {
+				t.Fatalf("%+v: parts %v", q, p.Parts)
+			}
+			at = x.To
+			if whole := tables[x.Table].Resolution; whole != 0 && (x.From.Truncate(whole) != x.From.UTC() || x.To.Truncate(whole) != x.To.UTC()) {
+				t.Fatalf("%+v: part %v is not of whole buckets", q, x)
+			}
+		}
+		if !at.Equal(p.To) || p.From.After(q.From) || p.To.Before(q.To) {
+			t.Fatalf("%+v: parts %v, of %v to %v", q, p.Parts, p.From, p.To)
+		}
+		kept := q.From.After(now.Add(-80 * 24 * time.Hour))
+		if kept && (p.To.Sub(q.To) >= time.Minute || q.Kind == query.Top && q.From.Sub(p.From) >= time.Minute) {
+			t.Fatalf("%+v: widened to %v to %v", q, p.From, p.To)
+		}
+		if len(p.Parts) > 1 {
+			several++
+		}
+	}
+	if several < 1000 {
+		t.Errorf("%d plans have several parts", several)
 	}
 }

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,7 +10,8 @@ import (
 	"github.com/weirhq/weir/flow"
 )
 
-// Table describes a table of flows to the planner: what can be asked of it, and in which SQL.
+// Table describes a table of flows to the planner: what can be asked of it, and in which SQL. Tables of sums of one basis
+// have the same SQL for what several of them have: a range may be read from more than one.
 type Table struct {
 	Name       string
 	Time       string        // column of time that ranges and steps are applied to
@@ -100,10 +102,18 @@ func RawTable(name string, history time.Duration) Table {
 // choice is the table for a question, with the range and step in which it can answer.
 type choice struct {
 	table    *Table
-	folded   string // name of the field that is asked by folding; empty if none
+	finer    []*Table // of the same basis, which can answer too, coarsest first: for what is left of the range at its edges
+	folded   string   // name of the field that is asked by folding; empty if none
 	from, to time.Time
+	pieces   []piece // of the range, in order of time
 	step     time.Duration
 	notes    []string
+}
+
+// piece is the part of a range that is read from one table.
+type piece struct {
+	table    *Table
+	from, to time.Time
 }
 
 // choose picks the coarsest table that has the columns, the resolution and the history that the question asks.
@@ -124,9 +134,23 @@ func choose(q *question, tables []Table, now time.Time) (*choice, error) {
 		}
 		return nil, reject("query", "", "no table can answer: %s is missing", missing)
 	}
+	for _, c := range able {
+		c.addFiner(able)
+	}
 	best := pick(q, able, now)
 	best.fit(q, now)
 	return best, nil
+}
+
+// addFiner sets finer to those of able.
+func (c *choice) addFiner(able []*choice) {
+	for _, o := range able {
+		if o.table.Basis == c.table.Basis && o.folded == c.folded && o.table.Resolution > 0 && o.table.Resolution < c.table.Resolution &&
+			c.table.Resolution%o.table.Resolution == 0 {
+			c.finer = append(c.finer, o.table)
+		}
+	}
+	slices.SortFunc(c.finer, func(a, b *Table) int { return cmp.Compare(b.Resolution, a.Resolution) })
 }
 
 // pick prefers a table with enough resolution and history, the coarsest; then one with the history, the finest;
@@ -144,7 +168,7 @@ func pick(q *question, able []*choice, now time.Time) *choice {
 		if covering == nil || c.table.Resolution < covering.table.Resolution {
 			covering = c
 		}
-		if c.table.resolves(q) && (fitting == nil || c.table.Resolution > fitting.table.Resolution) {
+		if c.resolves(q, now) && (fitting == nil || c.table.Resolution > fitting.table.Resolution) {
 			fitting = c
 		}
 	}
@@ -163,16 +187,21 @@ func (t *Table) covers(from, now time.Time) bool {
 	return t.History == 0 || !from.Before(now.Add(-t.History))
 }
 
-// resolves reports whether the buckets of the table are small enough: they divide the steps of a series, and ten of
+// resolves reports whether the buckets of the table are small enough: they divide the steps of a series, and enough of
 // them fit into the range of a top.
-func (t *Table) resolves(q *question) bool {
-	switch {
-	case t.Resolution == 0:
+func (c *choice) resolves(q *question, now time.Time) bool {
+	// A range is widened to whole buckets, which is to change little of it, unless finer tables have what is at its edges.
+	fewest := time.Duration(10)
+	if len(c.finer) > 0 && c.finer[0].covers(q.From, now) {
+		fewest = 4
+	}
+	switch resolution := c.table.Resolution; {
+	case resolution == 0:
 		return true
 	case q.Kind == Series:
-		return time.Duration(q.Step)%t.Resolution == 0
+		return time.Duration(q.Step)%resolution == 0
 	default:
-		return q.To.Sub(q.From) >= 10*t.Resolution
+		return q.To.Sub(q.From) >= fewest*resolution
 	}
 }
 
@@ -256,7 +285,7 @@ func demands(e Expr, name string) bool {
 	return false
 }
 
-// fit sets the range and step to whole buckets, and says what that means.
+// fit sets the range, its pieces and the step, all of whole buckets, and says what that means.
 func (c *choice) fit(q *question, now time.Time) {
 	t := c.table
 	c.from, c.to, c.step = q.From, q.To, time.Duration(q.Step)
@@ -264,17 +293,14 @@ func (c *choice) fit(q *question, now time.Time) {
 		c.step = (c.step/t.Resolution + 1) * t.Resolution
 		c.notes = append(c.notes, "steps are "+plain(c.step)+", because older rows of that detail are gone")
 	}
-	unit := max(t.Resolution, c.step)
-	if unit != 0 {
-		c.from = floor(c.from, unit)
+	if c.step != 0 {
+		c.from = floor(c.from, c.step)
 	}
-	if t.Resolution != 0 {
-		if down := floor(c.to, t.Resolution); down.Before(c.to) {
-			c.to = down.Add(t.Resolution)
-		}
-		if q.Kind != Series && (!c.from.Equal(q.From) || !c.to.Equal(q.To)) {
-			c.notes = append(c.notes, "the range is widened to whole buckets of "+plain(t.Resolution))
-		}
+	c.pieces = cover(t, c.finer, c.from, c.to, now)
+	first, last := c.pieces[0], c.pieces[len(c.pieces)-1]
+	c.from, c.to = first.from, last.to
+	if q.Kind != Series && (!c.from.Equal(q.From) || !c.to.Equal(q.To)) {
+		c.notes = append(c.notes, "the range is widened to whole buckets of "+plain(max(first.table.Resolution, last.table.Resolution)))
 	}
 	if !t.covers(q.From, now) {
 		c.notes = append(c.notes, "table "+t.Name+" keeps "+plain(t.History)+"; older rows are gone")
@@ -284,6 +310,37 @@ func (c *choice) fit(q *question, now time.Time) {
 	}
 }
 
+// cover divides a range among t, which takes the whole buckets in it, and the next finer table, which takes what is left at
+// the edges, and so on. What lies beyond the history of the finer table, or if there is none, is widened to whole
+// buckets of t.
+func cover(t *Table, finer []*Table, from, to, now time.Time) []piece {
+	if t.Resolution == 0 {
+		return []piece{{t, from, to}}
+	}
+	low, high := floor(from, t.Resolution), ceil(to, t.Resolution)
+	if len(finer) > 0 && finer[0].covers(from, now) {
+		low = ceil(from, t.Resolution)
+	}
+	if len(finer) > 0 && finer[0].covers(floor(to, t.Resolution), now) {
+		high = floor(to, t.Resolution)
+	}
+	if !low.Before(high) { // no whole bucket
+		if finer[0].covers(from, now) {
+			return cover(finer[0], finer[1:], from, to, now)
+		}
+		return []piece{{t, low, ceil(to, t.Resolution)}}
+	}
+	var pieces []piece
+	if from.Before(low) {
+		pieces = cover(finer[0], finer[1:], from, low, now)
+	}
+	pieces = append(pieces, piece{t, low, high})
+	if high.Before(to) {
+		pieces = append(pieces, cover(finer[0], finer[1:], high, to, now)...)
+	}
+	return pieces
+}
+
 // settle is how long after its time a bucket of flows that lived may still grow: the longest active timeout in wide use.
 const settle = 30 * time.Minute
 
@@ -291,6 +348,15 @@ const settle = 30 * time.Minute
 func floor(t time.Time, unit time.Duration) time.Time {
 	ms, u := t.UnixMilli(), unit.Milliseconds()
 	return time.UnixMilli(ms - ms%u).UTC()
+}
+
+// ceil returns t rounded up to a multiple of unit since 1970.
+func ceil(t time.Time, unit time.Duration) time.Time {
+	down := floor(t, unit)
+	if down.Before(t) {
+		return down.Add(unit)
+	}
+	return down
 }
 
 // plain returns a round length of time as people write it: "30d", "1h", "1m30s".

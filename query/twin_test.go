@@ -691,9 +691,9 @@ func TestRollupsAnswerAsSingleRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	asked := map[string]int{}
+	asked, parts := map[string]int{}, map[int]int{}
 	enough := time.Now().Add(5 * time.Second)
-	for n := 0; n < 10_000 && (len(asked) < len(query.Tables)-1 || time.Now().Before(enough)); n++ {
+	for n := 0; n < 10_000 && (len(asked) < len(query.Tables)-1 || parts[3] == 0 || time.Now().Before(enough)); n++ {
 		q := randomRequest(r, from, to)
 		q.From, q.To = from, to
 		if r.IntN(2) == 0 {
@@ -719,8 +719,12 @@ func TestRollupsAnswerAsSingleRecords(t *testing.T) {
 			t.Fatalf("request %+v\n%s:\n  %s\nflows:\n  %s\n%s", q, coarse.Table, strings.Join(got, "\n  "), strings.Join(want, "\n  "), golden(coarse))
 		}
 		asked[coarse.Table]++
+		parts[len(coarse.Parts)]++
 	}
-	t.Logf("asked: %v", asked)
+	t.Logf("asked: %v, by number of parts: %v", asked, parts)
+	if parts[3] == 0 {
+		t.Error("no request was answered by hours with minutes at both edges")
+	}
 	for _, table := range query.Tables[1:] {
 		if asked[table.Name] == 0 {
 			t.Errorf("no request was answered by %s", table.Name)

@@ -11,8 +11,16 @@ FROM (
     SELECT
       src_vm AS k1,
       bytes AS b
-    FROM flows_1h
+    FROM flows_1m
     WHERE bucket >= fromUnixTimestamp({from:Int64})
+      AND bucket < fromUnixTimestamp({at1:Int64})
+      AND counted
+    UNION ALL
+    SELECT
+      src_vm AS k1,
+      bytes AS b
+    FROM flows_1h
+    WHERE bucket >= fromUnixTimestamp({at1:Int64})
       AND bucket < fromUnixTimestamp({to:Int64})
       AND counted
   )
@@ -23,9 +31,12 @@ FROM (
 ORDER BY b_sum DESC, k1
 LIMIT 10
 
--- {from:Int64} = "1795165200"
+-- {from:Int64} = "1795167000"
+-- {at1:Int64} = "1795168800"
 -- {to:Int64} = "1795514400"
--- reads flows_1h (lived) from 2026-11-20T09:00:00Z to 2026-11-24T10:00:00Z
+-- reads flows_1h (lived) from 2026-11-20T09:30:00Z to 2026-11-24T10:00:00Z
+-- part flows_1m from 2026-11-20T09:30:00Z to 2026-11-20T10:00:00Z
+-- part flows_1h from 2026-11-20T10:00:00Z to 2026-11-24T10:00:00Z
 -- column row row String
 -- column src_vm key UInt64 src_vm
 -- column src_vm_name name String src_vm
