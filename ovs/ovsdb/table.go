@@ -141,6 +141,7 @@ var ipfixColumns = []column[IPFIX]{
 	optional("obs_point_id", func(r *IPFIX) **int64 { return &r.ObsPointID }),
 	optional("cache_active_timeout", func(r *IPFIX) **int64 { return &r.CacheActiveTimeout }),
 	optional("cache_max_flows", func(r *IPFIX) **int64 { return &r.CacheMaxFlows }),
+	optional("template_interval", func(r *IPFIX) **int64 { return &r.TemplateInterval }),
 	dict("external_ids", func(r *IPFIX) *map[string]string { return &r.ExternalIDs }),
 	dict("other_config", func(r *IPFIX) *map[string]string { return &r.OtherConfig }),
 }

@@ -50,6 +50,9 @@ var (
 // Columns lists all columns of rows of others that Weir sets.
 var Columns = []*Column{NetFlow, IPFIX}
 
+// Ref returns the row that c of b refers to, "" if none.
+func (c *Column) Ref(b *ovsdb.Bridge) ovsdb.UUID { return c.ref(b) }
+
 // State is whose the content of a column is.
 type State uint8
 
@@ -63,7 +66,7 @@ const (
 
 // State returns that of c at bridge b.
 func (c *Column) State(r *ovsdb.Rows, b *ovsdb.Bridge) State {
-	ref := c.ref(b)
+	ref := c.Ref(b)
 	if ref == "" {
 		if m, held, err := c.mark(b); held && err == nil && m.Empty {
 			return Emptied

@@ -65,7 +65,7 @@ func (t *Transaction) Put(c *Column, b *ovsdb.Bridge, columns ovsdb.Values, was 
 		ids[ownerKey] = t.instance
 	}
 	columns["external_ids"] = ids
-	after := describe(columns)
+	after := Describe(columns)
 	return t.hold(c, b, t.insert(c.Table, columns), after, mark{Was: was})
 }
 
@@ -85,7 +85,7 @@ func (t *Transaction) hold(c *Column, b *ovsdb.Bridge, value any, after string, 
 	if err != nil {
 		return fmt.Errorf("save column %s of bridge %q: %w", c.Name, b.Name, err)
 	}
-	if m.Was != nil && m.Was.UUID == c.ref(b) { // it is saved now: as it is, or not at all
+	if m.Was != nil && m.Was.UUID == c.Ref(b) { // it is saved now: as it is, or not at all
 		t.expect(row{c.Table, m.Was.UUID}, m.Was.Row)
 	}
 	t.set(c, b, value, after)
@@ -102,7 +102,7 @@ func (t *Transaction) Restore(c *Column, b *ovsdb.Bridge) error {
 	var value any
 	after := ""
 	if was != nil {
-		after = describe(was.Row)
+		after = Describe(was.Row)
 		if _, is := c.find(t.rows, was.UUID); is { // another bridge refers to it, still
 			value = was.UUID
 		} else if name, made := t.again[was.UUID]; made {
@@ -120,16 +120,16 @@ func (t *Transaction) Restore(c *Column, b *ovsdb.Bridge) error {
 
 // Forget leaves c of b as it is, which is what others want, and does not keep what it was before.
 func (t *Transaction) Forget(c *Column, b *ovsdb.Bridge) {
-	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{c.Name: c.ref(b)})
+	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{c.Name: c.Ref(b)})
 	t.unkey("Bridge", b.UUID, b.Name, b.ExternalIDs, c.key())
 }
 
 // set gives c of b a value, if it still has the one that was observed.
 func (t *Transaction) set(c *Column, b *ovsdb.Bridge, value any, after string) {
-	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{c.Name: c.ref(b)})
+	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{c.Name: c.Ref(b)})
 	t.ops = append(t.ops, ovsdb.Update("Bridge", ovsdb.Is(b.UUID), ovsdb.Values{c.Name: value}))
 	before := ""
-	if ref := c.ref(b); ref != "" {
+	if ref := c.Ref(b); ref != "" {
 		before = "row " + string(ref) + map[bool]string{true: ", made by Weir", false: ", not Weir's"}[c.State(t.rows, b) == Ours]
 	}
 	t.changes = append(t.changes, Change{"Bridge", b.Name, c.Name, before, after})
@@ -284,8 +284,8 @@ func Bridges(r *ovsdb.Rows) []*ovsdb.Bridge {
 	return slices.SortedFunc(maps.Values(r.Bridges), func(a, b *ovsdb.Bridge) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// describe returns a row in one line, without what is empty.
-func describe(columns ovsdb.Values) string {
+// Describe returns a row in one line, without what is empty.
+func Describe(columns ovsdb.Values) string {
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(columns)) {
 		v := columns[name]
@@ -302,13 +302,20 @@ func describe(columns ovsdb.Values) string {
 			if len(x) == 0 {
 				continue
 			}
+			texts := make([]string, len(x))
+			for i := range x {
+				texts[i] = fmt.Sprint(x[i])
+			}
+			v = strings.Join(texts, ",")
+		case []string:
+			v = strings.Join(x, ",")
 		case *int64:
 			if x == nil {
 				continue
 			}
 			v = *x
 		}
-		list = append(list, strings.ReplaceAll(fmt.Sprintf("%s=%v", name, v), " ", ","))
+		list = append(list, fmt.Sprintf("%s=%v", name, v))
 	}
 	return strings.Join(list, " ")
 }

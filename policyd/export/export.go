@@ -1,0 +1,199 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/ovs/ovsdb"
+)
+
+// Session is what is used of the session with a host (*ovsdb.Session).
+type Session interface {
+	Rows() *ovsdb.Rows // nil while its content was never known
+	Schema() *ovsdb.Schema
+	Subscribe() (changes <-chan struct{}, cancel func())
+	Transact(ctx context.Context, ops ...ovsdb.Operation) ([]ovsdb.Result, error)
+}
+
+// Host is a host whose export is looked after.
+type Host struct {
+	Identity
+	Session  Session // nil (not a nil *ovsdb.Session): there is none at present
+	Settings Settings
+	Detach   bool // everything of Weir's is removed, and what was before put back
+}
+
+// HostStatus is how the export of a host stands.
+type HostStatus struct {
+	UUID     string    `json:"uuid"`
+	Name     string    `json:"name"`
+	Bridges  []Bridge  `json:"bridges"` // by name; empty while the host was not seen, and when it is detached
+	Detached bool      `json:"detached,omitempty"`
+	Error    string    `json:"error,omitempty"` // why it is not as it is to be
+	Checked  time.Time `json:"checked,omitzero"`
+}
+
+// Config is for all hosts.
+type Config struct {
+	Instance string // of Weir: what its rows at hosts are marked with
+}
+
+// Deps are what Exports use and do not own.
+type Deps struct {
+	Log      *slog.Logger
+	Events   event.Sink
+	Metrics  prometheus.Registerer // nil: none
+	Now      func() time.Time      // nil: time.Now
+	Detached func(uuid string)     // called once it was verified that nothing of Weir's is at a host with Detach; nil: nobody
+}
+
+// Exports look after the export of flows of all hosts. Methods may be called from any goroutine.
+type Exports struct {
+	cfg     Config
+	deps    Deps
+	metrics *metrics
+
+	mu      sync.Mutex
+	hosts   map[string]*keeper // by UUID; guarded by mu
+	running context.Context    // of Run; nil before and after; guarded by mu
+	all     sync.WaitGroup     // of the keepers
+}
+
+// New returns Exports of no host.
+func New(cfg Config, d Deps) (*Exports, error) {
+	if cfg.Instance == "" || strings.ContainsFunc(cfg.Instance, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, fmt.Errorf("make exports: instance: found %q, want printable characters without spaces", cfg.Instance)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	e := &Exports{cfg: cfg, deps: d, hosts: map[string]*keeper{}}
+	e.deps.Log = d.Log.With("part", "export")
+	e.metrics = newMetrics(d.Metrics, e)
+	return e, nil
+}
+
+// Set says which hosts there are, and what is wanted of each. A host that is missing is no longer looked after: what
+// Weir set up at it stays, unless it was detached before. Idempotent.
+func (e *Exports) Set(hosts []Host) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	gone := maps.Clone(e.hosts)
+	for _, h := range hosts {
+		if k := e.hosts[h.UUID]; k != nil {
+			delete(gone, h.UUID)
+			k.want(h)
+			continue
+		}
+		k := newKeeper(e, h)
+		e.hosts[h.UUID] = k
+		if e.running != nil {
+			e.start(e.running, k)
+		}
+	}
+	for uuid, k := range gone {
+		delete(e.hosts, uuid)
+		k.end()
+	}
+}
+
+// start runs k until ctx is done. e.mu is held.
+func (e *Exports) start(ctx context.Context, k *keeper) {
+	e.all.Go(func() { k.run(ctx) })
+}
+
+// Run looks after the hosts until ctx is done. What is set up at them stays.
+func (e *Exports) Run(ctx context.Context) error {
+	e.mu.Lock()
+	e.running = ctx
+	for _, k := range e.hosts {
+		e.start(ctx, k)
+	}
+	e.mu.Unlock()
+	<-ctx.Done()
+	e.mu.Lock()
+	e.running = nil
+	e.mu.Unlock()
+	e.all.Wait()
+	return nil
+}
+
+func (e *Exports) keeper(uuid string) (*keeper, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k := e.hosts[uuid]
+	if k == nil {
+		return nil, fmt.Errorf("find host %q: no export of it is looked after", uuid)
+	}
+	return k, nil
+}
+
+// Status returns how the export of each host stands, by name.
+func (e *Exports) Status() []HostStatus {
+	e.mu.Lock()
+	keepers := slices.Collect(maps.Values(e.hosts))
+	e.mu.Unlock()
+	list := make([]HostStatus, len(keepers))
+	for i, k := range keepers {
+		list[i] = k.status()
+	}
+	slices.SortFunc(list, func(a, b HostStatus) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// Plan returns what would be changed at a host now if it had those settings, or, with settings nil, if it were detached. It changes
+// nothing.
+func (e *Exports) Plan(ctx context.Context, uuid string, settings *Settings) (Plan, error) {
+	k, err := e.keeper(uuid)
+	if err != nil {
+		return Plan{}, err
+	}
+	p, err := k.plan(ctx, settings)
+	if err != nil {
+		return Plan{}, fmt.Errorf("plan export of host %q: %w", k.status().Name, err)
+	}
+	return p, nil
+}
+
+// Resend has the templates of IPFIX sent again by the bridges of a host that export in one of the observation domains, or by all
+// of them if none or domain 0 is given. It is for a collector to which data came before its template: Open vSwitch sends templates once,
+// and then every ten minutes. What a bridge passes for up to half a second meanwhile is not exported, so it is done once
+// in some minutes only, however often it is asked for.
+func (e *Exports) Resend(uuid string, domains ...uint32) error {
+	k, err := e.keeper(uuid)
+	if err != nil {
+		return err
+	}
+	k.resend(domains)
+	return nil
+}
+
+// Reach returns the address by which a host that has the given one most likely reaches this machine: the one from which
+// datagrams to it would be sent. Nothing is sent. The zero Addr as peer is this machine itself.
+func Reach(peer netip.Addr) (netip.Addr, error) {
+	if !peer.IsValid() {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
+	}
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9))) // any port
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("find address toward %s: %w", peer, err)
+	}
+	defer conn.Close()
+	local, is := conn.LocalAddr().(*net.UDPAddr)
+	if !is {
+		return netip.Addr{}, errors.New("find address: BUG: UDP without UDP address")
+	}
+	return local.AddrPort().Addr().Unmap(), nil
+}

@@ -1,0 +1,291 @@
+package export_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd/export"
+)
+
+const (
+	instance = "weir-of-test"
+	patience = 30 * time.Second
+)
+
+var identity = export.Identity{UUID: "8d7b4c06-0000-4000-8000-000000000001", Name: "hv1", Pool: flow.NewID(flow.KindPool, "pool1")}
+
+// TestMain is this test, or, when it started itself with that variable, a Weir that looks after one host.
+func TestMain(m *testing.M) {
+	if text := os.Getenv("WEIR_TEST_KEEPER"); text != "" {
+		if err := keep(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// job is what such a Weir is told.
+type job struct {
+	Target   string
+	Settings export.Settings
+	Detach   bool // end when it is done
+}
+
+// keep looks after a host until it is killed, or detached.
+func keep(text string) error {
+	var j job
+	if err := json.Unmarshal([]byte(text), &j); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	w, err := newWeir(j.Target)
+	if err != nil {
+		return err
+	}
+	if j.Detach {
+		w.detached = cancel
+	}
+	w.set(j.Settings, j.Detach)
+	if err := w.run(ctx); err != nil {
+		return err
+	}
+	if j.Detach && ctx.Err() != context.Canceled {
+		return fmt.Errorf("not detached within %s: %+v", patience, w.exports.Status())
+	}
+	return nil
+}
+
+// weir is what looks after one host, as it is wired.
+type weir struct {
+	session  *ovsdb.Session
+	exports  *export.Exports
+	events   events
+	detached func() // called when that is so; nil: nobody
+}
+
+// events keeps what is emitted.
+type events struct {
+	mu   sync.Mutex
+	list []event.Event // guarded by mu
+}
+
+// Emit keeps e.
+func (s *events) Emit(e event.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = append(s.list, e)
+}
+
+// of returns those of a kind.
+func (s *events) of(kind event.Kind) (list []event.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.list {
+		if e.Kind == kind {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+func newWeir(target string) (*weir, error) {
+	w := &weir{}
+	t, err := ovsdb.ParseTarget(target)
+	if err != nil {
+		return nil, err
+	}
+	limits := ovsdb.DefaultLimits()
+	limits.BackoffMin, limits.BackoffMax = 10*time.Millisecond, 200*time.Millisecond
+	if w.session, err = ovsdb.New(ovsdb.Config{Target: t, Limits: limits}, ovsdb.Deps{}); err != nil {
+		return nil, err
+	}
+	w.exports, err = export.New(export.Config{Instance: instance}, export.Deps{
+		Log: slog.New(slog.DiscardHandler), Events: &w.events,
+		Detached: func(string) {
+			if w.detached != nil {
+				w.detached()
+			}
+		},
+	})
+	return w, err
+}
+
+// run looks after the host until ctx is done.
+func (w *weir) run(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() { _ = w.session.Run(ctx) }) // it returns nil
+	return w.exports.Run(ctx)
+}
+
+func (w *weir) set(s export.Settings, detach bool) {
+	w.exports.Set([]export.Host{{Identity: identity, Session: w.session, Settings: s, Detach: detach}})
+}
+
+// start runs a Weir until the test ends, or stop is called, which is as sudden as a kill.
+func start(t *testing.T, target string, s export.Settings) (w *weir, stop func()) {
+	t.Helper()
+	w, err := newWeir(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.set(s, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return w, stop
+}
+
+// bridges returns how exports stand, as NAME=STATE, in one line.
+func (w *weir) bridges() string {
+	var list []string
+	for _, b := range w.exports.Status()[0].Bridges {
+		list = append(list, b.Name+"="+string(b.State))
+	}
+	return strings.Join(list, " ")
+}
+
+// await waits until exports stand so.
+func (w *weir) await(t *testing.T, want string) {
+	t.Helper()
+	got := ""
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) { // between polls
+		if got = w.bridges(); got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("exports stand as %q after %s, want %q: %+v", got, patience, want, w.exports.Status())
+		}
+	}
+}
+
+// detach detaches the host and waits until it is.
+func (w *weir) detach(t *testing.T, s export.Settings) {
+	t.Helper()
+	w.set(s, true)
+	ovsdbtest.Until(t, "the host is detached", func() bool { return w.exports.Status()[0].Detached })
+}
+
+// settings are those of a test.
+func settings(change func(*export.Settings)) export.Settings {
+	s := export.Default()
+	s.Collector = netip.MustParseAddrPort("192.0.2.5:4739")
+	if change != nil {
+		change(&s)
+	}
+	return s
+}
+
+// dump returns all of a host's database, a row a line. Left out is what differs from moment to moment: statistics, and the numbers
+// that commands count up (next_cfg, cur_cfg). Rows of tables NetFlow and IPFIX, which are made anew when they are put back, have a
+// digest of what they hold in place of their UUIDs. If names is set, all rows have their names there, so that two hosts can be compared, and
+// equal rows are one: a row that bridges shared is one for each of them again if it was given back to one before the other.
+func dump(t *testing.T, target string, names bool) string {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command("ovsdb-client", "--format=json", "dump", target, "Open_vSwitch")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v: %s", cmd, err, &stderr)
+	}
+	type table struct {
+		Caption  string
+		Headings []string
+		Data     [][]json.RawMessage
+	}
+	passing := map[string][]string{
+		"Open_vSwitch": {"next_cfg", "cur_cfg", "statistics"}, "Interface": {"statistics"},
+		"Bridge": {"status"}, "Port": {"statistics", "rstp_statistics"}, "Controller": {"status"},
+	}
+	var lines []string
+	replace := []string{}
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		var x table
+		if err := d.Decode(&x); err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(x.Caption, " table")
+		for _, row := range x.Data {
+			line, id, label := name, "", ""
+			for i, heading := range x.Headings {
+				switch {
+				case heading == "_uuid":
+					var ref [2]string
+					if err := json.Unmarshal(row[i], &ref); err != nil {
+						t.Fatal(err)
+					}
+					id = ref[1]
+				case slices.Contains(passing[name], heading):
+				default:
+					line += fmt.Sprintf(" %s=%s", heading, row[i])
+				}
+				if heading == "name" {
+					label = name + " " + string(row[i])
+				}
+			}
+			switch {
+			case name == "NetFlow", name == "IPFIX":
+				replace = append(replace, id, fmt.Sprintf("%s with %.8x", name, sha256.Sum256([]byte(line))))
+			case names && label == "":
+				replace = append(replace, id, name)
+			case names:
+				replace = append(replace, id, label)
+			}
+			lines = append(lines, line+" _uuid="+id)
+		}
+	}
+	all := strings.NewReplacer(replace...)
+	for i := range lines {
+		lines[i] = sortedSets(all.Replace(lines[i]))
+	}
+	slices.Sort(lines)
+	if names {
+		lines = slices.Compact(lines)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// sortedSets puts the references of a line, whose order is that of the UUIDs, into that of their text.
+func sortedSets(line string) string {
+	const open = `["set",[["uuid",`
+	for at := 0; ; {
+		i := strings.Index(line[at:], open)
+		if i < 0 {
+			return line
+		}
+		begin := at + i + len(`["set",`)
+		length := strings.Index(line[begin:], "]]") + len("]]")
+		inner := line[begin+1 : begin+length-1]
+		parts := strings.Split(strings.TrimSuffix(strings.TrimPrefix(inner, "["), "]"), "],[")
+		slices.Sort(parts)
+		line = line[:begin] + "[[" + strings.Join(parts, "],[") + "]]" + line[begin+length:]
+		at = begin + length
+	}
+}

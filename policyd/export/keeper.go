@@ -1,0 +1,572 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/own"
+)
+
+const (
+	lookAgain   = time.Minute      // without a change
+	askTimeout  = 10 * time.Second // of one transaction
+	failedFirst = time.Second      // after a transaction that failed; doubled each time up to
+	failedLast  = time.Minute
+	maxRounds   = 8 // transactions in a row after which a host must be as it is to be; two are usual at most
+
+	renewalsApart = 5 * time.Minute // of one bridge; it sends templates by itself every ten
+
+	// Who removes what Weir set up gets it back at once a few times, as a host's tools do it once or twice; then there is
+	// somebody who means it, or a loop, and Weir comes back ever later.
+	contestFree  = 3
+	contestFirst = 2 * time.Second
+	contestLast  = 5 * time.Minute
+	contestOver  = 10 * time.Minute // without being removed
+)
+
+// keeper looks after one host.
+type keeper struct {
+	e    *Exports
+	log  *slog.Logger
+	poke chan struct{} // of one element: look again
+	gone chan struct{} // closed by end
+
+	mu      sync.Mutex
+	host    Host                   // guarded by mu
+	bridges []Bridge               // of the last look; guarded by mu
+	failure string                 // guarded by mu
+	checked time.Time              // guarded by mu
+	done    bool                   // detached and verified; guarded by mu
+	asked   map[uint32]struct{}    // domains whose templates are wanted; guarded by mu
+	since   map[string]bridgeState // by bridge; guarded by mu
+	wipes   map[string]*contest    // by bridge; guarded by mu
+
+	// These belong to run.
+	found    map[ovsdb.UUID]string     // by bridge: what was there when it last was as wanted
+	changing map[ovsdb.UUID]bool       // bridges that a transaction of this keeper changed, and that were not found as wanted since
+	noted    map[ovsdb.UUID]bool       // bridges whose export others undid, which was told, and that were not changed since
+	foreign  map[string]string         // by bridge: what was told of others' exports
+	renewals map[string]time.Time      // by bridge: the last one
+	read     map[ovsdb.UUID]*own.Saved // rows of others, read for the transaction to come
+	rounds   int                       // transactions since the host was as it is to be
+	failures int                       // in a row
+	retry    time.Time                 // not before
+	said     string                    // the last failure that was logged
+}
+
+type bridgeState struct {
+	state State
+	since time.Time
+}
+
+// contest is how often others undid the export of a bridge.
+type contest struct {
+	total  uint64
+	recent int // without a pause of contestOver
+	last   time.Time
+	until  time.Time // Weir yields
+}
+
+func newKeeper(e *Exports, h Host) *keeper {
+	k := &keeper{
+		e: e, log: e.deps.Log.With("host", h.Name), poke: make(chan struct{}, 1), gone: make(chan struct{}), host: h,
+		asked: map[uint32]struct{}{}, since: map[string]bridgeState{}, wipes: map[string]*contest{},
+		changing: map[ovsdb.UUID]bool{}, noted: map[ovsdb.UUID]bool{}, foreign: map[string]string{}, renewals: map[string]time.Time{}, read: map[ovsdb.UUID]*own.Saved{},
+	}
+	return k
+}
+
+// want says what is wanted from now on.
+func (k *keeper) want(h Host) {
+	k.mu.Lock()
+	if h.Detach != k.host.Detach {
+		k.done = false
+	}
+	k.host = h
+	k.mu.Unlock()
+	k.look()
+}
+
+// look makes run look at the host.
+func (k *keeper) look() {
+	select {
+	case k.poke <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) end() { close(k.gone) }
+
+func (k *keeper) resend(domains []uint32) {
+	k.mu.Lock()
+	if len(domains) == 0 {
+		domains = []uint32{0}
+	}
+	for _, d := range domains {
+		if len(k.asked) < maxBridges {
+			k.asked[d] = struct{}{}
+		}
+	}
+	k.mu.Unlock()
+	k.look()
+}
+
+func (k *keeper) status() HostStatus {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := HostStatus{UUID: k.host.UUID, Name: k.host.Name, Bridges: slices.Clone(k.bridges), Detached: k.done, Error: k.failure, Checked: k.checked}
+	for i := range s.Bridges {
+		b := &s.Bridges[i]
+		b.Since = k.since[b.Name].since
+		if c := k.wipes[b.Name]; c != nil {
+			b.Wiped = c.total
+		}
+	}
+	return s
+}
+
+// run looks at the host whenever something changes, until ctx is done or the host is gone.
+func (k *keeper) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-k.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	var session Session
+	var changes <-chan struct{}
+	unsubscribe := func() {}
+	defer func() { unsubscribe() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.poke:
+		case <-changes:
+		case <-timer.C:
+		}
+		k.mu.Lock()
+		h := k.host
+		k.mu.Unlock()
+		if h.Session != session {
+			unsubscribe()
+			unsubscribe, changes = func() {}, nil
+			if session = h.Session; session != nil {
+				changes, unsubscribe = session.Subscribe()
+			}
+		}
+		timer.Reset(k.step(ctx, h))
+	}
+}
+
+// step looks at the host once and changes what is not as it is to be. It returns after how long to look again if nothing
+// is heard.
+func (k *keeper) step(ctx context.Context, h Host) time.Duration {
+	now := k.e.deps.Now()
+	asked := k.takeAsked()
+	if h.Session == nil || h.Session.Rows() == nil {
+		k.mu.Lock()
+		k.failure = "it was not seen yet"
+		k.mu.Unlock()
+		return lookAgain
+	}
+	rows := h.Session.Rows()
+	if h.Detach {
+		return k.detach(ctx, h, rows, now)
+	}
+	a, err := k.decide(&h, rows, asked, now)
+	if err != nil {
+		return k.refused(now, err)
+	}
+	if len(a.read) > 0 {
+		if wait := k.retry.Sub(now); wait > 0 {
+			return wait
+		}
+		if err := k.readRows(ctx, h.Session, a.read); err != nil {
+			return k.failed(now, err)
+		}
+		if a, err = k.decide(&h, rows, asked, now); err != nil {
+			return k.refused(now, err)
+		}
+	}
+	next := k.settle(&h, a, now)
+	if k.undone(&h, a.undone, now) { // decide once more, without them
+		return 0
+	}
+	k.told(&h, a)
+	ops := a.tx.Operations()
+	if ops == nil {
+		k.ok(now)
+		return next
+	}
+	if wait := k.retry.Sub(now); wait > 0 {
+		return min(wait, next)
+	}
+	if err := k.transact(ctx, h.Session, ops); err != nil {
+		return k.failed(now, err)
+	}
+	for i := range a.bridges {
+		if a.bridges[i].State == StateSetting {
+			k.changing[a.ids[i]] = true
+			delete(k.noted, a.ids[i])
+		}
+	}
+	for _, name := range a.renewed {
+		k.renewals[name] = now
+		k.e.metrics.renewed.Inc()
+		k.log.Info("export made anew for its templates", "bridge", name)
+	}
+	return 0 // the session says already what it changed
+}
+
+// question returns what decide is asked with the settings of h.
+func (k *keeper) question(h *Host, rows *ovsdb.Rows) *question {
+	return &question{
+		instance: k.e.cfg.Instance, host: &h.Identity, settings: &h.Settings, rows: rows, has: h.Session.Schema().Has, read: k.read, found: k.found,
+		yielded: func(string) bool { return false }, renew: func(uint16) bool { return false },
+	}
+}
+
+// takeAsked returns for which domains templates are wanted. What cannot be done now is asked for again.
+func (k *keeper) takeAsked() map[uint32]struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	asked := k.asked
+	k.asked = map[uint32]struct{}{}
+	return asked
+}
+
+func (k *keeper) decide(h *Host, rows *ovsdb.Rows, asked map[uint32]struct{}, now time.Time) (*answer, error) {
+	q := k.question(h, rows)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	q.yielded = func(bridge string) bool { return k.wipes[bridge] != nil && now.Before(k.wipes[bridge].until) }
+	_, all := asked[0]
+	byNumber := map[uint16]string{}
+	for _, b := range k.bridges {
+		byNumber[b.Domain] = b.Name
+	}
+	q.renew = func(domain uint16) bool {
+		_, this := asked[uint32(domain)]
+		last, ever := k.renewals[byNumber[domain]]
+		return (this || all) && (!ever || now.Sub(last) >= renewalsApart)
+	}
+	return decide(q)
+}
+
+// readRows reads rows of others whole.
+func (k *keeper) readRows(ctx context.Context, s Session, rows []reference) error {
+	ops := make([]ovsdb.Operation, len(rows))
+	for i, r := range rows {
+		ops[i] = ovsdb.Select(r.table, ovsdb.Is(r.id))
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	results, err := s.Transact(ctx, ops...)
+	if err != nil {
+		return fmt.Errorf("read exports of others: %w", err)
+	}
+	clear(k.read)
+	for i, r := range rows {
+		if len(results) <= i || len(results[i].Rows) != 1 {
+			return fmt.Errorf("read exports of others: row %s of table %s: %w", r.id, r.table, ovsdb.ErrChanged)
+		}
+		if k.read[r.id], err = own.Save(results[i].Rows[0]); err != nil {
+			return fmt.Errorf("read exports of others: %w", err)
+		}
+	}
+	return nil
+}
+
+// transact sends one transaction.
+func (k *keeper) transact(ctx context.Context, s Session, ops []ovsdb.Operation) error {
+	if k.rounds++; k.rounds > maxRounds {
+		k.rounds = 0
+		return fmt.Errorf("found the host not as it is to be after %d transactions that it took", maxRounds)
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err := s.Transact(ctx, ops...)
+	outcome := outcomeFailed
+	switch {
+	case err == nil:
+		outcome = outcomeDone
+		k.failures = 0
+	case errors.Is(err, ovsdb.ErrChanged):
+		outcome = outcomeChanged
+	case errors.Is(err, ovsdb.ErrUnknown):
+		outcome = outcomeUnknown
+	}
+	k.e.metrics.transactions.WithLabelValues(outcome).Inc()
+	clear(k.read)
+	return err
+}
+
+// refused notes that nothing can be done with the host as it is, and returns when to look again: when it has changed.
+func (k *keeper) refused(now time.Time, err error) time.Duration {
+	k.note(now, err)
+	if said := err.Error(); said != k.said {
+		k.said = said
+		k.log.Warn("export of host not set up", "err", err)
+	}
+	return lookAgain
+}
+
+// failed notes that something could not be done, and returns when to try again.
+func (k *keeper) failed(now time.Time, err error) time.Duration {
+	if errors.Is(err, ovsdb.ErrNotConnected) { // the session tells when it is again
+		k.note(now, err)
+		return lookAgain
+	}
+	k.failures++
+	wait := min(failedFirst<<min(k.failures-1, 10), failedLast)
+	if errors.Is(err, ovsdb.ErrChanged) && k.failures <= contestFree { // the new rows are on their way
+		wait = failedFirst / 10
+	}
+	k.retry = now.Add(wait)
+	k.note(now, err)
+	switch said := err.Error(); {
+	case errors.Is(err, context.Canceled): // at the end
+	case errors.Is(err, ovsdb.ErrChanged): // by others, who are faster now and then
+		k.log.Debug("export of host not settled", "err", err)
+	case said != k.said:
+		k.said = said
+		k.log.Warn("export of host not set up", "err", err)
+	}
+	return wait
+}
+
+func (k *keeper) note(now time.Time, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failure, k.checked = err.Error(), now
+}
+
+// ok notes that the host is as it is to be.
+func (k *keeper) ok(now time.Time) {
+	k.rounds, k.failures, k.retry, k.said = 0, 0, time.Time{}, ""
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failure, k.checked = "", now
+}
+
+// settle notes what was seen, tells of bridges that are as wanted now, and returns when to look again.
+func (k *keeper) settle(h *Host, a *answer, now time.Time) time.Duration {
+	next := lookAgain
+	if k.found == nil {
+		k.found = map[ovsdb.UUID]string{}
+	}
+	was := k.found
+	k.found = map[ovsdb.UUID]string{}
+	for i := range a.bridges {
+		b, id := &a.bridges[i], a.ids[i]
+		switch b.State {
+		case StateSet:
+			k.found[id] = a.wants[i]
+			delete(k.noted, id)
+			changed := k.changing[id]
+			delete(k.changing, id)
+			if changed && was[id] != a.wants[i] { // else its templates were wanted
+				k.emit(h, b.Name, event.ExportSet, fmt.Sprintf("bridge %q exports %s (%s)", b.Name, b.summary(), b.Why), b)
+			}
+		case StateSetting, StateYielded:
+			if want := was[id]; want != "" {
+				k.found[id] = want
+			}
+		case StateOff, StateForeign:
+		}
+	}
+	maps.DeleteFunc(k.changing, func(id ovsdb.UUID, _ bool) bool { return !slices.Contains(a.ids, id) })
+	maps.DeleteFunc(k.noted, func(id ovsdb.UUID, _ bool) bool { return !slices.Contains(a.ids, id) })
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.bridges = a.bridges
+	k.checked = now
+	since := map[string]bridgeState{}
+	for i := range a.bridges {
+		b := &a.bridges[i]
+		s, known := k.since[b.Name]
+		if !known || s.state != b.State {
+			s = bridgeState{b.State, now}
+		}
+		since[b.Name] = s
+		if c := k.wipes[b.Name]; c != nil && b.State == StateYielded {
+			next = min(next, c.until.Sub(now))
+		}
+	}
+	k.since = since
+	maps.DeleteFunc(k.wipes, func(bridge string, _ *contest) bool { _, is := since[bridge]; return !is })
+	maps.DeleteFunc(k.renewals, func(bridge string, _ time.Time) bool { _, is := since[bridge]; return !is })
+	return next
+}
+
+// undone tells that others undid exports, and says whether Weir yields at one of the bridges.
+func (k *keeper) undone(h *Host, list []undone, now time.Time) (yields bool) {
+	for _, u := range list {
+		if k.noted[u.id] {
+			continue
+		}
+		k.noted[u.id] = true
+		delete(k.found, u.id)
+		k.mu.Lock()
+		c := k.wipes[u.bridge]
+		if c == nil {
+			c = &contest{}
+			k.wipes[u.bridge] = c
+		}
+		if now.Sub(c.last) > contestOver {
+			c.recent = 0
+		}
+		c.total++
+		c.recent++
+		c.last = now
+		text := fmt.Sprintf("bridge %q: %s; it is set up again", u.bridge, u.how)
+		wait := time.Duration(0)
+		if c.recent > contestFree {
+			wait = min(contestFirst<<min(c.recent-contestFree-1, 20), contestLast)
+			c.until = now.Add(wait)
+			text = fmt.Sprintf("bridge %q: %s, for the %s time; it is set up again in %s", u.bridge, u.how, ordinal(c.recent), wait)
+			yields = true
+		}
+		recent := c.recent
+		k.mu.Unlock()
+		k.e.metrics.wiped.Inc()
+		k.emitAttributes(h, u.bridge, event.ExportWiped, text, map[string]string{"how": u.how, "times": strconv.Itoa(recent), "again_in_seconds": strconv.Itoa(int(wait.Seconds()))})
+	}
+	return yields
+}
+
+func ordinal(n int) string {
+	if n%100 < 11 || n%100 > 13 {
+		switch n % 10 {
+		case 1:
+			return fmt.Sprint(n, "st")
+		case 2:
+			return fmt.Sprint(n, "nd")
+		case 3:
+			return fmt.Sprint(n, "rd")
+		}
+	}
+	return fmt.Sprint(n, "th")
+}
+
+// told tells once of exports of others.
+func (k *keeper) told(h *Host, a *answer) {
+	foreign := map[string]string{}
+	for i := range a.bridges {
+		b := &a.bridges[i]
+		if b.State != StateForeign {
+			continue
+		}
+		foreign[b.Name] = b.Why
+		if k.foreign[b.Name] != b.Why {
+			k.emit(h, b.Name, event.ExportForeign, fmt.Sprintf("bridge %q: %s", b.Name, b.Why), b)
+		}
+	}
+	k.foreign = foreign
+}
+
+func (k *keeper) emit(h *Host, bridge string, kind event.Kind, text string, b *Bridge) {
+	facts := map[string]string{"protocol": string(b.Protocol), "why": b.Why}
+	if b.State == StateSet {
+		facts["domain"] = strconv.Itoa(int(b.Domain))
+		facts["targets"] = strings.Join(b.Targets, " ")
+	}
+	k.emitAttributes(h, bridge, kind, text, facts)
+}
+
+func (k *keeper) emitAttributes(h *Host, bridge string, kind event.Kind, text string, facts map[string]string) {
+	e := event.Event{
+		Time: k.e.deps.Now(), Kind: kind, Pool: h.Pool, Host: h.id(), Subject: h.Name, Text: text, Attributes: facts,
+	}
+	if bridge != "" {
+		e.Bridge, e.Subject = h.bridge(bridge), h.Name+"/"+bridge
+		facts["bridge"] = bridge
+	}
+	k.e.deps.Events.Emit(e)
+}
+
+// detach removes everything of Weir's.
+func (k *keeper) detach(ctx context.Context, h Host, rows *ovsdb.Rows, now time.Time) time.Duration {
+	tx, err := release(k.e.cfg.Instance, rows)
+	if err != nil {
+		return k.refused(now, err)
+	}
+	if ops := tx.Operations(); ops != nil {
+		if wait := k.retry.Sub(now); wait > 0 {
+			return wait
+		}
+		if err := k.transact(ctx, h.Session, ops); err != nil {
+			return k.failed(now, err)
+		}
+		return 0
+	}
+	k.mu.Lock()
+	first := !k.done
+	k.mu.Unlock()
+	if first { // what the session says may be old
+		root := &rows.Root
+		if err := k.transact(ctx, h.Session, []ovsdb.Operation{ovsdb.Verify("Open_vSwitch", root.UUID, ovsdb.Values{"external_ids": root.ExternalIDs})}); err != nil {
+			return k.failed(now, err)
+		}
+	}
+	k.ok(now)
+	k.mu.Lock()
+	k.done, k.bridges = true, nil
+	k.mu.Unlock()
+	k.found = nil
+	clear(k.changing)
+	if first {
+		k.emitAttributes(&h, "", event.HostDetached, "nothing of Weir's is at the host any more; what was there before is back", map[string]string{})
+		if k.e.deps.Detached != nil {
+			k.e.deps.Detached(h.UUID)
+		}
+	}
+	return lookAgain
+}
+
+// plan returns what would be changed now with other settings; nil: by detaching.
+func (k *keeper) plan(ctx context.Context, settings *Settings) (Plan, error) {
+	k.mu.Lock()
+	h := k.host
+	k.mu.Unlock()
+	if h.Session == nil || h.Session.Rows() == nil {
+		return Plan{}, errors.New("it was not seen yet: see weir hosts test")
+	}
+	rows := h.Session.Rows()
+	if settings == nil {
+		tx, err := release(k.e.cfg.Instance, rows)
+		if err != nil {
+			return Plan{}, err
+		}
+		return Plan{Changes: tx.Changes()}, nil
+	}
+	h.Settings = *settings
+	// A keeper of its own: the one that runs is not disturbed.
+	other := newKeeper(k.e, h)
+	a, err := decide(other.question(&h, rows))
+	if err == nil && len(a.read) > 0 {
+		if err = other.readRows(ctx, h.Session, a.read); err == nil {
+			a, err = decide(other.question(&h, rows))
+		}
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	return Plan{a.bridges, a.tx.Changes()}, nil
+}

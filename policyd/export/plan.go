@@ -1,0 +1,343 @@
+package export
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/own"
+)
+
+// State is how the export of a bridge stands.
+type State string
+
+// The values of State.
+const (
+	StateOff     State = "off"     // nothing is wanted, nothing is there
+	StateSet     State = "set"     // as it is to be
+	StateSetting State = "setting" // being changed
+	StateForeign State = "foreign" // others export; it is left alone
+	StateYielded State = "yielded" // somebody undoes it again and again: Weir waits before it tries again
+)
+
+// Bridge is the export of one bridge.
+type Bridge struct {
+	Name         string    `json:"name"`
+	State        State     `json:"state"`
+	Protocol     Protocol  `json:"protocol"`                 // ipfix, netflow or off: what is set, or would be
+	Why          string    `json:"why"`                      // why this protocol, or why nothing is set
+	Domain       uint16    `json:"domain,omitempty"`         // observation domain; of NetFlow 5 engine type × 256 + engine id
+	VirtualObsID string    `json:"virtual_obs_id,omitempty"` // of IPFIX
+	Sampling     uint32    `json:"sampling,omitempty"`       // of IPFIX: one packet in so many
+	Targets      []string  `json:"targets,omitempty"`
+	Since        time.Time `json:"since,omitzero"` // of State
+	Wiped        uint64    `json:"wiped,omitempty"`
+}
+
+// Plan is what Weir would change at a host, for people.
+type Plan struct {
+	Bridges []Bridge     `json:"bridges"`
+	Changes []own.Change `json:"changes"`
+}
+
+// most bridges of a host; numbers are given to each.
+const maxBridges = 4096
+
+// question is all that decide looks at.
+type question struct {
+	instance string
+	host     *Identity
+	settings *Settings
+	rows     *ovsdb.Rows
+	has      func(table, column string) bool // whether the host's schema does
+
+	read    map[ovsdb.UUID]*own.Saved // rows of others that were read whole
+	found   map[ovsdb.UUID]string     // by bridge: what was there when it last was as wanted
+	yielded func(bridge string) bool  // it is left as it is for now
+	renew   func(domain uint16) bool  // its templates are wanted
+}
+
+// answer is what decide says.
+type answer struct {
+	bridges []Bridge     // by name
+	ids     []ovsdb.UUID // as bridges
+	wants   []string     // as bridges: what the bridge is to have, comparable; "" nothing
+	tx      *own.Transaction
+	read    []reference // rows of others that have to be read first; then ask again
+	undone  []undone
+	renewed []string // bridges whose IPFIX is made anew for its templates
+}
+
+type reference struct {
+	table string
+	id    ovsdb.UUID
+}
+
+// undone is what others did to the export of a bridge that Weir had set up.
+type undone struct {
+	id     ovsdb.UUID
+	bridge string
+	how    string
+}
+
+// decide compares a host with what it is to be. It is pure.
+func decide(q *question) (*answer, error) {
+	tx, err := own.Begin(q.rows, q.instance)
+	if err != nil {
+		return nil, err
+	}
+	bridges := own.Bridges(q.rows)
+	if len(bridges) > maxBridges {
+		return nil, fmt.Errorf("found %d bridges, want at most %d", len(bridges), maxBridges)
+	}
+	a := &answer{tx: tx}
+	numbers := domains(q.host, q.rows)
+	keep := false // something of Weir's is at the host afterwards
+	for _, b := range bridges {
+		d := &deciding{q, a, b, Bridge{Name: b.Name}, numbers[b.UUID]}
+		held, err := d.decide()
+		if err != nil {
+			return nil, err
+		}
+		keep = keep || held
+	}
+	if keep {
+		tx.Claim()
+	} else {
+		tx.Disclaim()
+	}
+	return a, nil
+}
+
+// deciding is one bridge.
+type deciding struct {
+	*question
+	*answer
+	b      *ovsdb.Bridge
+	out    Bridge
+	number uint16
+}
+
+// goal is what is to become of a column.
+type goal struct {
+	free bool         // it is not for Weir: what Weir set is given back
+	row  ovsdb.Values // nil: it is to be empty
+	was  *own.Saved   // what it held before Weir, if Weir has it
+}
+
+// decide appends the bridge to the answer and says whether something of Weir's is there afterwards.
+func (d *deciding) decide() (keep bool, err error) {
+	want, values := "", ovsdb.Values(nil)
+	c := choose(d.settings, d.b, d.has)
+	d.out.Protocol, d.out.Sampling, d.out.Why = c.protocol, c.sampling, c.why
+	main, other := own.IPFIX, own.NetFlow
+	switch c.protocol {
+	case IPFIX:
+		d.out.Domain, d.out.VirtualObsID = d.number, d.host.virtualObsID(d.b.Name)
+		values = ipfix(d.settings, c, d.out.VirtualObsID, d.number, d.has)
+	case NetFlow:
+		main, other = own.NetFlow, own.IPFIX
+		d.out.Domain = d.number
+		values = netFlow(d.settings, d.number)
+	default:
+	}
+	if values != nil {
+		d.out.Targets = d.settings.targets()
+		want = own.Describe(values)
+	}
+	defer func() {
+		d.bridges, d.ids, d.wants = append(d.bridges, d.out), append(d.ids, d.b.UUID), append(d.wants, want)
+	}()
+
+	if d.yielded(d.b.Name) {
+		d.out.State = StateYielded
+		return d.holds(), nil
+	}
+	d.out.State = StateOff
+	goals := map[*own.Column]goal{main: {free: true}, other: {free: true}}
+	if values != nil {
+		d.out.State = StateSet
+		goals[main] = goal{row: values}
+		double, err := d.doubles(other)
+		if err != nil {
+			return false, err
+		}
+		if double {
+			goals[other] = goal{}
+		}
+		if foreign := d.foreign(goals); foreign != "" && !d.settings.TakeOver {
+			d.out.State, d.out.Why = StateForeign, foreign
+			want = ""
+			goals[main], goals[other] = goal{free: true}, goal{free: true}
+		}
+	}
+	for _, col := range own.Columns {
+		g := goals[col]
+		if g.was, err = col.Was(d.b); err != nil {
+			return false, err
+		}
+		if err := d.column(col, g, want); err != nil {
+			return false, err
+		}
+		keep = keep || !g.free
+	}
+	return keep, nil
+}
+
+// holds says whether something of Weir's is at the bridge.
+func (d *deciding) holds() bool {
+	return slices.ContainsFunc(own.Columns, func(c *own.Column) bool { return c.Held(d.b) || c.State(d.rows, d.b) == own.Ours })
+}
+
+// doubles says whether c, by which Weir does not export, sends or sent flows to Weir for others: each packet would be counted
+// twice.
+func (d *deciding) doubles(c *own.Column) (bool, error) {
+	var targets []string
+	switch c.State(d.rows, d.b) {
+	case own.Empty:
+	case own.Foreign:
+		targets = targetsOf(d.rows, c, d.b)
+	case own.Ours, own.Emptied:
+		was, err := c.Was(d.b)
+		if err != nil {
+			return false, err
+		}
+		if was != nil {
+			targets = was.Strings("targets")
+		}
+	}
+	return slices.Contains(targets, target(d.settings.Collector)), nil
+}
+
+func targetsOf(r *ovsdb.Rows, c *own.Column, b *ovsdb.Bridge) []string {
+	if c == own.IPFIX {
+		if row := r.IPFIXs[b.IPFIX]; row != nil {
+			return row.Targets
+		}
+	} else if row := r.NetFlows[b.NetFlow]; row != nil {
+		return row.Targets
+	}
+	return nil
+}
+
+// foreign says what of others is where Weir wants something, "" if nothing is.
+func (d *deciding) foreign(goals map[*own.Column]goal) string {
+	for _, c := range own.Columns {
+		if goals[c].free || c.State(d.rows, d.b) != own.Foreign {
+			continue
+		}
+		to := targetsOf(d.rows, c, d.b)
+		if slices.Contains(to, target(d.settings.Collector)) {
+			return fmt.Sprintf("a row of table %s that is not Weir's sends to Weir already: it is left alone, unless export.take_over says otherwise", c.Table)
+		}
+		return fmt.Sprintf("a row of table %s that is not Weir's exports to %q: it is left alone, unless export.take_over says otherwise", c.Table, to)
+	}
+	return ""
+}
+
+// column brings one column to its goal.
+func (d *deciding) column(c *own.Column, g goal, want string) error {
+	state := c.State(d.rows, d.b)
+	held := c.Held(d.b)
+	if g.free {
+		switch state {
+		case own.Ours, own.Emptied:
+			return d.tx.Restore(c, d.b)
+		case own.Empty, own.Foreign:
+			if held {
+				d.tx.Forget(c, d.b)
+			}
+		}
+		return nil
+	}
+	if g.row == nil {
+		switch state {
+		case own.Empty, own.Emptied:
+			if state == own.Empty && held {
+				d.tx.Forget(c, d.b)
+			}
+			return nil
+		case own.Ours:
+			d.out.State = StateSetting
+			return d.tx.Empty(c, d.b, g.was, false)
+		case own.Foreign:
+			return d.take(c, func(was *own.Saved) error { return d.tx.Empty(c, d.b, was, false) })
+		}
+	}
+	switch state {
+	case own.Empty:
+		if held || d.found[d.b.UUID] == want {
+			d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others removed it"})
+		}
+		d.out.State = StateSetting
+		return d.tx.Put(c, d.b, g.row, nil) // what others want there is nothing
+	case own.Emptied:
+		d.out.State = StateSetting
+		if !c.Applied(d.rows, d.b) {
+			d.out.Why += "; waiting for ovs-vswitchd"
+			return nil
+		}
+		return d.tx.Put(c, d.b, g.row, g.was)
+	case own.Foreign:
+		if held || d.found[d.b.UUID] == want {
+			d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others put a row of theirs in its place"})
+		}
+		return d.take(c, func(was *own.Saved) error { return d.tx.Put(c, d.b, g.row, was) })
+	case own.Ours:
+	}
+	if d.is(c, g.row) {
+		if c != own.IPFIX || !d.renew(d.number) {
+			return nil
+		}
+		d.renewed = append(d.renewed, d.b.Name)
+	} else if d.found[d.b.UUID] == want {
+		d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others changed it"})
+	}
+	d.out.State = StateSetting
+	if c != own.IPFIX {
+		return d.tx.Put(c, d.b, g.row, g.was)
+	}
+	// Open vSwitch sends templates, and to new targets at all, only to an export that it did not have.
+	return d.tx.Empty(c, d.b, g.was, true)
+}
+
+// is says whether a row of Weir's is as it is to be.
+func (d *deciding) is(c *own.Column, want ovsdb.Values) bool {
+	if c == own.IPFIX {
+		return isIPFIX(d.rows.IPFIXs[d.b.IPFIX], want, d.instance) && d.alone(c)
+	}
+	return isNetFlow(d.rows.NetFlows[d.b.NetFlow], want, d.instance) && d.alone(c)
+}
+
+// alone says whether the row that c refers to is this bridge's only.
+func (d *deciding) alone(c *own.Column) bool {
+	for _, other := range d.rows.Bridges {
+		if other != d.b && c.Ref(other) == c.Ref(d.b) {
+			return false
+		}
+	}
+	return true
+}
+
+// take replaces a row of others, once it has been read whole.
+func (d *deciding) take(c *own.Column, f func(was *own.Saved) error) error {
+	d.out.State = StateSetting
+	was := d.question.read[c.Ref(d.b)]
+	if was == nil {
+		if row := (reference{c.Table, c.Ref(d.b)}); !slices.Contains(d.answer.read, row) {
+			d.answer.read = append(d.answer.read, row)
+		}
+		return nil
+	}
+	return f(was)
+}
+
+// release undoes everything of Weir's at a host. It is pure.
+func release(instance string, r *ovsdb.Rows) (*own.Transaction, error) {
+	tx, err := own.Begin(r, instance)
+	if err != nil {
+		return nil, err
+	}
+	return tx, tx.Release()
+}

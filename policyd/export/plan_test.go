@@ -1,0 +1,422 @@
+package export
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/own"
+)
+
+const instance = "weir-of-test"
+
+var collector = netip.MustParseAddrPort("192.0.2.5:4739")
+
+func identity() *Identity {
+	return &Identity{UUID: "8d7b4c06-0000-4000-8000-000000000001", Name: "hv1"}
+}
+
+// all is the schema of a current Open vSwitch.
+func all(string, string) bool { return true }
+
+// upTo31 is that of Open vSwitch 2.5 to 3.1.
+func upTo31(_, column string) bool { return column != "template_interval" }
+
+// host is rows of a host with those bridges, all with the userspace datapath.
+func host(names ...string) *ovsdb.Rows {
+	r := &ovsdb.Rows{
+		Root:    ovsdb.Root{UUID: "root", NextCfg: 7, CurCfg: 7},
+		Bridges: map[ovsdb.UUID]*ovsdb.Bridge{}, NetFlows: map[ovsdb.UUID]*ovsdb.NetFlow{}, IPFIXs: map[ovsdb.UUID]*ovsdb.IPFIX{},
+	}
+	for _, name := range names {
+		id := ovsdb.UUID("bridge " + name)
+		r.Bridges[id] = &ovsdb.Bridge{UUID: id, Name: name, DatapathType: "netdev", ExternalIDs: map[string]string{}}
+	}
+	return r
+}
+
+func bridge(r *ovsdb.Rows, name string) *ovsdb.Bridge { return r.Bridges[ovsdb.UUID("bridge "+name)] }
+
+func ask(r *ovsdb.Rows, change func(*question)) *question {
+	s := Default()
+	s.Collector = collector
+	q := &question{
+		instance: instance, host: identity(), settings: &s, rows: r, has: upTo31,
+		yielded: func(string) bool { return false }, renew: func(uint16) bool { return false },
+	}
+	if change != nil {
+		change(q)
+	}
+	return q
+}
+
+func mustDecide(t *testing.T, q *question) *answer {
+	t.Helper()
+	a, err := decide(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestChoice(t *testing.T) {
+	for name, c := range map[string]struct {
+		datapath string
+		change   func(*Settings)
+		has      func(string, string) bool
+		want     Protocol
+		sampling uint32
+		why      string
+	}{
+		"userspace":             {"netdev", nil, all, IPFIX, 1, "userspace datapath"},
+		"simulated":             {"dummy", nil, all, IPFIX, 1, "userspace datapath"},
+		"kernel":                {"system", nil, all, NetFlow, 0, "kernel datapath"},
+		"kernel, unsaid":        {"", nil, all, NetFlow, 0, "kernel datapath"},
+		"unknown datapath":      {"hyperspace", nil, all, NetFlow, 0, "kernel datapath"},
+		"kernel, IPFIX":         {"", func(s *Settings) { s.Protocol = IPFIX }, all, IPFIX, 400, "asked for"},
+		"kernel, IPFIX 1:50":    {"", func(s *Settings) { s.Protocol, s.Sampling = IPFIX, 50 }, all, IPFIX, 50, "asked for"},
+		"userspace, IPFIX 1:50": {"netdev", func(s *Settings) { s.Sampling = 50 }, all, IPFIX, 50, "userspace"},
+		"userspace, NetFlow":    {"netdev", func(s *Settings) { s.Protocol = NetFlow }, all, NetFlow, 0, "asked for"},
+		"off":                   {"netdev", func(s *Settings) { s.Protocol = Off }, all, Off, 0, "switched off"},
+		"nothing said":          {"netdev", func(s *Settings) { s.Protocol = "" }, all, Off, 0, "switched off"},
+		"this bridge off":       {"netdev", func(s *Settings) { s.Bridges = map[string]Protocol{"br0": Off} }, all, Off, 0, "switched off"},
+		"this bridge alone":     {"netdev", func(s *Settings) { s.Protocol, s.Bridges = Off, map[string]Protocol{"br0": NetFlow} }, all, NetFlow, 0, "asked for"},
+		"no collector":          {"netdev", func(s *Settings) { s.Collector = netip.AddrPort{} }, all, Off, 0, "export.collector"},
+		"no IPFIX": {
+			"netdev", nil, func(table, column string) bool { return column != "ipfix" }, Off, 0, "too old for IPFIX",
+		},
+		"IPFIX without options": {
+			"netdev", nil, func(table, column string) bool { return table != "IPFIX" || column != "other_config" }, Off, 0, "too old for IPFIX",
+		},
+	} {
+		s := Default()
+		s.Collector = collector
+		if c.change != nil {
+			c.change(&s)
+		}
+		got := choose(&s, &ovsdb.Bridge{Name: "br0", DatapathType: c.datapath}, c.has)
+		if got.protocol != c.want || got.sampling != c.sampling || !strings.Contains(got.why, c.why) {
+			t.Errorf("%s: choose = %+v, want %s, sampling %d, because of %q", name, got, c.want, c.sampling, c.why)
+		}
+	}
+}
+
+// In no version of Open vSwitch may a packet be sampled at the input and at the output: what the keys mean differs from the manual
+// in all that are known.
+func TestPacketsAreSampledOnce(t *testing.T) {
+	s := Default()
+	s.Collector = collector
+	config := ipfix(&s, choice{IPFIX, 1, ""}, "x", 1, all)["other_config"].(map[string]string)
+	asImplemented := func(key string) bool { return config[key] != "true" }
+	asDocumented := func(key string) bool { return config[key] != "false" }
+	for what, on := range map[string]func(string) bool{"as implemented": asImplemented, "as documented": asDocumented} {
+		if on("enable-input-sampling") == on("enable-output-sampling") {
+			t.Errorf("%s: %v samples at both sides or at none", what, config)
+		}
+	}
+	if !asImplemented("enable-input-sampling") {
+		t.Errorf("%v: want the input, where what is dropped is seen and what is flooded is counted once", config)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	addr := netip.MustParseAddrPort
+	s := Settings{Collector: addr("[::ffff:192.0.2.5]:4739"), External: []netip.AddrPort{addr("[2001:db8::7]:2055"), addr("192.0.2.5:4739"), addr("192.0.2.6:9995")}}
+	want := []string{"192.0.2.5:4739", "[2001:db8::7]:2055", "192.0.2.6:9995"}
+	if diff := cmp.Diff(want, s.targets()); diff != "" {
+		t.Errorf("targets (-want +got):\n%s", diff)
+	}
+}
+
+func TestDomainsAreUniqueAndStable(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var names []string
+	for i := range maxBridges {
+		names = append(names, fmt.Sprint("br", i))
+	}
+	r := host(names...)
+	first := domains(identity(), r)
+	seen := map[uint16]bool{}
+	for _, n := range first {
+		if n == 0 || seen[n] {
+			t.Fatalf("number %d is of two bridges, or 0", n)
+		}
+		seen[n] = true
+	}
+	if diff := cmp.Diff(first, domains(identity(), r)); diff != "" {
+		t.Fatalf("asked again (-first +again):\n%s", diff)
+	}
+	// They export, and bridges come and go: nobody's number changes.
+	for id, n := range first {
+		b := r.Bridges[id]
+		row := ovsdb.UUID("export of " + b.Name)
+		ours := map[string]string{"weir-owner": instance}
+		if rng.IntN(2) == 0 {
+			domain := int64(n)
+			b.IPFIX, r.IPFIXs[row] = row, &ovsdb.IPFIX{UUID: row, ObsDomainID: &domain, ExternalIDs: ours}
+		} else {
+			kind, engine := int64(n>>8), int64(n&0xff)
+			b.NetFlow, r.NetFlows[row] = row, &ovsdb.NetFlow{UUID: row, EngineType: &kind, EngineID: &engine, ExternalIDs: ours}
+		}
+	}
+	for _, name := range names[:1000] {
+		delete(r.Bridges, ovsdb.UUID("bridge "+name))
+	}
+	for i := range 500 {
+		name := fmt.Sprint("a new", i)
+		id := ovsdb.UUID("bridge " + name)
+		r.Bridges[id] = &ovsdb.Bridge{UUID: id, Name: name}
+	}
+	second := domains(identity(), r)
+	seen = map[uint16]bool{}
+	for id, n := range second {
+		if was, known := first[id]; known && was != n {
+			t.Errorf("bridge %q had number %d, has %d", r.Bridges[id].Name, was, n)
+		}
+		if n == 0 || seen[n] {
+			t.Errorf("number %d is of two bridges, or 0", n)
+		}
+		seen[n] = true
+	}
+}
+
+// Numbers that others gave are spared, and of two bridges that were given the same one by Weir, the first keeps it.
+func TestDomainsInUse(t *testing.T) {
+	r := host("a", "b", "c", "d")
+	free := domains(identity(), r)
+	taken := int64(free["bridge a"])
+	bridge(r, "b").IPFIX, r.IPFIXs["of others"] = "of others", &ovsdb.IPFIX{UUID: "of others", ObsDomainID: &taken}
+	same := int64(4711)
+	for _, name := range []string{"c", "d"} {
+		row := ovsdb.UUID("of " + name)
+		bridge(r, name).IPFIX, r.IPFIXs[row] = row, &ovsdb.IPFIX{UUID: row, ObsDomainID: &same, ExternalIDs: map[string]string{"weir-owner": instance}}
+	}
+	got := domains(identity(), r)
+	if got["bridge a"] == uint16(taken) || got["bridge b"] != free["bridge b"] || got["bridge c"] != 4711 || got["bridge d"] == 4711 {
+		t.Errorf("domains = %v; want a's not %d, which others use; b's %d; c's 4711 and d's another", got, taken, free["bridge b"])
+	}
+	if n := len(slices.Compact(slices.Sorted(maps.Values(got)))); n != 4 {
+		t.Errorf("domains = %v: want four", got)
+	}
+}
+
+func TestHostOfAnotherWeirIsRefused(t *testing.T) {
+	r := host("br0")
+	r.Root.ExternalIDs = map[string]string{"weir-owner": "another"}
+	if _, err := decide(ask(r, nil)); err == nil || !strings.Contains(err.Error(), `"another"`) || !strings.Contains(err.Error(), "ovs-vsctl remove Open_vSwitch . external_ids weir-owner") {
+		t.Errorf("decide = %v, want an error that names the other and says what to do", err)
+	}
+	if _, err := release(instance, r); err == nil {
+		t.Error("release of a host of another Weir: want an error")
+	}
+}
+
+func TestTooManyBridges(t *testing.T) {
+	var names []string
+	for i := range maxBridges + 1 {
+		names = append(names, fmt.Sprint(i))
+	}
+	if _, err := decide(ask(host(names...), nil)); err == nil {
+		t.Error("decide: want an error")
+	}
+}
+
+// What a host has, and what is made of it: states, and changes as people see them.
+func TestDecide(t *testing.T) {
+	const mark = `external_ids:weir-former-`
+	theirNetFlow := func(r *ovsdb.Rows, name string, targets ...string) {
+		bridge(r, name).NetFlow, r.NetFlows["theirs"] = "theirs", &ovsdb.NetFlow{UUID: "theirs", Targets: targets}
+	}
+	theirIPFIX := func(r *ovsdb.Rows, name string, targets ...string) {
+		bridge(r, name).IPFIX, r.IPFIXs["theirs"] = "theirs", &ovsdb.IPFIX{UUID: "theirs", Targets: targets}
+	}
+	takeOver := func(q *question) {
+		q.settings.TakeOver = true
+		q.read = map[ovsdb.UUID]*own.Saved{"theirs": {UUID: "theirs", Row: ovsdb.Values{"targets": "203.0.113.1:2055"}}}
+	}
+	saved := `{"was":{"uuid":"theirs","row":{"targets":"203.0.113.1:2055"}}`
+	number := domains(identity(), host("br0"))["bridge br0"]
+	// ours makes br0 export as it is to.
+	ours := func(r *ovsdb.Rows) {
+		s := Default()
+		s.Collector = collector
+		sampling, domain, timeout, most := int64(1), int64(number), int64(60), int64(10_000)
+		bridge(r, "br0").IPFIX = "ours"
+		r.IPFIXs["ours"] = &ovsdb.IPFIX{
+			UUID: "ours", Targets: s.targets(), Sampling: &sampling, ObsDomainID: &domain, CacheActiveTimeout: &timeout, CacheMaxFlows: &most,
+			OtherConfig: map[string]string{"virtual_obs_id": identity().virtualObsID("br0"), "enable-input-sampling": "false", "enable-output-sampling": "true"},
+			ExternalIDs: map[string]string{"weir-owner": instance},
+		}
+		bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = "{}"
+		r.Root.ExternalIDs = map[string]string{"weir-owner": instance}
+	}
+	found := func(q *question) {
+		q.found = map[ovsdb.UUID]string{"bridge br0": mustDecide(t, q).wants[0]}
+	}
+	for name, c := range map[string]struct {
+		rows   func(*ovsdb.Rows)
+		change func(*question)
+		state  State
+		want   []string // changes: COLUMN: BEFORE → AFTER, beginnings of the latter
+		undone string
+		read   bool
+	}{
+		"nothing there": {
+			state: StateSetting,
+			want:  []string{"ipfix:  → cache_active_timeout=60 ", mark + "ipfix:  → {}", "external_ids:weir-owner:  → " + instance},
+		},
+		"as it is to be":     {rows: ours, state: StateSet},
+		"off, nothing there": {change: func(q *question) { q.settings.Protocol = Off }, state: StateOff},
+		"switched off": {
+			rows: ours, change: func(q *question) { q.settings.Protocol = Off }, state: StateOff,
+			want: []string{"ipfix: row ours, made by Weir → ", mark + "ipfix: {} → ", "external_ids:weir-owner: " + instance + " → "},
+		},
+		"removed by others": {
+			rows:  func(r *ovsdb.Rows) { ours(r); bridge(r, "br0").IPFIX = "" },
+			state: StateSetting, want: []string{"ipfix:  → cache_active"}, undone: "others removed it",
+		},
+		"removed by others, with every trace": {
+			rows: func(r *ovsdb.Rows) {
+				ours(r)
+				bridge(r, "br0").IPFIX, bridge(r, "br0").ExternalIDs, r.Root.ExternalIDs = "", nil, nil
+			},
+			change: found,
+			state:  StateSetting, want: []string{"ipfix:  → cache_active", mark + "ipfix:  → {}", "external_ids:weir-owner:  → " + instance}, undone: "others removed it",
+		},
+		"changed by others": {
+			rows:   ours,
+			change: func(q *question) { found(q); q.rows.IPFIXs["ours"].Targets = []string{"203.0.113.1:1"} },
+			state:  StateSetting, want: []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`}, undone: "others changed it",
+		},
+		"other settings": {
+			rows:   ours,
+			change: func(q *question) { found(q); q.settings.Sampling = 5 },
+			state:  StateSetting, want: []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`},
+		},
+		"emptied for a moment, not seen": {
+			rows: func(r *ovsdb.Rows) {
+				ours(r)
+				bridge(r, "br0").IPFIX, bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = "", `{"empty":true,"next_cfg":8}`
+				r.Root.NextCfg = 8
+			},
+			state: StateSetting,
+		},
+		"emptied for a moment, seen": {
+			rows: func(r *ovsdb.Rows) {
+				ours(r)
+				bridge(r, "br0").IPFIX, bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = "", `{"empty":true,"next_cfg":8}`
+				r.Root.NextCfg, r.Root.CurCfg = 8, 8
+			},
+			state: StateSetting, want: []string{"ipfix:  → cache_active", mark + `ipfix: {"empty":true,"next_cfg":8} → {}`},
+		},
+		"templates wanted": {
+			rows: ours, change: func(q *question) { q.renew = func(domain uint16) bool { return domain == number } },
+			state: StateSetting, want: []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`},
+		},
+		"templates of others wanted": {
+			rows: ours, change: func(q *question) { q.renew = func(domain uint16) bool { return domain != number } }, state: StateSet,
+		},
+		"row shared with another bridge": {
+			rows: func(r *ovsdb.Rows) {
+				ours(r)
+				r.Bridges["bridge x"] = &ovsdb.Bridge{UUID: "bridge x", Name: "x", IPFIX: "ours"}
+			},
+			change: func(q *question) { q.settings.Bridges = map[string]Protocol{"x": Off} },
+			state:  StateSetting,
+			want:   []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`, "ipfix: row ours, made by Weir → "},
+		},
+		"left by another Weir": {
+			rows: func(r *ovsdb.Rows) {
+				ours(r)
+				r.IPFIXs["ours"].ExternalIDs["weir-owner"] = "older"
+				r.Root.ExternalIDs = nil
+			},
+			state: StateSetting,
+			want:  []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`, "external_ids:weir-owner:  → " + instance},
+		},
+		"others export": {rows: func(r *ovsdb.Rows) { theirIPFIX(r, "br0", "203.0.113.1:4739") }, state: StateForeign},
+		"others export in its place": {
+			rows:  func(r *ovsdb.Rows) { ours(r); theirIPFIX(r, "br0", "203.0.113.1:4739") },
+			state: StateForeign, want: []string{mark + "ipfix: {} → ", "external_ids:weir-owner: " + instance + " → "},
+		},
+		"others export by the other protocol": {
+			rows:  func(r *ovsdb.Rows) { theirNetFlow(r, "br0", "203.0.113.1:2055") },
+			state: StateSetting, want: []string{"ipfix:  → cache_active", mark + "ipfix:  → {}", "external_ids:weir-owner:  → " + instance},
+		},
+		"others export by the other protocol to Weir": {
+			rows: func(r *ovsdb.Rows) { theirNetFlow(r, "br0", "203.0.113.1:2055", "192.0.2.5:4739") }, state: StateForeign,
+		},
+		"taken over, not read": {
+			rows: func(r *ovsdb.Rows) { theirIPFIX(r, "br0", "203.0.113.1:4739") }, change: func(q *question) { q.settings.TakeOver = true },
+			state: StateSetting, read: true, want: []string{"external_ids:weir-owner:  → " + instance},
+		},
+		"taken over": {
+			rows: func(r *ovsdb.Rows) { theirIPFIX(r, "br0", "203.0.113.1:4739") }, change: takeOver, state: StateSetting,
+			want: []string{"ipfix: row theirs, not Weir's → cache_active", mark + "ipfix:  → " + saved + "}", "external_ids:weir-owner:  → " + instance},
+		},
+		"taken over, both protocols": {
+			rows: func(r *ovsdb.Rows) { theirNetFlow(r, "br0", "192.0.2.5:4739") }, change: takeOver, state: StateSetting,
+			want: []string{
+				"netflow: row theirs, not Weir's → ", mark + "netflow:  → " + saved + `,"empty":true}`,
+				"ipfix:  → cache_active", mark + "ipfix:  → {}", "external_ids:weir-owner:  → " + instance,
+			},
+		},
+		"switched off after taking over": {
+			rows:   func(r *ovsdb.Rows) { ours(r); bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = saved + "}" },
+			change: func(q *question) { q.settings.Protocol = Off }, state: StateOff,
+			want: []string{"ipfix: row ours, made by Weir → targets=203.0.113.1:2055", mark + "ipfix: " + saved + "} → ", "external_ids:weir-owner: "},
+		},
+		"removed by others after taking over": {
+			rows: func(r *ovsdb.Rows) {
+				ours(r)
+				bridge(r, "br0").IPFIX, bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = "", saved+"}"
+			},
+			state: StateSetting, want: []string{"ipfix:  → cache_active", mark + "ipfix: " + saved + "} → {}"}, undone: "others removed it",
+		},
+		"yielded": {
+			rows:   func(r *ovsdb.Rows) { ours(r); bridge(r, "br0").IPFIX = "" },
+			change: func(q *question) { q.yielded = func(string) bool { return true } }, state: StateYielded,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := host("br0")
+			if c.rows != nil {
+				c.rows(r)
+			}
+			q := ask(r, c.change)
+			a := mustDecide(t, q)
+			if a.bridges[0].State != c.state {
+				t.Errorf("state %s (%s), want %s", a.bridges[0].State, a.bridges[0].Why, c.state)
+			}
+			var got []string
+			for _, x := range a.tx.Changes() {
+				got = append(got, fmt.Sprintf("%s: %s → %s", x.Column, x.Before, x.After))
+			}
+			if !slices.EqualFunc(got, c.want, func(got, want string) bool {
+				return got == want || !strings.HasSuffix(want, "→ ") && strings.HasPrefix(got, want)
+			}) {
+				t.Errorf("changes\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(c.want, "\n\t"))
+			}
+			if (len(a.read) > 0) != c.read {
+				t.Errorf("wants to read %v", a.read)
+			}
+			how := ""
+			if len(a.undone) > 0 {
+				how = a.undone[0].how
+			}
+			if how != c.undone || len(a.undone) > 1 {
+				t.Errorf("undone %v, want %q", a.undone, c.undone)
+			}
+			if (a.tx.Operations() == nil) != (len(c.want) == 0) {
+				t.Errorf("operations %v of changes %v", a.tx.Operations(), got)
+			}
+		})
+	}
+}
