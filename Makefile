@@ -14,8 +14,14 @@ run: ## Build Weir and bring it up with a simulated estate (data in ./data/demo)
 	@scripts/build.sh
 	@exec bin/weir up --demo
 
+.PHONY: lab
+lab: ## As root: run real Open vSwitch hosts with VMs and traffic, and Weir on them (LAB="--hosts 5 --farm 64"; data in ./data/lab)
+	@scripts/deps.sh lab
+	@scripts/build.sh
+	@exec bin/weirlab up $(LAB)
+
 .PHONY: build
-build: ## Build bin/weir
+build: ## Build bin/weir and bin/weirlab
 	@scripts/build.sh
 
 .PHONY: test

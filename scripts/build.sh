@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds bin/weir. The same commit and Go version give the same bytes, wherever the checkout is.
+# Builds bin/weir and bin/weirlab. The same commit and Go version give the same bytes, wherever the checkout is.
 #
 # The version is VERSION of the environment, else what git says, else the newest release of CHANGELOG.md.
 set -euo pipefail

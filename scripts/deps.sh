@@ -2,7 +2,8 @@
 # Installs what a target needs and the machine lacks. Quick (well under a second) when everything is there.
 #
 #	scripts/deps.sh run     what `make run` needs: Go modules, the embedded ClickHouse library
-#	scripts/deps.sh test    that, and what the tests need: Debian packages, Node 24
+#	scripts/deps.sh lab     that, and the Debian packages of the lab's hosts
+#	scripts/deps.sh test    what make run needs, and what the tests need: Debian packages, Node 24
 #	scripts/deps.sh bench   what `make bench` needs: Go modules, the library, and the collectors it compares with (Debian)
 #	scripts/deps.sh node    Node 24 alone
 #
@@ -123,11 +124,15 @@ together() {
 need_go
 case ${1:-} in
 run) together modules library ;;
+lab)
+  debian_packages="ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool"
+  together modules library debian_packages
+  ;;
 test) together modules library node debian_packages ;;
 bench)
   debian_packages="nfcapd:nfdump nfacctd:pmacct taskset:util-linux"
   together modules library debian_packages
   ;;
 node) need_node ;;
-*) die "usage: scripts/deps.sh run|test|bench|node" ;;
+*) die "usage: scripts/deps.sh run|lab|test|bench|node" ;;
 esac

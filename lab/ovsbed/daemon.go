@@ -51,8 +51,10 @@ func (h *Host) startDB(ctx context.Context) (err error) {
 
 // initDB puts into a new database what the packages' scripts put there before the switch starts, and what args say.
 func (h *Host) initDB(ctx context.Context, args ...string) error {
-	_, err := h.VSCtl(ctx, append([]string{"--no-wait", "init", "--", "set", "open_vswitch", ".",
-		fmt.Sprintf("external_ids:system-id=%q", h.UUID), fmt.Sprintf("external_ids:hostname=%q", h.Name)}, args...)...)
+	_, err := h.VSCtl(ctx, append([]string{
+		"--no-wait", "init", "--", "set", "open_vswitch", ".",
+		fmt.Sprintf("external_ids:system-id=%q", h.UUID), fmt.Sprintf("external_ids:hostname=%q", h.Name),
+	}, args...)...)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -47,10 +48,10 @@ var Commands = []Command{
 	{"unplug", []string{"VM"}, "The interfaces of a VM are unplugged.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.vm.unplug(ctx)
 	}},
-	{"plug", []string{"VM"}, "They are plugged in again: the same names, other port numbers.", func(s *Site, ctx context.Context, a arguments) error {
+	{"plug", []string{"VM"}, "The interfaces of a VM are plugged in again: with the same names and other port numbers.", func(s *Site, ctx context.Context, a arguments) error {
 		return s.plug(ctx, a)
 	}},
-	{"replug", []string{"VM"}, "Both, one after the other.", func(s *Site, ctx context.Context, a arguments) error {
+	{"replug", []string{"VM"}, "The interfaces of a VM are unplugged and plugged in again.", func(s *Site, ctx context.Context, a arguments) error {
 		if err := a.vm.unplug(ctx); err != nil {
 			return err
 		}
@@ -63,31 +64,31 @@ var Commands = []Command{
 		a.vm.name = a.name
 		return nil
 	}},
-	{"emer-reset", []string{"HOST"}, "What is set up at its bridges is wiped, as XAPI does when its SDN controller changes.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"emer-reset", []string{"HOST"}, "What is set up at the bridges of a host is wiped, as XAPI does when its SDN controller changes.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.EmerReset(ctx)
 	}},
-	{"restart", []string{"HOST"}, "ovs-vswitchd ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"restart", []string{"HOST"}, "ovs-vswitchd of a host ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.RestartSwitch(ctx)
 	}},
-	{"restart-db", []string{"HOST"}, "ovsdb-server ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"restart-db", []string{"HOST"}, "ovsdb-server of a host ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.RestartDB(ctx)
 	}},
-	{"kill", []string{"HOST"}, "Both end, as by a loss of power.", func(_ *Site, _ context.Context, a arguments) error {
+	{"kill", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host end, as by a loss of power.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.Kill()
 	}},
-	{"start", []string{"HOST"}, "Both start again after that.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"start", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host start again after a kill.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.Start(ctx)
 	}},
-	{"freeze", []string{"HOST"}, "Both stand still: connections stay open, nobody answers.", func(_ *Site, _ context.Context, a arguments) error {
+	{"freeze", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host stand still: connections stay open, nobody answers.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.Freeze()
 	}},
-	{"thaw", []string{"HOST"}, "They go on.", func(_ *Site, _ context.Context, a arguments) error {
+	{"thaw", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host go on after a freeze.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.Thaw()
 	}},
-	{"cut", []string{"HOST"}, "The cable between the host and Weir is taken out.", func(_ *Site, _ context.Context, a arguments) error {
+	{"cut", []string{"HOST"}, "The cable between a host and Weir is taken out.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.SetManagement(false)
 	}},
-	{"join", []string{"HOST"}, "It is put back in.", func(_ *Site, _ context.Context, a arguments) error {
+	{"join", []string{"HOST"}, "The cable between a host and Weir is put back in.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.SetManagement(true)
 	}},
 }
@@ -186,7 +187,8 @@ func (s *Site) List() string {
 	defer s.mu.Unlock()
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "VM\tHOST\tINTERFACE\tPORT\tNETWORK\tADDRESS")
+	row := func(cells ...string) { _, _ = io.WriteString(w, strings.Join(cells, "\t")+"\n") } // to memory, as is Flush
+	row("VM", "HOST", "INTERFACE", "PORT", "NETWORK", "ADDRESS")
 	for i, v := range s.vms {
 		for j, x := range v.vifs {
 			port, number := "unplugged", ""
@@ -194,9 +196,9 @@ func (s *Site) List() string {
 				port, number = x.Port.Name, fmt.Sprint(x.Port.OFPort)
 			}
 			network := s.estate.Networks[s.estate.VMs[i].VIFs[j].Network].Name
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", v.name, x.Host.Name, port, number, network, x.Addrs[0].Addr())
+			row(v.name, x.Host.Name, port, number, network, x.Addrs[0].Addr().String())
 		}
 	}
-	_ = w.Flush() // to memory
+	_ = w.Flush()
 	return b.String()
 }

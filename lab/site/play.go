@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,8 +72,10 @@ func (s *Site) startRouter(ctx context.Context, lan *ovsbed.Host) error {
 		}
 	}
 	// Its sockets may have any of these addresses.
-	if _, err := s.router.Run(ctx, "sysctl", "-q", "-w", "net.ipv4.ip_nonlocal_bind=1", "net.ipv6.ip_nonlocal_bind=1"); err != nil {
-		return fmt.Errorf("start router: %w", err)
+	for _, family := range []string{"ipv4", "ipv6"} {
+		if err := s.router.Do(func() error { return os.WriteFile("/proc/sys/net/"+family+"/ip_nonlocal_bind", []byte("1"), 0) }); err != nil {
+			return fmt.Errorf("start router: %w", err)
+		}
 	}
 	return nil
 }

@@ -159,20 +159,31 @@ func uuid(words ...string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// Model returns what the hosts' databases do not say of the site: names, networks, addresses, groups and tags.
+// Model returns the site as a source of an estate declares it.
 func (s *Site) Model() estate.Model {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.estate.Model()
-	m.Hosts = nil
+	for i := range m.Hosts {
+		m.Hosts[i].UUID, m.Hosts[i].Exporters = s.hosts[i].UUID, []netip.Addr{s.hosts[i].Exporter}
+	}
 	for i := range m.Networks {
 		m.Networks[i].UUID = uuid("network", m.Networks[i].Name)
 	}
+	for i := range m.VMGroups { // by UUID: names change
+		for j, vm := range s.estate.VMGroups[i].VMs {
+			m.VMGroups[i].VMs[j] = s.vms[vm].vifs[0].Identity.VM
+		}
+	}
 	for i := range m.VMs {
 		x := &m.VMs[i]
-		x.UUID, x.Host = s.vms[i].vifs[0].Identity.VM, ""
+		v := s.vms[i]
+		x.Name, x.UUID, x.Host = v.name, v.vifs[0].Identity.VM, v.vifs[0].Host.Name
 		for j := range x.VIFs {
-			x.VIFs[j].UUID, x.VIFs[j].Ports = s.vms[i].vifs[j].Identity.VIF, nil
+			x.VIFs[j].UUID, x.VIFs[j].Ports = v.vifs[j].Identity.VIF, nil
+			if index := v.vifs[j].Port.IfIndex; index != 0 {
+				x.VIFs[j].Ports = []estate.Port{{IfIndex: index}}
+			}
 		}
 	}
 	return m

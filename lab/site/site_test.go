@@ -82,7 +82,11 @@ func TestSite(t *testing.T) {
 		t.Errorf("list:\n%s", list)
 	}
 	m := s.Model()
-	if len(m.VMs) != 24 || m.VMs[0].UUID == "" || m.VMs[0].VIFs[0].UUID == m.VMs[0].VIFs[1].UUID {
+	names := map[string]bool{}
+	for _, vm := range m.VMs {
+		names[vm.Name] = true
+	}
+	if len(names) != 24 || !names["shop"] || m.VMs[0].UUID == "" || m.VMs[0].VIFs[0].UUID == m.VMs[0].VIFs[1].UUID {
 		t.Errorf("model %+v", m)
 	}
 }

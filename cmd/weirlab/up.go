@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/lab/netns"
+	"github.com/weirhq/weir/lab/ovsbed"
+	"github.com/weirhq/weir/lab/site"
+)
+
+// limit is how long a lab lives at most: its namespaces go after that whatever happens.
+const limit = 30 * 24 * time.Hour
+
+type upOptions struct {
+	site site.Config
+	rate float64
+	seed uint64
+	weir []string // flags of weir up
+}
+
+func newUp(data *string) *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up [-- FLAGS OF WEIR UP]",
+		Short: "Run the lab in the foreground until it is interrupted",
+		Long: `Starts hosts, VMs and a Weir that knows them, and has the VMs converse. Ctrl-C ends all of it; the data directory stays,
+so that what was measured can be looked at, and the next lab goes on with it.`,
+		Example: `  sudo weirlab up
+  sudo weirlab up --hosts 5 --vms 48 --rate 50
+  sudo weirlab up --farm 64
+  sudo weirlab up -- --api-listen 0.0.0.0:8080`,
+		Args: usageArgs(func(cmd *cobra.Command, args []string) error {
+			if n := cmd.ArgsLenAtDash(); len(args) > 0 && n != 0 {
+				return fmt.Errorf("found argument %q: expected flags; those of weir up come after --", args[0])
+			}
+			return nil
+		}),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.weir = args
+			return up(cmd.Context(), *data, o, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.site.Hosts, "hosts", 3, "hosts with traffic, 1 to 64")
+	f.IntVar(&o.site.VMs, "vms", 24, "VMs on them, 1 to 500; a multiple of 24 keeps the roles in proportion")
+	f.IntVar(&o.site.Farm, "farm", 0, "more hosts, each with 50 VMs, whose datapath is simulated and which have no traffic, 0 to 64")
+	f.Float64Var(&o.rate, "rate", 20, "conversations a second, in the mean over a day")
+	f.Uint64Var(&o.seed, "seed", 1, "of the conversations")
+	return cmd
+}
+
+// lab is a running lab.
+type lab struct {
+	site *site.Site
+	weir *weir
+	data string
+	out  io.Writer
+
+	hosts int  // with traffic
+	told  bool // where to look
+}
+
+// up reads as the life of a lab: look whether it can be, listen, start the site, describe it, run all, end all.
+func up(ctx context.Context, data string, o upOptions, out io.Writer) (err error) {
+	began := time.Now()
+	if o.rate <= 0 {
+		return usageError{fmt.Errorf("--rate %v: expected more than 0 conversations a second", o.rate)}
+	}
+	l := &lab{out: out, hosts: o.site.Hosts}
+	if l.data, err = filepath.Abs(data); err != nil {
+		return err
+	}
+	program, err := findWeir()
+	if err != nil {
+		return err
+	}
+	control, err := listen(l.data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeListener(control)) }()
+	bed, err := netns.New(netns.Config{Limit: limit})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bed.Close()) }()
+	fmt.Fprintf(out, "starting %d hosts with %d VMs, and a farm of %d\n", o.site.Hosts, o.site.VMs, o.site.Farm)
+	if l.site, err = site.New(ctx, o.site, bed); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "they are there after %.1f s; starting weir\n", time.Since(began).Seconds())
+	if err := l.configure(); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(filepath.Join(l.data, "weir.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	l.weir = &weir{program: program, args: o.weir, data: l.data, out: out, log: log}
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.weir.run(ctx, l.attach) })
+	g.Go(func() error { return l.site.Play(ctx, o.rate, o.seed) })
+	g.Go(func() error {
+		serve(control, l.do) // until it is closed
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return closeListener(control)
+	})
+	err = g.Wait()
+	s := l.site.Stats()
+	fmt.Fprintf(out, "\n%d conversations, %d failed, %d were left out because too many went on; what was measured is in %s\n",
+		s.Conversations, s.Failed, s.LeftOut, l.data)
+	return err
+}
+
+func closeListener(l net.Listener) error {
+	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// activeTimeout is that of the hosts: one soon sees what is new.
+const activeTimeout = 5 * time.Second
+
+// configuration is that of the Weir of a lab. Flows come from the hosts only.
+const configuration = `# Written by weirlab.
+estate: {file: estate.yaml}
+collector: {allow: [169.254.0.0/16, 127.0.0.0/8], active_timeout: 5s}
+`
+
+// configure writes the files that Weir reads.
+func (l *lab) configure() error {
+	if err := os.WriteFile(filepath.Join(l.data, "weir.yaml"), []byte(configuration), 0o600); err != nil {
+		return err
+	}
+	return l.describe()
+}
+
+// describe writes the estate file.
+func (l *lab) describe() error {
+	body, err := strictyaml.Encode(l.site.Model())
+	if err != nil {
+		return fmt.Errorf("describe the estate: %w", err)
+	}
+	path := filepath.Join(l.data, "estate.yaml")
+	if err := os.WriteFile(path+".new", append([]byte("# Written by weirlab, anew when something happens to the lab.\n"), body...), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// do carries out a request.
+func (l *lab) do(ctx context.Context, words []string) (string, error) {
+	if words[0] == listing {
+		return l.site.List(), nil
+	}
+	began := time.Now()
+	if err := l.site.Do(ctx, words[0], words[1:]...); err != nil {
+		return "", err
+	}
+	took := time.Since(began)
+	return fmt.Sprintf("done within %v\n", took.Round(time.Millisecond)), l.describe()
+}
+
+// attach makes a Weir that is up know the hosts, and says where to look.
+func (l *lab) attach(ctx context.Context, i instance.Instance) error {
+	if err := l.export(ctx, i); err != nil {
+		return err
+	}
+	return l.announce(i)
+}
+
+// export sets up, at every host with traffic, that its flows go to Weir.
+func (l *lab) export(ctx context.Context, i instance.Instance) error {
+	listening, err := netip.ParseAddrPort(i.Listen[len(i.Listen)-1])
+	if err != nil {
+		return fmt.Errorf("export flows: %w", err)
+	}
+	for n, h := range l.site.Hosts()[:l.hosts] {
+		if err := h.ClearExports(ctx, l.site.Bridge()); err != nil {
+			return err
+		}
+		if err := h.SetIPFIX(ctx, l.site.Bridge(), ovsbed.IPFIX{
+			Targets: []netip.AddrPort{netip.AddrPortFrom(h.Root, listening.Port())}, ActiveTimeout: activeTimeout, MaxFlows: 10_000,
+			Sampling: 1, Domain: uint32(n + 1), NoOutput: true,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lab) announce(i instance.Instance) error {
+	if l.told {
+		fmt.Fprintf(l.out, "weir is up again, process %d\n", i.PID)
+		return nil
+	}
+	l.told = true
+	_, err := fmt.Fprintf(l.out, `
+weir is up, process %d
+  status page  http://%s/
+  ClickHouse   http://%s/
+  log          %s
+
+In another terminal:
+
+  %[5]s flows top --by src_vm,dst_vm --last 5m --data %[6]s
+  %[7]s list --data %[6]s
+  %[7]s move web-01 xcp-02 --data %[6]s
+
+Ctrl-C ends it.
+`, i.PID, i.API, i.Store, short(l.weir.log.Name()), short(l.weir.program), short(l.data), os.Args[0])
+	return err
+}
+
+// short returns a path as one types it where this program was started.
+func short(path string) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(dir, path); err == nil && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return path
+}
