@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -19,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/query"
 )
@@ -54,6 +56,8 @@ type Deps struct {
 	Status func() Status
 	Flows  func(context.Context, query.Request) (FlowsAnswer, error) // a *query.Error is the asker's mistake
 	Ready  func(context.Context) error                               // nil when flows that come in are stored
+	Estate func() *estate.Snapshot
+	Events EventSource
 }
 
 // Server is the HTTP server.
@@ -61,6 +65,10 @@ type Server struct {
 	deps  Deps
 	http  *http.Server
 	fresh sync.Map // net.Conn → struct{}: connections that have not asked anything yet
+
+	streams  atomic.Int32    // open ones
+	stopping context.Context // done when streams are to end
+	stop     context.CancelFunc
 }
 
 // stopGrace is how long requests under way may take at the end. All of `weir up` is to end within five seconds.
@@ -78,6 +86,7 @@ func Listen(cfg Config) (net.Listener, error) {
 // New wires the routes and starts nothing.
 func New(d Deps) *Server {
 	s := &Server{deps: d}
+	s.stopping, s.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /healthz", s.health)
@@ -137,6 +146,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
+		s.stop()
 		s.fresh.Range(func(c, _ any) bool {
 			c.(net.Conn).Close()
 			return true

@@ -13,6 +13,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/event/syslog"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
@@ -25,6 +26,7 @@ type config struct {
 	Collector       collector.Config `yaml:"collector" doc:"Where flows come in."`
 	Estate          file.Config      `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
 	Store           storeConfig      `yaml:"store" doc:"Where flows go."`
+	Events          eventsConfig     `yaml:"events" doc:"What happens in the estate, and who is told."`
 	API             api.Config       `yaml:"api" doc:"Status page, metrics and API."`
 	Log             logConfig        `yaml:"log" doc:"What is logged, to standard error."`
 	ShutdownTimeout time.Duration    `yaml:"shutdown_timeout" doc:"At the end, longest wait until all flows that came in are stored."`
@@ -122,6 +124,7 @@ func defaultConfig() config {
 		Collector:       collector.Default(),
 		Estate:          file.Default(),
 		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Fold: fold.Default(), Retention: store.DefaultRetention()},
+		Events:          eventsConfig{Syslog: syslog.Default()},
 		API:             api.Default(),
 		Log:             logConfig{Level: logLevel(slog.LevelInfo), Format: "text"},
 		ShutdownTimeout: 15 * time.Second,
@@ -164,10 +167,11 @@ func (c *config) rebase(file, data string) {
 	if file != "" {
 		dir = filepath.Dir(file)
 	}
-	server := &c.Store.Server
+	server, receiver := &c.Store.Server, &c.Events.Syslog.TLS
 	for _, p := range []*string{
 		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
 		&c.Store.WAL.Dir, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
+		&receiver.CAFile, &receiver.CertFile, &receiver.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

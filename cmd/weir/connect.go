@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/cli"
@@ -96,16 +97,25 @@ func getJSON(ctx context.Context, in instance.Instance, path string, into any) e
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		if err != nil {
-			return fmt.Errorf("ask weir for %s: %s: %w", path, resp.Status, err)
-		}
-		return fmt.Errorf("ask weir for %s: %s: %s", path, resp.Status, strings.TrimSpace(string(text)))
+		return refusal(resp, path)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		return fmt.Errorf("ask weir for %s: %w", path, err)
 	}
 	return nil
+}
+
+// refusal is what an answer says that is not 200: an error with its status and, where it has one, its sentence.
+func refusal(resp *http.Response, what string) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("ask weir for %s: %s: %w", what, resp.Status, err)
+	}
+	var problem huma.ErrorModel
+	if json.Unmarshal(text, &problem) == nil && problem.Detail != "" {
+		return fmt.Errorf("ask weir for %s: %s", what, problem.Detail)
+	}
+	return fmt.Errorf("ask weir for %s: %s: %s", what, resp.Status, strings.TrimSpace(string(text)))
 }
 
 // dialable returns addr with an unspecified host replaced by loopback.

@@ -19,15 +19,18 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/netflow"
-	"github.com/weirhq/weir/collector/state"
+	collectorstate "github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/enricher"
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/event/syslog"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/lab/demo"
 	"github.com/weirhq/weir/lab/flowgen"
+	"github.com/weirhq/weir/policyd/state"
 	"github.com/weirhq/weir/query/rollup"
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
@@ -58,6 +61,9 @@ type node struct {
 	writer    *store.Writer
 	retention *store.Retention
 	fold      *fold.Folder
+	state     *state.State
+	events    *event.Log
+	syslog    *syslog.Sender // nil where none is configured
 	api       *api.Server
 	demo      *demo.Demo // nil without --demo
 }
@@ -176,7 +182,7 @@ func (n *node) wire(o upOptions) error {
 	templates := template.New(cfg.Collector.Templates)
 	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
 	n.stats = newExporterStats(n.client, n.started)
-	remembered, err := state.Open(cfg.Collector.State, state.Deps{Log: n.log, Store: templates, Parse: netflow.ParseTemplate, Now: time.Now})
+	remembered, err := collectorstate.Open(cfg.Collector.State, collectorstate.Deps{Log: n.log, Store: templates, Parse: netflow.ParseTemplate, Now: time.Now})
 	if err != nil {
 		return err
 	}
@@ -193,9 +199,12 @@ func (n *node) wire(o upOptions) error {
 			return err
 		}
 	}
+	if err := n.wireEvents(); err != nil {
+		return err
+	}
 	n.api = api.New(api.Deps{
 		Log: n.log, Listener: n.sockets.api, Metrics: n.metrics, Version: versionString(),
-		Status: n.status, Flows: n.flows, Ready: n.client.Ping,
+		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load, Events: n.events,
 	})
 	return nil
 }
@@ -210,6 +219,8 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	defer stopWriting()
 	written := make(chan error, 1)
 	go func() { written <- n.writer.Run(writing) }()
+	logged := make(chan error, 1)
+	go func() { logged <- n.events.Run(writing) }()
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.collector.Run(ctx) })
@@ -217,8 +228,21 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	g.Go(func() error { return n.fold.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
 	g.Go(func() error { return n.publishStats(ctx) })
+	g.Go(func() error { return n.watchExporters(ctx) })
 	g.Go(func() error { return n.retention.Run(ctx) })
 	g.Go(func() error { return n.api.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case err := <-logged:
+			logged <- nil
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	if n.syslog != nil {
+		g.Go(func() error { return n.syslog.Run(ctx) })
+	}
 	if n.demo != nil {
 		g.Go(func() error { return n.demo.Run(ctx) })
 	}
@@ -234,7 +258,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	}
 	err := g.Wait()
 	stopWriting()
-	err = errors.Join(err, <-written)
+	err = errors.Join(err, <-written, <-logged)
 	n.publishLastStats(ctx)
 	return err
 }

@@ -336,6 +336,14 @@ func metricsPage(t *testing.T) string {
 			t.Error(err)
 		}
 	})
+	if err := n.openState(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.state.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := n.wire(upOptions{}); err != nil {
 		t.Fatal(err)
 	}

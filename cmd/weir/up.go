@@ -117,6 +117,10 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 	if err := n.source.Load(); err != nil {
 		return err
 	}
+	if err := n.openState(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.state.Close()) }()
 	if env.config.Store.Mode == storeEmbedded {
 		// The store of a weir that was killed ends by itself, but may still be about it.
 		if err := embedded.WaitUnlocked(ctx, storeDir(env.data), 4*env.config.Store.Embedded.ShutdownTimeout); err != nil {

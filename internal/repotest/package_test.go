@@ -40,7 +40,7 @@ func TestPackagesAreNamedForWhatTheyHold(t *testing.T) {
 // starts with.
 var arrows = map[string][]string{
 	"flow":      {},
-	"event":     {"flow"},
+	"event":     {"flow", "internal"},
 	"sql":       {},
 	"internal":  {"flow", "internal"},
 	"ovs":       {"event", "internal"},
