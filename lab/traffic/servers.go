@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 
 	"github.com/weirhq/weir/lab/netns"
 )
@@ -216,7 +217,7 @@ func Knock(ctx context.Context, from *netns.Namespace, client netip.Addr, server
 		}
 		return err
 	})
-	return !errors.Is(err, context.DeadlineExceeded)
+	return err == nil || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // Announce sends one datagram of size bytes to a multicast address by the interface of from that has the address source.
