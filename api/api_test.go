@@ -332,7 +332,7 @@ func TestStatus(t *testing.T) {
 func TestAlarms(t *testing.T) {
 	status := api.Status{
 		Store: api.StoreStatus{Problem: "connection refused"},
-		Writer: store.WriterStats{WAL: wal.Stats{
+		Writer: store.WriterStats{AwaySince: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), LastError: "not enough space", WAL: wal.Stats{
 			FullSince: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC), Problem: "read-only file system", Volatile: 3, Waiting: 5, Rows: 1234, Recovered: 2, Corrupt: 1,
 		}},
 		Retention: store.RetentionStats{
@@ -346,6 +346,7 @@ func TestAlarms(t *testing.T) {
 	r.json("/api/v1/status", &got)
 	want := []string{
 		"the store does not answer: connection refused",
+		"the store takes no flows since 2026-11-24 09:00:00, they wait in the write-ahead log: not enough space",
 		"the write-ahead log is full since 2026-11-24 10:00:00: flows wait in memory, and are dropped when that is full too",
 		"the write-ahead log is not on disk, 3 batches are in memory only: read-only file system",
 		"1GiB of 100GiB are free on the store's disk: less than warn_free",

@@ -85,11 +85,17 @@ func (s *Status) Lost() map[string]uint64 {
 	return lost
 }
 
+// awayAlarm is how long the store may take nothing before there is alarm: longer than it takes to start it again.
+const awayAlarm = 10 * time.Second
+
 // alarms says what is wrong now, in sentences.
 func (s *Status) alarms() []string {
 	list := []string{}
 	if s.Store.Problem != "" {
 		list = append(list, "the store does not answer: "+s.Store.Problem)
+	}
+	if away := s.Writer.AwaySince; !away.IsZero() && time.Since(away) >= awayAlarm {
+		list = append(list, fmt.Sprintf("the store takes no flows since %s, they wait in the write-ahead log: %s", away.UTC().Format(time.DateTime), s.Writer.LastError))
 	}
 	w := &s.Writer.WAL
 	if !w.FullSince.IsZero() {

@@ -118,7 +118,6 @@ type Writer struct {
 	stopped bool        // guarded by mu: Run has taken the last batch out of the queue
 	derived uint64      // guarded by mu: batches whose rows were encoded, or are being
 	logged  uint64      // guarded by mu: those of them that the log has, or that were dropped
-	away    time.Time   // guarded by mu: since when inserts fail; zero while they succeed
 	told    time.Time   // guarded by mu: when a drop was logged last
 	untold  int         // guarded by mu: batches dropped since
 }
@@ -143,6 +142,7 @@ type WriterStats struct {
 	LastStored       time.Time // end of the last insert that succeeded; zero if none
 	LastError        string    // of the last try that failed; empty if none
 	LastErrorAt      time.Time
+	AwaySince        time.Time // when the first of the tries failed that failed since one succeeded last; zero if the last one did
 
 	WAL wal.Stats
 }
@@ -635,8 +635,8 @@ func (w *Writer) succeeded() {
 // answered notes that the store is there.
 func (w *Writer) answered() {
 	w.mu.Lock()
-	away := w.away
-	w.away = time.Time{}
+	away := w.stats.AwaySince
+	w.stats.AwaySince = time.Time{}
 	w.mu.Unlock()
 	if !away.IsZero() {
 		w.log.Info("store takes flows again", "away", time.Since(away).Round(time.Millisecond))
@@ -647,12 +647,12 @@ func (w *Writer) failed(err error, retry bool) {
 	w.mu.Lock()
 	now := time.Now()
 	w.stats.LastError, w.stats.LastErrorAt = err.Error(), now
-	first := retry && w.away.IsZero()
+	first := retry && w.stats.AwaySince.IsZero()
 	if retry {
 		w.stats.Retries++
 	}
 	if first {
-		w.away = now
+		w.stats.AwaySince = now
 	}
 	w.mu.Unlock()
 	if first {

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/store/embedded/chdb"
 )
 
@@ -147,7 +148,15 @@ var engineGrants = []string{
 // mergeTree are settings of all tables. This engine deletes the parts that a merge has replaced at once (old_parts_lifetime is 0,
 // a server's is 8 minutes), so the new part has to be on disk before: a loss of power would take old rows otherwise. That its
 // name is there before the others are gone is what journals of file systems see to.
-const mergeTree = "<min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>"
+//
+// An insert into a disk with less free space than keptFree is refused before it writes anything (NOT_ENOUGH_SPACE). That it fills
+// the disk nevertheless, because others write too, costs a restart of the store (see package chdb).
+var mergeTree = "<min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge>" +
+	fmt.Sprintf("<min_free_disk_bytes_to_perform_insert>%d</min_free_disk_bytes_to_perform_insert>", keptFree)
+
+// keptFree is what inserts leave of the disk: several times what those take that may be under way at once, more than retention
+// gives up of its ballast to drop a partition, and less than a sensible store.wal.keep_free, so that the log stops first.
+const keptFree = 24 * bytesize.MiB
 
 // writeEngineConfig writes the two files that the engine reads at its start and returns the path of the first.
 func writeEngineConfig(data string, memory int64) (string, error) {
@@ -168,7 +177,7 @@ func writeEngineConfig(data string, memory int64) (string, error) {
 		b.WriteString("<query>" + esc(g) + "</query>\n")
 	}
 	b.WriteString("</grants></default></users>\n<quotas><default></default></quotas>\n</clickhouse>\n")
-	if err := writeFileAtomic(users, []byte(b.String()), 0o600); err != nil {
+	if err := keepFile(users, b.String()); err != nil {
 		return "", err
 	}
 	if memory == 0 {
@@ -185,7 +194,15 @@ func writeEngineConfig(data string, memory int64) (string, error) {
 		"<merge_tree>%s</merge_tree>\n</clickhouse>\n",
 		esc(users), esc(filepath.Join(data, "clickhouse", "user_files")+"/"), memory, min(memory/8, 1<<30), max(4, runtime.NumCPU()), mergeTree)
 	conf := filepath.Join(dir, "config.xml")
-	return conf, writeFileAtomic(conf, []byte(b.String()), 0o600)
+	return conf, keepFile(conf, b.String())
+}
+
+// keepFile sees to it that the file path holds text. One that does is not written: a store starts on a full disk, too.
+func keepFile(path, text string) error {
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return nil
+	}
+	return writeFileAtomic(path, []byte(text), 0o600)
 }
 
 // close stops the engine. No session may be open.

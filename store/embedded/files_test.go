@@ -168,11 +168,11 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// What a merge replaces is deleted at once, so what replaces it is synced before.
-func TestMergesAreSynced(t *testing.T) {
+// What a merge replaces is deleted at once, so what replaces it is synced before. No insert begins on a disk that is nearly full.
+func TestSettingsOfTables(t *testing.T) {
 	s := storetest.ClickHouse(t)
-	got := s.Exec(t, "SELECT name, value FROM system.merge_tree_settings WHERE name IN ('old_parts_lifetime', 'min_rows_to_fsync_after_merge') ORDER BY name FORMAT TSV")
-	if want := "min_rows_to_fsync_after_merge\t1\nold_parts_lifetime\t0\n"; got != want {
-		t.Errorf("settings of merges:\n%swant\n%s", got, want)
+	got := s.Exec(t, "SELECT name, value FROM system.merge_tree_settings WHERE name IN ('old_parts_lifetime', 'min_rows_to_fsync_after_merge', 'min_free_disk_bytes_to_perform_insert') ORDER BY name FORMAT TSV")
+	if want := "min_free_disk_bytes_to_perform_insert\t25165824\nmin_rows_to_fsync_after_merge\t1\nold_parts_lifetime\t0\n"; got != want {
+		t.Errorf("settings of tables:\n%swant\n%s", got, want)
 	}
 }

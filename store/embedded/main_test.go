@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weirhq/weir/store/embedded"
 	"github.com/weirhq/weir/store/storetest"
 )
@@ -157,6 +159,42 @@ func TestStoreKilledMidInsert(t *testing.T) {
 	t.Logf("%d batches of %d rows sent, %d acknowledged, %d there, 3 kills", next.Load(), rows, done.Load(), len(whole))
 	if got := s.Exec(t, "CHECK TABLE t SETTINGS check_query_single_value_result = 1"); got != "1\n" {
 		t.Errorf("CHECK TABLE: %q", got)
+	}
+}
+
+// A file that cannot be written, by an insert or by a merge: nothing incomplete comes into use, nothing whole is lost. The engine by itself
+// takes no notice of such writes (package chdb). A limit on the size of files stands for a full disk, for it needs no disk.
+func TestWriteFails(t *testing.T) {
+	s := storetest.ClickHouse(t)
+	s.Exec(t, "CREATE TABLE t (batch UInt8, x String) ENGINE = MergeTree ORDER BY (batch, x)")
+	s.Exec(t, "SYSTEM STOP MERGES t")
+	insert := func(batch int) string {
+		return fmt.Sprintf("INSERT INTO t SELECT %d, randomPrintableASCII(100) FROM numbers(5000) SETTINGS max_block_size = 5000", batch)
+	}
+	s.Exec(t, insert(1))
+	s.Exec(t, insert(2))
+	for restarts, statement := range []string{insert(3), "OPTIMIZE TABLE t FINAL"} {
+		pid := s.PID()
+		// Either insert is of one file of half a megabyte: it could be written before.
+		limit := unix.Rlimit{Cur: 300 << 10, Max: unix.RLIM_INFINITY}
+		if err := unix.Prlimit(pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.Post(s.URL(s.Users.Writer).String(), "text/plain", strings.NewReader(statement))
+		if err == nil {
+			resp.Body.Close()
+			t.Errorf("%s: %s", statement, resp.Status)
+		}
+		waitFor(t, "the next store", func() bool { return s.PID() != 0 && s.PID() != pid && s.Restarts() == restarts+1 })
+		if got := s.Exec(t, "SELECT batch, count() FROM t GROUP BY batch ORDER BY batch"); got != "1\t5000\n2\t5000\n" {
+			t.Errorf("after %s:\n%s", statement, got)
+		}
+		if got := s.Exec(t, "CHECK TABLE t SETTINGS check_query_single_value_result = 1"); got != "1\n" {
+			t.Errorf("after %s: CHECK TABLE: %s", statement, got)
+		}
+		if want := "file too large: the store ends"; !strings.Contains(s.Stderr(), want) {
+			t.Errorf("the store said, without %q: %s", want, s.Stderr())
+		}
 	}
 }
 

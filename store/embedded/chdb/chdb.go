@@ -15,6 +15,9 @@ import (
 // Version is the release of libchdb whose C interface this package binds, as chdb_version reports it.
 const Version = "26.7.3"
 
+// ExitWriteFailed is the status with which the process ends when the engine cannot write a file (EX_IOERR of sysexits.h).
+const ExitWriteFailed = 74
+
 // Library is a loaded libchdb. Its methods are safe for concurrent use.
 type Library struct {
 	version           func() string
@@ -61,7 +64,8 @@ type handle uintptr
 type cConnection struct{ conn handle }
 
 // Open loads the library at path (absolute, or relative to the working directory). Loading maps the 566 MB file and
-// starts nothing; the engine starts with the first Connect. It tells the engine to leave the process's signals alone.
+// starts nothing; the engine starts with the first Connect. It tells the engine to leave the process's signals alone, and sees
+// to it that a write to a file that fails ends the process with ExitWriteFailed: the engine would go on as if it had been written.
 // A missing or foreign file is an error, never a panic.
 func Open(path string) (*Library, error) {
 	abs, err := filepath.Abs(path)
@@ -117,6 +121,13 @@ func Open(path string) (*Library, error) {
 			return nil, fmt.Errorf("load libchdb %q: symbol %q: %w (expected libchdb %s)", path, f.name, err, Version)
 		}
 		purego.RegisterFunc(f.fn, sym)
+	}
+	version, err := purego.Dlsym(lib, "chdb_version")
+	if err == nil {
+		err = guardWrites(lib, abs, version)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load libchdb %q: guard its writes: %w", path, err)
 	}
 	l.setSignalHandlers(0)
 	if got := l.version(); got != Version && !strings.HasPrefix(got, Version+"-") {
