@@ -6,8 +6,10 @@ package apptest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,12 +192,21 @@ func (a *App) Wait(d time.Duration) int {
 	}
 }
 
-// Stop ends the process if it runs, by SIGTERM and, where that does not help, SIGKILL.
+// Stop ends the process if it runs, by SIGTERM and, where that does not help, SIGKILL. Before that its ledger must balance,
+// whatever the test was about.
 func (a *App) Stop() {
+	a.t.Helper()
 	select {
 	case <-a.done:
 		return
 	default:
+	}
+	if a.Instance.API != "" {
+		if problem, err := a.ledgerProblem(); err != nil {
+			a.t.Errorf("ask weir up for its ledger before it is stopped: %v", err)
+		} else if problem != "" {
+			a.t.Errorf("the ledger of weir up does not balance: %s", problem)
+		}
 	}
 	a.signal(syscall.SIGTERM)
 	select {
@@ -204,6 +215,28 @@ func (a *App) Stop() {
 		a.t.Errorf("weir up ignored SIGTERM for %s", stopTimeout)
 		a.Kill()
 	}
+}
+
+// ledgerProblem asks which figures of the ledger do not add up: none for "".
+func (a *App) ledgerProblem() (string, error) {
+	client := http.Client{Timeout: stopTimeout}
+	resp, err := client.Get("http://" + a.Instance.API + "/api/v1/status")
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var status struct {
+		Ledger *struct {
+			Problem string `json:"problem"`
+		} `json:"ledger"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&status); err != nil {
+		return "", err
+	}
+	if status.Ledger == nil {
+		return "", errors.New("there is none")
+	}
+	return status.Ledger.Problem, nil
 }
 
 func (a *App) signal(s syscall.Signal) {
