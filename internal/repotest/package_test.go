@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"sql":       {},
 	"internal":  {"flow", "internal"},
 	"ovs":       {"event", "internal"},
+	"pki":       {"internal"},
 	"query":     {"flow", "internal"},
 	"estate":    {"flow", "event", "internal", "ovs"},
 	"store":     {"flow", "event", "internal", "sql"},
