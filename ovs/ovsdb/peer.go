@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 )
 
 // strangerLimit is the longest message that is read from a host that is not known yet, bytes.
@@ -95,7 +97,7 @@ func (p *Peer) Ask(ctx context.Context) (Claim, error) {
 	}
 	for _, row := range results[0].Rows {
 		ids, _ := row["external_ids"].(map[string]string)
-		claim = Claim{SystemID: ids["system-id"], SystemUUID: ids["xs-system-uuid"], Hostname: ids["hostname"]}
+		claim = Claim{SystemID: printable(ids["system-id"]), SystemUUID: printable(ids["xs-system-uuid"]), Hostname: printable(ids["hostname"])}
 	}
 	return claim, nil
 }
@@ -192,4 +194,19 @@ func readResult(in *cursor) (r Result, refused *OperationError, err error) {
 		refused = nil // details alone
 	}
 	return r, refused, err
+}
+
+// printable returns text that can be shown, cut short: without control characters.
+func printable(s string) string {
+	const longest = 256
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, s)
+	if len(s) > longest {
+		s = strings.ToValidUTF8(s[:longest], "") + "…"
+	}
+	return s
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,10 +24,10 @@ type Config struct {
 
 // Deps are what a Session uses and does not own.
 type Deps struct {
-	Log       *slog.Logger                     // nil: nothing is logged
-	Identity  func() (*tls.Certificate, error) // what Weir presents, asked for each connection; nil: nothing is presented
-	Authority func() *x509.CertPool            // Weir's own, for TLS.Authority empty; nil, or a nil pool: there is none
-	Rand      func() float64                   // [0, 1), for the wait between attempts; nil: at random
+	Log       *slog.Logger                      // nil: nothing is logged
+	Identity  func() ([]tls.Certificate, error) // what Weir presents, best first, asked for each connection; nil: nothing is presented
+	Authority func() *x509.CertPool             // Weir's own, for TLS.Authority empty; nil, or a nil pool: there is none
+	Rand      func() float64                    // [0, 1), for the wait between attempts; nil: at random
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -250,7 +251,7 @@ func (s *Session) saw(chain []*x509.Certificate) {
 }
 
 // secrets returns what Weir presents and believes; nil what there is none of.
-func (d *Deps) secrets() (identity *tls.Certificate, own *x509.CertPool, err error) {
+func (d *Deps) secrets() (identity []tls.Certificate, own *x509.CertPool, err error) {
 	if d.Authority != nil {
 		own = d.Authority()
 	}
@@ -264,17 +265,15 @@ func (d *Deps) secrets() (identity *tls.Certificate, own *x509.CertPool, err err
 
 // explain adds what to do to errors of TLS.
 func explain(err error) error {
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
-	switch {
-	case errors.As(err, &alert):
-		switch uint8(alert) {
-		case 40, 70, 71, 86: // handshake failure, protocol version, insufficient security, inappropriate fallback
-			return fmt.Errorf("%w: the host shares no cipher suite or version with Weir: an old host needs legacy TLS", err)
-		case 42, 43, 46, 48, 116: // bad, unsupported, unknown certificate, unknown authority, certificate required
+	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" { // an alert; crypto/tls does not export its number
+		switch strings.TrimPrefix(remote.Err.Error(), "tls: ") {
+		case "handshake failure", "protocol version not supported", "insufficient security level":
+			return fmt.Errorf("%w: the host shares no version or cipher suite with Weir: an old host needs legacy TLS", err)
+		case "bad certificate", "unsupported certificate", "unknown certificate", "unknown certificate authority", "certificate required":
 			return fmt.Errorf("%w: the host does not believe Weir's certificate: give it the authority that signed it (see weir ca)", err)
 		}
-	case errors.As(err, &record):
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fmt.Errorf("%w: the host does not speak TLS at this port: is it tcp:?", err)
 	}
 	return err

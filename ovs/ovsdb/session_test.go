@@ -62,7 +62,19 @@ func dial(t *testing.T, text string) *ovsdb.Session {
 
 func await(t *testing.T, s *ovsdb.Session, state ovsdb.State) {
 	t.Helper()
-	ovsdbtest.Until(t, string(state), func() bool { return s.Status().State == state })
+	says(t, s, "want "+string(state), func(st ovsdb.Status) bool { return st.State == state })
+}
+
+// says waits until the status is as it should be.
+func says(t *testing.T, s *ovsdb.Session, what string, holds func(ovsdb.Status) bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !holds(s.Status()) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: status is %+v", what, s.Status())
+		}
+		time.Sleep(5 * time.Millisecond) // between polls
+	}
 }
 
 // until waits until what the session knows is as it should be.
@@ -129,7 +141,9 @@ func TestSessionFollowsTheDatabase(t *testing.T) {
 		}
 	}
 	server.VSCtl("--no-wait", "del-br", "br0")
-	until(t, s, "nothing is left", func(r *ovsdb.Rows) bool { return len(r.Bridges)+len(r.Ports)+len(r.Interfaces)+len(r.Root.Bridges) == 0 })
+	until(t, s, "nothing is left", func(r *ovsdb.Rows) bool {
+		return len(r.Bridges)+len(r.Ports)+len(r.Interfaces)+len(r.Root.Bridges) == 0
+	})
 }
 
 func TestTransact(t *testing.T) {

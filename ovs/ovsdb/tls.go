@@ -55,18 +55,20 @@ func (e *RefusedError) Error() string { return e.Reason }
 // certificateOf describes a certificate.
 func certificateOf(c *x509.Certificate) Certificate {
 	return Certificate{
-		Fingerprint: FingerprintOf(c), Subject: c.Subject.String(), Issuer: c.Issuer.String(),
+		Fingerprint: FingerprintOf(c), Subject: printable(c.Subject.String()), Issuer: printable(c.Issuer.String()),
 		NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 	}
 }
 
 // verify returns nil if the certificate chain[0] is believed, else a *RefusedError. own is Weir's own authority, nil if there is none.
 func (t TLS) verify(chain []*x509.Certificate, own *x509.CertPool, now time.Time) error {
-	if t.Trust == TrustNone {
+	switch {
+	case t.Trust == TrustNone && len(chain) == 0:
 		return nil
-	}
-	if len(chain) == 0 {
+	case len(chain) == 0:
 		return &RefusedError{Reason: "the host presented no certificate"}
+	case t.Trust == TrustNone: // who may come without TLS may not come from where TLS is listened for: that is open to all
+		return &RefusedError{Certificate: certificateOf(chain[0]), Reason: "the host is configured without TLS, and came with it"}
 	}
 	leaf := chain[0]
 	found := certificateOf(leaf)
@@ -131,21 +133,29 @@ var legacySuites = append([]uint16{
 }, rsaSuites...)
 
 // base returns what both sides of a connection share.
-func base(legacy bool, identity *tls.Certificate) *tls.Config {
+func base(legacy bool, identity []tls.Certificate) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if legacy {
 		c.CipherSuites = legacySuites // of TLS 1.2 only; 1.3 stays as it is
 	}
-	if identity != nil {
-		c.Certificates = []tls.Certificate{*identity}
-		// Old switches ask for certificates of authorities that they name; ours is presented whatever they ask for.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return identity, nil }
+	if len(identity) > 0 {
+		c.Certificates = identity // a server presents the first that the client can verify
+		c.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			// Some switches name the authorities that they believe, and not all of them. Ours is presented all the same.
+			asked.AcceptableCAs = nil
+			for i := range identity {
+				if asked.SupportsCertificate(&identity[i]) == nil {
+					return &identity[i], nil
+				}
+			}
+			return &identity[0], nil
+		}
 	}
 	return c
 }
 
 // client returns how to dial. seen gets the chain of the host, before it is believed.
-func (t TLS) client(target Target, identity *tls.Certificate, own *x509.CertPool, seen func([]*x509.Certificate)) *tls.Config {
+func (t TLS) client(target Target, identity []tls.Certificate, own *x509.CertPool, seen func([]*x509.Certificate)) *tls.Config {
 	c := base(t.Legacy, identity)
 	c.ServerName = target.Host
 	c.InsecureSkipVerify = true // verify below does it, and more: switches' certificates name no hosts
@@ -159,7 +169,7 @@ func (t TLS) client(target Target, identity *tls.Certificate, own *x509.CertPool
 // ServerTLS returns how to answer hosts that dial in. They must present a certificate, which is believed or not when they are known:
 // Session.Offer does that. identity is what Weir presents; legacy says whether some host needs TLS.Legacy. Both are asked for each
 // connection.
-func ServerTLS(identity func() (*tls.Certificate, error), legacy func() bool) *tls.Config {
+func ServerTLS(identity func() ([]tls.Certificate, error), legacy func() bool) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
