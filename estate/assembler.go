@@ -1,6 +1,7 @@
 package estate
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"slices"
@@ -17,26 +18,31 @@ const (
 
 // AssemblerDeps are what an Assembler uses and does not own.
 type AssemblerDeps struct {
-	Log    *slog.Logger
-	Estate *Holder // gets each estate that is assembled
+	Log    *slog.Logger // nil: none
+	Estate *Holder      // gets each estate that is assembled
 }
 
 // Assembler makes one estate of what several sources say. Its methods may be called from any goroutine; those that change
 // something return when the estate is in the holder.
+//
+// Nothing that a source says stops the others: what makes no sense is left out, with a warning in the snapshot.
 type Assembler struct {
 	deps AssemblerDeps
 
-	mu      sync.Mutex
-	sources map[string]*source // guarded by mu
-	model   *Model             // guarded by mu
+	mu      sync.Mutex // guards all below
+	ids     *identities
+	sources map[string]*source
+	frame   *frame
+	merger  *merger
+	model   *Model
 }
 
-// source is what one source said last.
-type source struct {
-	name  string
-	model *Model
-	told  time.Time
-	stale time.Time // since when the source cannot be asked; zero if it can
+// Change is a new word of a source.
+type Change struct {
+	Source string
+	Model  *Model // all that it says now; its references are by name within itself, as in an estate file
+	Lost   bool   // it cannot be asked any more: what it said last stays in use, and Model does not count
+	Remove bool   // it is no source any more
 }
 
 // SourceStatus is how a source of the estate does.
@@ -44,48 +50,96 @@ type SourceStatus struct {
 	Name  string    `json:"name" doc:"file, or host: and the host's key."`
 	Told  time.Time `json:"told" doc:"When it said last what it has."`
 	Stale time.Time `json:"stale,omitzero" doc:"Since when it cannot be asked, so that its last word stays in use; absent if it can."`
+	VMs   int       `json:"vms" doc:"VMs that it tells of."`
 }
 
 // NewAssembler returns an assembler without sources, of the empty estate.
 func NewAssembler(d AssemblerDeps) *Assembler {
-	return &Assembler{deps: d, sources: map[string]*source{}, model: &Model{Merged: true}}
+	a := &Assembler{deps: d, ids: newIdentities(), sources: map[string]*source{}, model: &Model{Merged: true}}
+	a.frame = mergeFrame(nil, a.ids)
+	a.merger = newMerger(a.ids, a.frame)
+	return a
 }
 
-// Set takes all that a source says at a time, in place of what it said before. The model's references are by name within
-// itself, as in an estate file; it is not changed afterwards.
-func (a *Assembler) Set(name string, m *Model, at time.Time) {
+// Recall takes the keys under which flows were stored before, the oldest first, so that entities keep them, and gives all
+// that the sources said so far its keys anew. It is called before anything is stored.
+func (a *Assembler) Recall(list []Identity, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sources[name] = &source{name: name, model: m, told: at}
-	a.assemble(at)
+	a.ids = newIdentities()
+	for _, i := range list {
+		a.ids.recall(i)
+	}
+	a.merger = newMerger(a.ids, a.frame)
+	old := map[string]*source{}
+	for name, s := range a.sources {
+		fresh := newSource(name, s.model, s.told)
+		fresh.stale = s.stale
+		a.sources[name], old[name] = fresh, nil
+	}
+	a.assemble(old, at)
 }
 
-// Lost says that a source cannot be asked since a time. What it said last stays in use.
-func (a *Assembler) Lost(name string, since time.Time) {
+// Identities returns the keys of all entities that there were since the start, or that were recalled, the oldest first.
+func (a *Assembler) Identities() []Identity {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if s, ok := a.sources[name]; ok && s.stale.IsZero() {
-		s.stale = since
+	return a.ids.list()
+}
+
+// Set takes all that a source says at a time, in place of what it said before. The model is not changed afterwards.
+func (a *Assembler) Set(source string, m *Model, at time.Time) {
+	a.Apply(at, Change{Source: source, Model: m})
+}
+
+// Lost says that a source cannot be asked since a time.
+func (a *Assembler) Lost(source string, since time.Time) {
+	a.Apply(since, Change{Source: source, Lost: true})
+}
+
+// Remove forgets a source and what it said.
+func (a *Assembler) Remove(source string, at time.Time) {
+	a.Apply(at, Change{Source: source, Remove: true})
+}
+
+// Apply makes several changes at a time in one step.
+func (a *Assembler) Apply(at time.Time, changes ...Change) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := map[string]*source{} // before the changes; nil: there was none
+	touched := false
+	for _, c := range changes {
+		before, ok := a.sources[c.Source]
+		switch {
+		case c.Remove && !ok, c.Lost && (!ok || !before.stale.IsZero()):
+			continue
+		case c.Remove:
+			delete(a.sources, c.Source)
+		case c.Lost:
+			before.stale = at
+			a.merger.recheck(before)
+			touched = true
+			continue
+		default:
+			a.sources[c.Source] = newSource(c.Source, c.Model, at)
+		}
+		if _, ok := old[c.Source]; !ok {
+			old[c.Source] = before
+		}
+		touched = true
+	}
+	if touched {
+		a.assemble(old, at)
 	}
 }
 
-// Remove forgets a source and what it said, at a time.
-func (a *Assembler) Remove(name string, at time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if _, ok := a.sources[name]; ok {
-		delete(a.sources, name)
-		a.assemble(at)
-	}
-}
-
-// Sources returns the sources in the order of their precedence.
+// Sources returns the sources, the most believed first.
 func (a *Assembler) Sources() []SourceStatus {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var list []SourceStatus
 	for _, s := range a.ordered() {
-		list = append(list, SourceStatus{Name: s.name, Told: s.told, Stale: s.stale})
+		list = append(list, SourceStatus{Name: s.name, Told: s.told, Stale: s.stale, VMs: len(s.nodes)})
 	}
 	return list
 }
@@ -99,24 +153,163 @@ func (a *Assembler) Model() *Model {
 }
 
 func (a *Assembler) ordered() []*source {
-	return slices.SortedFunc(maps.Values(a.sources), func(x, y *source) int { return strings.Compare(x.name, y.name) })
+	return slices.SortedFunc(maps.Values(a.sources), func(x, y *source) int {
+		return cmp.Or(cmp.Compare(x.rank, y.rank), strings.Compare(x.name, y.name))
+	})
 }
 
-// assemble puts the estate of all sources into the holder.
-func (a *Assembler) assemble(at time.Time) {
-	m := &Model{Merged: true}
-	for _, s := range a.ordered() {
-		m.Pools = append(m.Pools, s.model.Pools...)
-		m.Hosts = append(m.Hosts, s.model.Hosts...)
-		m.Networks = append(m.Networks, s.model.Networks...)
-		m.VMs = append(m.VMs, s.model.VMs...)
-		m.AddressGroups = append(m.AddressGroups, s.model.AddressGroups...)
-		m.VMGroups = append(m.VMGroups, s.model.VMGroups...)
+// assemble puts the estate of all sources into the holder. old has those that changed as they were before.
+func (a *Assembler) assemble(old map[string]*source, at time.Time) {
+	sources := a.ordered()
+	for _, s := range sources {
+		if _, ok := old[s.name]; !ok {
+			before := *s
+			old[s.name] = &before // its places may change
+		}
 	}
-	snapshot, err := Compile(m)
+	previous := a.frame
+	a.frame = mergeFrame(sources, a.ids)
+	a.merger.frame = a.frame
+	for name, before := range old {
+		a.merger.replace(before, a.sources[name])
+	}
+	for _, s := range sources {
+		if s.seesHosts && !maps.Equal(previous.byVLAN, a.frame.byVLAN) || !s.seesHosts && !maps.Equal(previous.seen, a.frame.seen) {
+			a.merger.recheck(s)
+		}
+	}
+	a.merger.settle()
+
+	a.model = a.assembled(sources)
+	snapshot, err := Compile(a.model)
 	if err != nil {
 		panic("BUG: compile a merged estate: " + err.Error())
 	}
-	a.model = m
+	snapshot.warnings = append(slices.Clone(a.frame.problems), snapshot.warnings...)
 	a.deps.Estate.Store(snapshot)
+}
+
+// replace puts the nodes of a source in place of those that it had before; either may be nil. What says the same stays.
+func (m *merger) replace(before, after *source) {
+	var had map[string]*node
+	if before != nil {
+		if after != nil && before.model == after.model && before.samePlaces(after) {
+			return
+		}
+		if after != nil && len(after.nodes) > 0 && len(before.nodes) > 0 && after.nodes[0] == before.nodes[0] { // the places changed
+			after.nodes = slices.Clone(after.nodes)
+			copies := make([]node, len(after.nodes))
+			for i, n := range after.nodes {
+				copies[i] = *n
+				copies[i].cluster = nil
+				after.nodes[i] = &copies[i]
+				n.src = before
+			}
+		}
+		had = make(map[string]*node, len(before.nodes))
+		for _, n := range before.nodes {
+			had[n.id] = n
+		}
+	}
+	var added []int
+	if after != nil {
+		for i, n := range after.nodes {
+			if o := had[n.id]; o != nil && o.same(n) {
+				delete(had, n.id)
+				n.cluster = o.cluster
+				*o = *n
+				after.nodes[i] = o
+				continue
+			}
+			added = append(added, i)
+		}
+	}
+	if before != nil {
+		for _, n := range before.nodes {
+			if had[n.id] == n {
+				m.remove(n)
+			}
+		}
+	}
+	for _, i := range added {
+		m.add(after.nodes[i])
+	}
+}
+
+// samePlaces reports whether the pools, hosts and networks of a source are the same in the merged estate.
+func (s *source) samePlaces(o *source) bool {
+	return slices.Equal(s.pools, o.pools) && slices.Equal(s.hosts, o.hosts) && slices.Equal(s.networks, o.networks)
+}
+
+// same reports whether two nodes say the same of one VM.
+func (n *node) same(o *node) bool {
+	if n.poolKey() != o.poolKey() || keyAt(n.src.hosts, n.host) != keyAt(o.src.hosts, o.host) || n.key != o.key || !sameVM(n.vm, o.vm) {
+		return false
+	}
+	for i := range n.vifs {
+		v, w := &n.vifs[i], &o.vifs[i]
+		if v.key != w.key || keyAt(n.src.networks, v.network) != keyAt(o.src.networks, w.network) {
+			return false
+		}
+		for k := range v.ports {
+			if keyAt(n.src.hosts, v.ports[k]) != keyAt(o.src.hosts, w.ports[k]) {
+				return false
+			}
+		}
+	}
+	return n.src.stale.Equal(o.src.stale)
+}
+
+// recheck merges the VMs of a source anew, whose surroundings changed.
+func (m *merger) recheck(s *source) {
+	for _, n := range s.nodes {
+		m.changed[n] = struct{}{}
+	}
+}
+
+// assembled returns the merged model.
+func (a *Assembler) assembled(sources []*source) *Model {
+	m := &Model{Merged: true, Pools: a.frame.pools, Hosts: a.frame.hosts, Networks: a.frame.networks}
+	n := 0
+	for _, s := range sources {
+		n += len(s.nodes)
+	}
+	m.VMs = make([]VM, 0, n)
+	for _, s := range sources {
+		for _, n := range s.nodes {
+			if n.cluster.members[0] == n {
+				m.VMs = append(m.VMs, n.cluster.vm)
+			}
+		}
+	}
+	for _, s := range sources {
+		for _, g := range s.model.AddressGroups {
+			if !slices.ContainsFunc(m.AddressGroups, func(o AddressGroup) bool { return o.Name == g.Name }) {
+				m.AddressGroups = append(m.AddressGroups, g)
+			}
+		}
+		for i, g := range s.model.VMGroups {
+			if !slices.ContainsFunc(m.VMGroups, func(o VMGroup) bool { return o.Name == g.Name }) {
+				m.VMGroups = append(m.VMGroups, a.merger.group(s, i, g))
+			}
+		}
+	}
+	return m
+}
+
+// group returns VM group i of s with references to merged entities.
+func (m *merger) group(s *source, i int, g VMGroup) VMGroup {
+	refs := &s.groups[i]
+	g.VMs, g.Select = nil, slices.Clone(g.Select)
+	for _, ref := range refs.members {
+		if ref.vm >= 0 {
+			g.VMs = append(g.VMs, s.nodes[ref.vm].cluster.vm.Key)
+		} else if found := m.holders[token{kind: tokenVM, text: ref.uuid}]; len(found) > 0 {
+			g.VMs = append(g.VMs, found[0].cluster.vm.Key)
+		}
+	}
+	for j, sel := range refs.selectors {
+		g.Select[j].Pool, g.Select[j].Network = keyAt(s.pools, sel.pool), keyAt(s.networks, sel.network)
+	}
+	return g
 }

@@ -73,6 +73,7 @@ func compile(m *Model, newID func(flow.Kind, string) flow.ID) (*Snapshot, error)
 	c.buildPorts()
 	c.buildMACs()
 	c.buildAddrs()
+	c.addAliases()
 	if len(c.problems.List) > 0 {
 		return nil, &c.problems
 	}
@@ -95,6 +96,7 @@ type compiler struct {
 	vmNetworks                  [][]NetworkRef
 	vmGroups                    [][]uint64
 	bridgeNames                 map[string]uint32
+	aliases                     []Entity
 
 	endpointVM []int             // by Ref: index in vms
 	listNo     map[string]uint32 // where in Snapshot.lists, by the ids
@@ -183,6 +185,30 @@ func (c *compiler) enter(path, given, uuid, parentKey string, e Entity) (flow.ID
 	return e.ID, e.Key
 }
 
+// alias publishes the further keys of the entity that was entered last, unless it was refused.
+func (c *compiler) alias(id flow.ID, keys []string) {
+	if id == 0 {
+		return
+	}
+	for _, key := range keys {
+		e := c.s.entities[len(c.s.entities)-1]
+		e.Key, e.ID, e.SameAs = key, c.newID(e.Kind, key), id
+		c.aliases = append(c.aliases, e)
+	}
+}
+
+// addAliases adds those further keys that no entity has.
+func (c *compiler) addAliases() {
+	for _, e := range c.aliases {
+		if o, ok := c.owners[e.ID]; ok {
+			c.warn(o.path, "%s %q goes by a key that was found to be another one's, too", noun(e.Kind), e.Key)
+			continue
+		}
+		c.owners[e.ID] = owner{kind: e.Kind, key: e.Key}
+		c.s.entities = append(c.s.entities, e)
+	}
+}
+
 // noun returns the word for a kind in messages.
 func noun(k flow.Kind) string {
 	return strings.NewReplacer("vm", "VM", "vif", "VIF", "_", " ").Replace(string(k))
@@ -220,12 +246,13 @@ func (c *compiler) named(path, name string) bool {
 }
 
 func (c *compiler) addPools() {
-	c.pools = newDirectory("pool")
+	c.pools = c.newDirectory("pool")
 	for i, p := range c.m.Pools {
 		path := at("pools", i)
 		c.pools.add(p.Name, -1)
 		if c.named(path, p.Name) {
-			id, key := c.enter(path, p.Key, p.UUID, "", Entity{Kind: flow.KindPool, Name: p.Name, Attributes: maps.Clone(p.Attributes)})
+			id, key := c.enter(path, p.Key, p.UUID, "", Entity{Kind: flow.KindPool, Name: p.Name, Source: p.Origin, Attributes: maps.Clone(p.Attributes)})
+			c.alias(id, p.SameAs)
 			c.pools.identify(p.UUID, id, key)
 			c.entityPool(id)
 		}
@@ -240,7 +267,7 @@ func (c *compiler) entityPool(id flow.ID) {
 }
 
 func (c *compiler) addHosts() {
-	c.hosts = newDirectory("host")
+	c.hosts = c.newDirectory("host")
 	scope := uint32(2)
 	for i, h := range c.m.Hosts {
 		path := at("hosts", i)
@@ -250,9 +277,10 @@ func (c *compiler) addHosts() {
 		scope += 2 * uint32(1+len(h.Bridges))
 		if c.named(path, h.Name) {
 			id, key := c.enter(path, h.Key, h.UUID, c.pools.key(pool), Entity{
-				Kind: flow.KindHost, Name: h.Name, Parent: c.pools.id(pool), Pool: c.pools.id(pool),
+				Kind: flow.KindHost, Name: h.Name, Source: h.Origin, Parent: c.pools.id(pool), Pool: c.pools.id(pool),
 				Attributes: with(h.Attributes, "exporters", joined(h.Exporters)),
 			})
+			c.alias(id, h.SameAs)
 			c.hosts.identify(h.UUID, id, key)
 			compiled.id = uint64(id)
 		}
@@ -261,7 +289,7 @@ func (c *compiler) addHosts() {
 			var id flow.ID
 			if c.named(path, b.Name) {
 				id, _ = c.enter(path, "", "", c.hosts.key(i), Entity{
-					Kind: flow.KindBridge, Name: b.Name, Parent: c.hosts.id(i), Pool: c.pools.id(pool),
+					Kind: flow.KindBridge, Name: b.Name, Source: h.Origin, Parent: c.hosts.id(i), Pool: c.pools.id(pool),
 				})
 			}
 			compiled.bridges = append(compiled.bridges, bridge{uint64(id), c.bridgeName(b.Name), b.RuleSampling})
@@ -271,6 +299,7 @@ func (c *compiler) addHosts() {
 				k := domainKey{HostRef(i + 1), domain}
 				if other, ok := c.s.domains[k]; ok && other != j {
 					c.refuse(path+".observation_domains", "%d is also that of bridge %q", domain, h.Bridges[other].Name)
+					continue
 				}
 				c.s.domains[k] = j
 			}
@@ -281,7 +310,13 @@ func (c *compiler) addHosts() {
 			if !ok {
 				continue
 			}
-			if other, ok := c.s.exporters[a.As16()]; ok {
+			if other, ok := c.s.exporters[a.As16()]; ok && c.m.Merged {
+				if other != HostRef(i+1) { // several: it tells none
+					c.warn(path, "%s is an exporter of several hosts: it tells none of them", a)
+					c.s.exporters[a.As16()] = 0
+				}
+				continue
+			} else if ok {
 				c.refuse(path, "%s is also an exporter of hosts[%d] %q", a, other-1, c.m.Hosts[other-1].Name)
 				continue
 			}
@@ -339,7 +374,7 @@ func (c *compiler) unicast(path string, a netip.Addr) (netip.Addr, bool) {
 }
 
 func (c *compiler) addNetworks() {
-	c.networks = newDirectory("network")
+	c.networks = c.newDirectory("network")
 	const maxVLAN = 4094      // IEEE 802.1Q §9.6: 4095 is reserved
 	const maxNetworks = 65535 // a NetworkRef and a MAC address make a key of 64 bits
 	if len(c.m.Networks) > maxNetworks {
@@ -358,9 +393,10 @@ func (c *compiler) addNetworks() {
 				attributes["vlan"] = strconv.Itoa(int(n.VLAN))
 			}
 			id, key := c.enter(path, n.Key, n.UUID, c.pools.key(pool), Entity{
-				Kind: flow.KindNetwork, Name: n.Name, Parent: c.pools.id(pool), Pool: c.pools.id(pool),
+				Kind: flow.KindNetwork, Name: n.Name, Source: n.Origin, Parent: c.pools.id(pool), Pool: c.pools.id(pool),
 				Attributes: with(attributes, "subnets", joined(n.Subnets)),
 			})
+			c.alias(id, n.SameAs)
 			c.networks.identify(n.UUID, id, key)
 			compiled.id = uint64(id)
 		}
@@ -412,7 +448,7 @@ func (c *compiler) prefix(path string, p netip.Prefix) (netip.Prefix, bool) {
 }
 
 func (c *compiler) addVMs() {
-	c.vms = newDirectory("VM")
+	c.vms = c.newDirectory("VM")
 	for i, vm := range c.m.VMs {
 		path := at("vms", i)
 		inPool := c.find(&c.pools, path+".pool", vm.Pool, -1)
@@ -442,8 +478,9 @@ func (c *compiler) addVMs() {
 		}
 		// The pool that only follows from the host is no part of the key: a VM keeps its id when it moves.
 		id, key := c.enter(path, vm.Key, vm.UUID, c.pools.key(inPool), Entity{
-			Kind: flow.KindVM, Name: vm.Name, Parent: c.pools.id(pool), Pool: c.pools.id(pool), Attributes: attributes,
+			Kind: flow.KindVM, Name: vm.Name, Source: vm.Origin, Parent: c.pools.id(pool), Pool: c.pools.id(pool), Attributes: attributes,
 		})
+		c.alias(id, vm.SameAs)
 		c.vms.identify(vm.UUID, id, key)
 		for j := range vm.VIFs {
 			c.addVIF(at(path+".vifs", j), i, j)
@@ -527,9 +564,10 @@ func (c *compiler) addVIF(path string, i, j int) {
 		attributes["network"] = c.m.Networks[net-1].Name
 	}
 	id, _ := c.enter(path, vif.Key, vif.UUID, c.vms.key(i), Entity{
-		Kind: flow.KindVIF, Name: vm.Name + "/" + device, Parent: c.vms.id(i), Pool: c.pools.id(c.vmPool[i]),
-		Attributes: with(attributes, "ips", joined(vif.IPs)),
+		Kind: flow.KindVIF, Name: vm.Name + "/" + device, Source: vif.Origin, Parent: c.vms.id(i), Pool: c.pools.id(c.vmPool[i]),
+		Attributes: with(with(attributes, "ips", joined(vif.IPs)), "ports", c.portNames(vif)),
 	})
+	c.alias(id, vif.SameAs)
 	e.ID = uint64(id)
 	c.s.endpoints, c.endpointVM = append(c.s.endpoints, e), append(c.endpointVM, i)
 	if net != 0 {
@@ -571,6 +609,18 @@ func (c *compiler) addPort(path string, i int, p *Port, ref Ref) (host, bridge i
 		c.ports = append(c.ports, added)
 	}
 	return host, bridge
+}
+
+// portNames returns where a VIF is plugged, as "xcp1/xenbr0/vif5.0", as far as that has names.
+func (c *compiler) portNames(vif *VIF) string {
+	var names []string
+	for i := range vif.Ports {
+		p := &vif.Ports[i]
+		if found := c.lookup(&c.hosts, p.Host, -1); p.Name != "" && len(found) == 1 {
+			names = append(names, c.m.Hosts[found[0]].Name+"/"+p.Bridge+"/"+p.Name)
+		}
+	}
+	return strings.Join(names, ",")
 }
 
 // buildSubnets fills the table of each pool with its own networks and those of no pool.
@@ -627,8 +677,11 @@ func (c *compiler) buildPorts() {
 			case !ok:
 				found[k] = entry{p.ref, p.path}
 			case other.ref == p.ref:
-			case exact:
+			case exact && !c.m.Merged:
 				c.refuse(p.path, "%d is also that of another VIF at host %q (%s)", p.index, c.m.Hosts[p.host-1].Name, other.path)
+			case exact:
+				c.warn(p.path, "%d is that of several VIFs at host %q: it tells none of them", p.index, c.m.Hosts[p.host-1].Name)
+				found[k] = entry{Ref(many), p.path}
 			default: // on two bridges, and the row does not say on which
 				found[k] = entry{Ref(many), p.path}
 			}

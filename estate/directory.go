@@ -14,6 +14,7 @@ type directory struct {
 	noun    string
 	entries []entry
 	byUUID  map[string]int
+	byKey   map[string]int // of a merged model, whose references are keys; else nil
 	byName  map[string][]int
 }
 
@@ -24,7 +25,10 @@ type entry struct {
 	key  string
 }
 
-func newDirectory(noun string) directory {
+func (c *compiler) newDirectory(noun string) directory {
+	if c.m.Merged {
+		return directory{noun: noun, byKey: map[string]int{}, byName: map[string][]int{}}
+	}
 	return directory{noun: noun, byUUID: map[string]int{}, byName: map[string][]int{}}
 }
 
@@ -39,11 +43,14 @@ func (d *directory) identify(uuid string, id flow.ID, key string) {
 	i := len(d.entries) - 1
 	e := &d.entries[i]
 	e.id, e.key = id, key
+	if d.byKey != nil && id != 0 {
+		d.byKey[key] = i
+	}
 	if id == 0 && len(d.byName[e.name]) > 0 {
 		return
 	}
 	d.byName[e.name] = append(d.byName[e.name], i)
-	if uuid != "" {
+	if uuid != "" && d.byUUID != nil {
 		d.byUUID[strings.ToLower(uuid)] = i
 	}
 }
@@ -67,6 +74,12 @@ func (d *directory) pool(i int) int { return d.entries[i].pool }
 // lookup returns the entities that ref may mean: the one with that uuid, else those of that name in pool, else
 // those of that name, else those that it means as "pool/name".
 func (c *compiler) lookup(d *directory, ref string, pool int) []int {
+	if c.m.Merged {
+		if i, ok := d.byKey[ref]; ok {
+			return []int{i}
+		}
+		return nil
+	}
 	if i, ok := d.byUUID[strings.ToLower(ref)]; ok {
 		return []int{i}
 	}

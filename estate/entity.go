@@ -16,16 +16,18 @@ type Entity struct {
 	Parent     flow.ID // bridge: host; VIF: VM; host, network, VM: pool; 0 is none
 	Pool       flow.ID // in which it is; 0 if not known
 	Attributes map[string]string
+	SameAs     flow.ID // entity that this is another id of, found out later; 0: it is none
+	Source     string  // kinds of sources that tell of it, as "file,host"; empty: not told
 }
 
 // Equal reports whether a and b say the same.
 func (a *Entity) Equal(b *Entity) bool {
 	return a.Kind == b.Kind && a.ID == b.ID && a.Key == b.Key && a.Name == b.Name && a.Parent == b.Parent &&
-		a.Pool == b.Pool && maps.Equal(a.Attributes, b.Attributes)
+		a.Pool == b.Pool && a.SameAs == b.SameAs && a.Source == b.Source && maps.Equal(a.Attributes, b.Attributes)
 }
 
 // Entities returns everything in the estate: pools, hosts, bridges, networks, VMs each followed by its VIFs, address
-// groups, VM groups, each in the order of the model. The list belongs to the snapshot.
+// groups, VM groups, each in the order of the model; then other ids of some of them. The list belongs to the snapshot.
 func (s *Snapshot) Entities() []Entity { return s.entities }
 
 // Entity returns the entity that has id.
@@ -57,11 +59,11 @@ func (s *Snapshot) Diff(previous *Snapshot) (changed, gone []Entity) {
 	return changed, gone
 }
 
-// Count returns how many entities of a kind there are.
+// Count returns how many entities of a kind there are, each once.
 func (s *Snapshot) Count(kind flow.Kind) int {
 	n := 0
 	for i := range s.entities {
-		if s.entities[i].Kind == kind {
+		if s.entities[i].Kind == kind && s.entities[i].SameAs == 0 {
 			n++
 		}
 	}

@@ -156,8 +156,10 @@ func (c *compiler) addVMGroups() {
 			path := at(path+".vms", j)
 			if ref == "" {
 				c.refuse(path, "missing, want a VM")
-			} else if names[ref] && len(c.vms.byName[ref]) == 0 {
+			} else if !c.m.Merged && names[ref] && len(c.vms.byName[ref]) == 0 {
 				c.refuse(path, "%q is a VM group: groups do not hold groups, list its VMs or select them", ref)
+			} else if IsUUID(ref) && len(c.lookup(&c.vms, ref, -1)) == 0 {
+				c.warn(path, "no VM with UUID %s is known to this source; it counts if another one knows it", ref)
 			} else if vm := c.find(&c.vms, path, ref, -1); vm >= 0 {
 				c.vmGroups[vm] = append(c.vmGroups[vm], uint64(id))
 			}

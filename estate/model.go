@@ -27,6 +27,7 @@ type Model struct {
 type Pool struct {
 	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
 	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+	Origin string   `yaml:"-"` // kinds of sources that tell of it, as "file,host"; empty: the one that there is
 
 	Name       string            `yaml:"name" doc:"Name, unique among pools."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
@@ -37,6 +38,7 @@ type Pool struct {
 type Host struct {
 	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
 	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+	Origin string   `yaml:"-"` // kinds of sources that tell of it, as "file,host"; empty: the one that there is
 
 	Name       string            `yaml:"name" doc:"Name, unique in its pool unless it has a uuid."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
@@ -58,6 +60,7 @@ type Bridge struct {
 type Network struct {
 	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
 	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+	Origin string   `yaml:"-"` // kinds of sources that tell of it, as "file,host"; empty: the one that there is
 
 	Name       string            `yaml:"name" doc:"Name, unique in its pool unless it has a uuid."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
@@ -72,6 +75,9 @@ type Network struct {
 type VM struct {
 	Key    string   `yaml:"-"` // of its identity; empty: the uuid, else the parent's key and the name
 	SameAs []string `yaml:"-"` // further keys under which flows may refer to it
+	Origin string   `yaml:"-"` // kinds of sources that tell of it, as "file,host"; empty: the one that there is
+
+	Anonymous bool `yaml:"-"` // nothing is known of it but that it has these VIFs: the name is made up
 
 	Name       string            `yaml:"name" doc:"Name, unique in its pool unless it has a uuid."`
 	UUID       string            `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`
@@ -86,6 +92,7 @@ type VM struct {
 type VIF struct {
 	Key    string   `yaml:"-"` // as of the others
 	SameAs []string `yaml:"-"`
+	Origin string   `yaml:"-"`
 
 	Device  string       `yaml:"device,omitempty" doc:"Name within the VM, as 0 or eth0. It is part of the VIF's identity if there is no uuid; without it the MAC address is."`
 	UUID    string       `yaml:"uuid,omitempty" doc:"UUID that the platform gives it."`

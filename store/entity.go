@@ -18,6 +18,8 @@ type Entity struct {
 	Parent     flow.ID // to which it belongs; 0 is none
 	Pool       flow.ID // in which it is; 0 is none
 	Attributes map[string]string
+	SameAs     flow.ID // entity that this is another id of; 0: it is none
+	Source     string  // who told of it, as "file,host"
 }
 
 func (e *Entity) equal(o *Entity) bool {

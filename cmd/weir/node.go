@@ -51,6 +51,7 @@ type node struct {
 	reader     *store.Client        // as the user that can only read
 
 	estate    *estate.Holder
+	assembler *estate.Assembler
 	source    *file.Source
 	collector *collector.Collector
 	names     *collector.Names
@@ -72,7 +73,8 @@ type node struct {
 func newNode(e *env, started time.Time) (n *node, err error) {
 	n = &node{env: e, started: started, metrics: prometheus.NewRegistry(), estate: estate.NewHolder()}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	n.source, err = file.New(e.config.Estate, file.Deps{Log: e.log, Estate: n.estate, Metrics: n.metrics})
+	n.assembler = estate.NewAssembler(estate.AssemblerDeps{Log: e.log, Estate: n.estate})
+	n.source, err = file.New(e.config.Estate, file.Deps{Log: e.log, Estate: n.assembler, Metrics: n.metrics})
 	return n, err
 }
 

@@ -34,10 +34,15 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// Estate takes what a source says; *estate.Assembler does.
+type Estate interface {
+	Set(source string, m *estate.Model, at time.Time)
+}
+
 // Deps are what a Source uses and does not own.
 type Deps struct {
 	Log     *slog.Logger
-	Estate  *estate.Holder        // gets every content of the file that makes sense
+	Estate  Estate                // gets every content of the file that makes sense
 	Metrics prometheus.Registerer // nil: none
 	Now     func() time.Time      // nil: time.Now
 	Ticks   <-chan time.Time      // when to look at the file; nil: each Interval
@@ -165,11 +170,11 @@ func (s *Source) take(info os.FileInfo) error {
 		return nil
 	}
 	s.hash = hash
-	_, snapshot, err := Parse(s.cfg.File, data)
+	model, snapshot, err := Parse(s.cfg.File, data)
 	if err != nil {
 		return s.refuse(err)
 	}
-	s.deps.Estate.Store(snapshot)
+	s.deps.Estate.Set(estate.FileSource, model, s.deps.Now())
 	s.metrics.used.Inc()
 	s.metrics.current.Set(1)
 	s.mu.Lock()

@@ -152,7 +152,7 @@ func newSource(t *testing.T, text string) *source {
 	cfg := file.Default()
 	cfg.File = x.name
 	var err error
-	x.s, err = file.New(cfg, file.Deps{Log: slog.New(slog.NewTextHandler(x.log, nil)), Estate: x.h, Ticks: x.ticks, Metrics: x.reg})
+	x.s, err = file.New(cfg, file.Deps{Log: slog.New(slog.NewTextHandler(x.log, nil)), Estate: estate.NewAssembler(estate.AssemblerDeps{Estate: x.h}), Ticks: x.ticks, Metrics: x.reg})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestLoadRefuses(t *testing.T) {
 	if x.s.Status().Problem == "" {
 		t.Error("Status() knows of no problem")
 	}
-	if _, err := file.New(file.Config{}, file.Deps{Log: slog.Default(), Estate: x.h}); err == nil || !strings.Contains(err.Error(), "interval: found 0s") {
+	if _, err := file.New(file.Config{}, file.Deps{Log: slog.Default(), Estate: estate.NewAssembler(estate.AssemblerDeps{Estate: x.h})}); err == nil || !strings.Contains(err.Error(), "interval: found 0s") {
 		t.Errorf("New without an interval: %v", err)
 	}
 	if _, err := file.New(file.Default(), file.Deps{}); err == nil {
@@ -329,7 +329,7 @@ func TestLoadRefuses(t *testing.T) {
 }
 
 func TestNoFile(t *testing.T) {
-	s, err := file.New(file.Default(), file.Deps{Log: slog.New(slog.DiscardHandler), Estate: estate.NewHolder()})
+	s, err := file.New(file.Default(), file.Deps{Log: slog.New(slog.DiscardHandler), Estate: estate.NewAssembler(estate.AssemblerDeps{Estate: estate.NewHolder()})})
 	if err != nil {
 		t.Fatal(err)
 	}

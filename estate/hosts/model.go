@@ -38,11 +38,14 @@ func (inv *Inventory) Model(since func(vif string) time.Time) *estate.Model {
 			n = len(m.VMs)
 			vms[v.VM.Key] = n
 			vm := estate.VM{Name: v.VM.Name, UUID: v.VM.UUID, Pool: s.Pool, Host: s.Name}
-			if vm.UUID == "" {
-				vm.Key = v.VM.Key
-			}
-			if v.VM.ID != "" {
+			switch {
+			case v.VM.ID != "":
 				vm.Attributes = map[string]string{"vmid": v.VM.ID}
+				if s.Pool == "" { // else pool and number are its key
+					vm.Key = v.VM.Key
+				}
+			case vm.UUID == "":
+				vm.Key, vm.Anonymous = v.VM.Key, true
 			}
 			m.VMs = append(m.VMs, vm)
 		}
