@@ -58,6 +58,15 @@ func (h *Host) initDB(ctx context.Context, args ...string) error {
 	return err
 }
 
+// SetUUID makes the host name itself otherwise: by a UUID that is the same in every run, or was given away before.
+func (h *Host) SetUUID(ctx context.Context, uuid string) error {
+	_, err := h.VSCtl(ctx, "--no-wait", "set", "open_vswitch", ".", fmt.Sprintf("external_ids:system-id=%q", uuid))
+	if err == nil {
+		h.UUID = uuid
+	}
+	return err
+}
+
 func (h *Host) startSwitch(ctx context.Context) (err error) {
 	kind := "--disable-system"
 	if h.dummy {

@@ -84,6 +84,9 @@ func (s *Site) start(ctx context.Context, cfg Config, spaces *netns.Bed) (err er
 		if s.hosts[i], err = bed.Host(ctx, s.estate.Hosts[i].Name); err != nil {
 			return err
 		}
+		if err := s.hosts[i].SetUUID(ctx, uuid("host", s.hosts[i].Name)); err != nil {
+			return err
+		}
 		if err := s.hosts[i].AddBridge(ctx, s.estate.Hosts[i].Bridge); err != nil {
 			return err
 		}
