@@ -51,7 +51,7 @@ func choose(s *Settings, b *ovsdb.Bridge, has func(table, column string) bool) c
 		return choice{Off, 0, "switched off in the settings"}
 	}
 	if !s.Collector.IsValid() {
-		return choice{Off, 0, "at what address this host reaches Weir is not known: set export.collector"}
+		return choice{Off, 0, "at what address this host reaches Weir is not known: set hosts.export.collector"}
 	}
 	userspace := b.DatapathType == "netdev" || b.DatapathType == "dummy"
 	c := choice{asked, 0, "asked for in the settings"}

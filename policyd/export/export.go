@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -23,6 +22,7 @@ import (
 type Session interface {
 	Rows() *ovsdb.Rows // nil while its content was never known
 	Schema() *ovsdb.Schema
+	Status() ovsdb.Status
 	Subscribe() (changes <-chan struct{}, cancel func())
 	Transact(ctx context.Context, ops ...ovsdb.Operation) ([]ovsdb.Result, error)
 }
@@ -48,6 +48,10 @@ type HostStatus struct {
 // Config is for all hosts.
 type Config struct {
 	Instance string // of Weir: what its rows at hosts are marked with
+
+	// CollectorPort is at which hosts reach Weir whose settings have no Collector; the address is the one from which Weir reaches the
+	// host. 0: such hosts export nothing.
+	CollectorPort uint16
 }
 
 // Deps are what Exports use and do not own.
@@ -180,20 +184,20 @@ func (e *Exports) Resend(uuid string, domains ...uint32) error {
 	return nil
 }
 
-// Reach returns the address by which a host that has the given one most likely reaches this machine: the one from which
+// reach returns the address by which a host that has the given one most likely reaches this machine: the one from which
 // datagrams to it would be sent. Nothing is sent. The zero Addr as peer is this machine itself.
-func Reach(peer netip.Addr) (netip.Addr, error) {
+func reach(peer netip.Addr) (netip.Addr, error) {
 	if !peer.IsValid() {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
 	}
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer, 9))) // any port
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(peer.Unmap(), 9))) // any port
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("find address toward %s: %w", peer, err)
+		return netip.Addr{}, fmt.Errorf("find the address by which %s reaches Weir: %w", peer, err)
 	}
 	defer conn.Close()
 	local, is := conn.LocalAddr().(*net.UDPAddr)
 	if !is {
-		return netip.Addr{}, errors.New("find address: BUG: UDP without UDP address")
+		panic("BUG: UDP without UDP address")
 	}
-	return local.AddrPort().Addr().Unmap(), nil
+	return local.AddrPort().Addr().Unmap().WithZone(""), nil
 }

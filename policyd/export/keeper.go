@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -189,6 +190,9 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 	if h.Detach {
 		return k.detach(ctx, h, rows, now)
 	}
+	if err := k.complete(&h); err != nil {
+		return k.refused(now, err)
+	}
 	a, err := k.decide(&h, rows, asked, now)
 	if err != nil {
 		return k.refused(now, err)
@@ -232,6 +236,16 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 		k.log.Info("export made anew for its templates", "bridge", name)
 	}
 	return 0 // the session says already what it changed
+}
+
+// complete says where the host reaches Weir, if the settings do not. The session with the host tells, once it has rows.
+func (k *keeper) complete(h *Host) error {
+	if h.Settings.Collector.IsValid() || k.e.cfg.CollectorPort == 0 {
+		return nil
+	}
+	addr, err := reach(h.Session.Status().Peer.Addr())
+	h.Settings.Collector = netip.AddrPortFrom(addr, k.e.cfg.CollectorPort)
+	return err
 }
 
 // question returns what decide is asked with the settings of h.
@@ -557,6 +571,9 @@ func (k *keeper) plan(ctx context.Context, settings *Settings) (Plan, error) {
 		return Plan{Changes: tx.Changes()}, nil
 	}
 	h.Settings = *settings
+	if err := k.complete(&h); err != nil {
+		return Plan{}, err
+	}
 	// A keeper of its own: the one that runs is not disturbed.
 	other := newKeeper(k.e, h)
 	a, err := decide(other.question(&h, rows))

@@ -3,6 +3,8 @@ package export_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -357,5 +359,55 @@ func TestUnknownHosts(t *testing.T) {
 	w.set(settings(nil), false)
 	if _, err := w.exports.Plan(ctx, identity.UUID, nil); err == nil || !strings.Contains(err.Error(), "not seen yet") {
 		t.Errorf("Plan of a host that was never seen: %v", err)
+	}
+}
+
+// Without a word about it, flows go to where the host's database is reached from, from the first moment on: nothing is set up twice.
+func TestWhereWeirIs(t *testing.T) {
+	s := database(t, nil)
+	port := s.Listen("ptcp:0:127.0.0.1")
+	for target, want := range map[string]string{s.Socket(): `"127.0.0.1:4739"`, "tcp:127.0.0.1:" + port: `"127.0.0.1:4739"`, "tcp:[::ffff:127.0.0.1]:" + port: `"127.0.0.1:4739"`} {
+		w, stop := start(t, target, settings(func(s *export.Settings) { s.Collector = netip.AddrPort{} }))
+		w.await(t, "br0=set br1=set")
+		if rows := list(s, "IPFIX"); !strings.Contains(rows, want) {
+			t.Errorf("%s: found\n%s\nwant %s", target, rows, want)
+		}
+		if b := w.exports.Status()[0].Bridges[0]; b.Targets[0] != strings.Trim(want, `"`) {
+			t.Errorf("%s: status says %v", target, b.Targets)
+		}
+		if n := len(w.events.of(event.ExportSet)); n != 0 && n != 2 {
+			t.Errorf("%s: %d events that exports were set up, want one of each bridge", target, n)
+		}
+		stop()
+	}
+}
+
+// The commands that docs/howto/export-from-hosts.md gives for undoing everything by hand do that.
+func TestUndoneByHand(t *testing.T) {
+	page, err := os.ReadFile("../../docs/howto/export-from-hosts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, found := strings.Cut(string(page), "### By hand, without Weir\n")
+	if found {
+		_, script, found = strings.Cut(script, "```text\n")
+		script, _, _ = strings.Cut(script, "```")
+	}
+	if !found {
+		t.Fatal("the page has no commands")
+	}
+	s := database(t, nil)
+	s.VSCtl("--no-wait", "add-br", "vlan7", "br0", "7")
+	before := dump(t, s.Socket(), false)
+	w, stop := start(t, s.Socket(), settings(nil))
+	w.await(t, "br0=set br1=set")
+	stop()
+	cmd := exec.Command("bash", "-euc", script)
+	cmd.Env = append(os.Environ(), "OVS_RUNDIR="+s.Dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s\n%s", err, out, script)
+	}
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(dump(t, s.Socket(), false), "\n")); diff != "" {
+		t.Errorf("afterwards (-before +after):\n%s", diff)
 	}
 }

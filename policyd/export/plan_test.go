@@ -88,7 +88,7 @@ func TestChoice(t *testing.T) {
 		"nothing said":          {"netdev", func(s *Settings) { s.Protocol = "" }, all, Off, 0, "switched off"},
 		"this bridge off":       {"netdev", func(s *Settings) { s.Bridges = map[string]Protocol{"br0": Off} }, all, Off, 0, "switched off"},
 		"this bridge alone":     {"netdev", func(s *Settings) { s.Protocol, s.Bridges = Off, map[string]Protocol{"br0": NetFlow} }, all, NetFlow, 0, "asked for"},
-		"no collector":          {"netdev", func(s *Settings) { s.Collector = netip.AddrPort{} }, all, Off, 0, "export.collector"},
+		"no collector":          {"netdev", func(s *Settings) { s.Collector = netip.AddrPort{} }, all, Off, 0, "hosts.export.collector"},
 		"no IPFIX": {
 			"netdev", nil, func(table, column string) bool { return column != "ipfix" }, Off, 0, "too old for IPFIX",
 		},
