@@ -265,18 +265,26 @@ func (d *Deps) secrets() (identity []tls.Certificate, own *x509.CertPool, err er
 
 // explain adds what to do to errors of TLS.
 func explain(err error) error {
+	if a := advice(err); a != "" {
+		return fmt.Errorf("%w: %s", err, a)
+	}
+	return err
+}
+
+// advice says what an error of TLS means and what to do; empty of other errors.
+func advice(err error) string {
 	if remote, ok := errors.AsType[*net.OpError](err); ok && remote.Op == "remote error" { // an alert; crypto/tls does not export its number
 		switch strings.TrimPrefix(remote.Err.Error(), "tls: ") {
 		case "handshake failure", "protocol version not supported", "insufficient security level":
-			return fmt.Errorf("%w: the host shares no version or cipher suite with Weir: an old host needs legacy TLS", err)
+			return "the host shares no version or cipher suite with Weir: an old host needs legacy TLS"
 		case "bad certificate", "unsupported certificate", "unknown certificate", "unknown certificate authority", "certificate required":
-			return fmt.Errorf("%w: the host does not believe Weir's certificate: give it the authority that signed it (see weir ca)", err)
+			return "the host does not believe Weir's certificate: give it the authority that signed it (see weir ca)"
 		}
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return fmt.Errorf("%w: the host does not speak TLS at this port: is it tcp:?", err)
+		return "the host does not speak TLS at this port: is it tcp:?"
 	}
-	return err
+	return ""
 }
 
 // Offer gives the session a connection of a host that dialled in, which becomes the session's. A *RefusedError: its certificate is

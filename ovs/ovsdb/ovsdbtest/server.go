@@ -150,12 +150,16 @@ func (s *Server) run(name string, args ...string) string {
 func (s *Server) Listen(remote string) string {
 	s.t.Helper()
 	s.VSCtl("--no-wait", "--", "--id=@m", "create", "Manager", `target="`+remote+`"`, "--", "add", "Open_vSwitch", ".", "manager_options", "@m")
+	_, at, _ := strings.Cut(remote, ":")
 	port := ""
-	Until(s.t, "the server listens at "+remote, func() bool {
-		port = s.VSCtl("--no-wait", "--bare", "--columns=status", "find", "Manager", `target="`+remote+`"`)
-		_, port, _ = strings.Cut(port, "bound_port=")
-		port, _, _ = strings.Cut(port, " ")
-		return port != ""
+	Until(s.t, "the server listens at "+remote, func() bool { // its log says so at once, the status of the manager seconds later
+		log, err := os.ReadFile(s.path("log"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		parts := strings.Split(string(log), at+": listening on port ")
+		port, _, _ = strings.Cut(parts[len(parts)-1], "\n")
+		return len(parts) > 1
 	})
 	return port
 }
