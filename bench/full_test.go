@@ -160,10 +160,15 @@ func (i instance) fill(b *testing.B, hosts *flowgen.Estate, from, to time.Time, 
 	defer log.Close()
 	free := store.NewFreeList(waiting, batchRows)
 	sums := rollup.New(rand.Uint64())
+	self, err := store.Collectors(context.Background(), i.client) // the Weir that folds later
+	if err != nil || len(self) != 1 {
+		b.Fatalf("%d collectors are registered, want one: %v", len(self), err)
+	}
+	number := self[0].Number
 	w, err := store.NewWriter(store.DefaultWriterConfig(), store.WriterDeps{
 		Log: quiet, Client: i.client, WAL: log, Recycle: free.Put,
 		Derive: func(r *wal.Record, b *flow.Batch) {
-			sums.Derive(b, time.UnixMilli(b.TimeReceived[0]).Truncate(slot), r.Add)
+			sums.Derive(b, number, time.UnixMilli(b.TimeReceived[0]).Truncate(slot).Add(time.Duration(number)*time.Second), r.Add)
 		},
 	})
 	if err != nil {

@@ -1,5 +1,17 @@
 -- Code generated from sql/migrations by `go test ./store -run Schema -update`. DO NOT EDIT.
 
+CREATE TABLE collectors
+(
+    `number` UInt16 COMMENT 'Number of the collector, 1 to 299; column collector of other tables has it.',
+    `key` UInt64 COMMENT 'Random number by which the collector knows the row as its own.',
+    `name` String COMMENT 'Name of its machine when it registered.',
+    `registered` DateTime64(3, 'UTC') COMMENT 'When it registered.'
+)
+ENGINE = MergeTree
+ORDER BY number
+SETTINGS non_replicated_deduplication_window = 1000, index_granularity = 8192
+COMMENT 'Collectors that ever wrote to the database. A number is given once: its deduplication token is that of the row.';
+
 CREATE TABLE entities
 (
     `id` UInt64 COMMENT 'Identifier, the same everywhere and for ever: the first 8 bytes of SHA-256(kind, 0, key).',
@@ -39,6 +51,7 @@ CREATE TABLE exporter_stats
     `time` DateTime64(3, 'UTC') COMMENT 'End of the interval that the row is about.' CODEC(Delta(8), ZSTD(1)),
     `interval_ms` UInt64 COMMENT 'Its length, since the collector looked before, or since the domain was heard of. Unit: ms.' CODEC(ZSTD(1)),
     `instance` UInt64 COMMENT 'Run of the collector: a random number.' CODEC(ZSTD(1)),
+    `collector` UInt16 COMMENT 'Collector that received it; 0 wrote before there were numbers.' CODEC(ZSTD(1)),
     `exporter` IPv6 COMMENT 'Exporter, as in flows.' CODEC(ZSTD(1)),
     `version` UInt8 COMMENT 'Protocol, as in flows.' CODEC(ZSTD(1)),
     `observation_domain` UInt32 COMMENT 'Observation domain, as in flows.' CODEC(ZSTD(1)),
@@ -91,7 +104,8 @@ CREATE TABLE flows_1h_rows
     `bytes` UInt64 COMMENT 'Bytes, sampling applied. Unit: bytes.' CODEC(T64, ZSTD(1)),
     `packets` UInt64 COMMENT 'Packets, sampling applied. Unit: packets.' CODEC(T64, ZSTD(1)),
     `flows` UInt64 COMMENT 'Flows that began in the bucket.' CODEC(T64, ZSTD(1)),
-    `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1))
+    `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1)),
+    `collector` UInt16 COMMENT 'Collector that wrote the row. No two have a slot in common.' CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(slot)
@@ -118,7 +132,8 @@ CREATE TABLE flows_1m_rows
     `flows` UInt64 COMMENT 'Flows that began in the bucket.' CODEC(T64, ZSTD(1)),
     `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1)),
     `folded` Bool COMMENT 'The row sums the slot, not one batch.' CODEC(ZSTD(1)),
-    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1))
+    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1)),
+    `collector` UInt16 COMMENT 'Collector that wrote the row. No two have a slot in common.' CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY if(folded, toYYYYMMDD(slot), toUnixTimestamp(slot))
@@ -140,7 +155,8 @@ CREATE TABLE flows_group_1m_rows
     `flows` UInt64 COMMENT 'Flows that began in the bucket.' CODEC(T64, ZSTD(1)),
     `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1)),
     `folded` Bool COMMENT 'The row sums the slot, not one batch.' CODEC(ZSTD(1)),
-    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1))
+    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1)),
+    `collector` UInt16 COMMENT 'Collector that wrote the row. No two have a slot in common.' CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY if(folded, toYYYYMMDD(slot), toUnixTimestamp(slot))
@@ -164,7 +180,8 @@ CREATE TABLE flows_rx_1m_rows
     `flows` UInt64 COMMENT 'Flows.' CODEC(T64, ZSTD(1)),
     `slot` DateTime('UTC') COMMENT 'Slot in which the row was written; it begins at that time.' CODEC(Delta(4), ZSTD(1)),
     `folded` Bool COMMENT 'The row sums the slot, not one batch.' CODEC(ZSTD(1)),
-    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1))
+    `batch` UInt64 COMMENT 'Batch that the row sums; 0 if folded.' CODEC(ZSTD(1)),
+    `collector` UInt16 COMMENT 'Collector that wrote the row. No two have a slot in common.' CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
 PARTITION BY if(folded, toYYYYMMDD(slot), toUnixTimestamp(slot))
@@ -175,6 +192,7 @@ COMMENT 'Storage of flows_rx_1m.';
 
 CREATE TABLE rollup_folds
 (
+    `collector` UInt16 COMMENT 'Collector whose slots these are; 0 wrote before there were numbers.',
     `until` DateTime('UTC') COMMENT 'Of the slots before this one folded rows count. The latest row holds.',
     `folded_at` DateTime64(3, 'UTC') COMMENT 'When that began to be so.',
     `rows_before` UInt64 COMMENT 'Rows that were folded.',
@@ -273,6 +291,21 @@ AS SELECT
     seen
 FROM exporter_names
 FINAL;
+
+CREATE VIEW rollup_lines
+(
+    `lines` Array(DateTime('UTC'))
+)
+COMMENT 'Up to where sums are folded: of collector n, lines[n + 1].'
+AS SELECT groupArrayInsertAt(toDateTime(0, 'UTC'), 300)(until, collector) AS lines
+FROM
+(
+    SELECT
+        collector,
+        max(until) AS until
+    FROM rollup_folds
+    GROUP BY collector
+);
 
 CREATE DICTIONARY entity_now
 (
@@ -470,8 +503,8 @@ CREATE VIEW flows_1h
 COMMENT 'Sums of flows by the hour in which the packets passed.'
 AS WITH
     (
-        SELECT max(until)
-        FROM rollup_folds
+        SELECT lines
+        FROM rollup_lines
     ) AS folded_until
 SELECT
     bucket,
@@ -511,7 +544,7 @@ FROM
         packets,
         flows
     FROM flows_1h_rows
-    WHERE slot < folded_until
+    WHERE slot < (folded_until[collector + 1])
     UNION ALL
     SELECT
         toStartOfHour(bucket) AS bucket,
@@ -529,7 +562,7 @@ FROM
         packets,
         flows
     FROM flows_1m_rows
-    WHERE (NOT folded) AND (slot >= folded_until)
+    WHERE (NOT folded) AND (slot >= (folded_until[collector + 1]))
 );
 
 CREATE VIEW flows_1m
@@ -557,8 +590,8 @@ CREATE VIEW flows_1m
 COMMENT 'Sums of flows by the minute in which the packets passed. The newest minutes read low until their flows have expired.'
 AS WITH
     (
-        SELECT max(until)
-        FROM rollup_folds
+        SELECT lines
+        FROM rollup_lines
     ) AS folded_until
 SELECT
     bucket,
@@ -581,7 +614,7 @@ SELECT
     dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
     dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
 FROM flows_1m_rows
-WHERE (folded AND (slot < folded_until)) OR ((NOT folded) AND (slot >= folded_until));
+WHERE folded = (slot < (folded_until[collector + 1]));
 
 CREATE VIEW flows_group_1m
 (
@@ -599,8 +632,8 @@ CREATE VIEW flows_group_1m
 COMMENT 'Sums of flows by minute and group of either end. A flow is in as many rows as it has groups: sums over groups are no totals.'
 AS WITH
     (
-        SELECT max(until)
-        FROM rollup_folds
+        SELECT lines
+        FROM rollup_lines
     ) AS folded_until
 SELECT
     bucket,
@@ -614,7 +647,7 @@ SELECT
     flows,
     dictGetOrDefault('entity_now', 'name', group, '') AS group_name
 FROM flows_group_1m_rows
-WHERE (folded AND (slot < folded_until)) OR ((NOT folded) AND (slot >= folded_until));
+WHERE folded = (slot < (folded_until[collector + 1]));
 
 CREATE VIEW flows_rx_1m
 (
@@ -636,8 +669,8 @@ CREATE VIEW flows_rx_1m
 COMMENT 'Sums of flows by the minute in which they were received, which is complete at once: for alerts.'
 AS WITH
     (
-        SELECT max(until)
-        FROM rollup_folds
+        SELECT lines
+        FROM rollup_lines
     ) AS folded_until
 SELECT
     bucket,
@@ -655,4 +688,4 @@ SELECT
     dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
     dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
 FROM flows_rx_1m_rows
-WHERE (folded AND (slot < folded_until)) OR ((NOT folded) AND (slot >= folded_until));
+WHERE folded = (slot < (folded_until[collector + 1]));

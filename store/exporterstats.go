@@ -12,6 +12,7 @@ type ExporterStats struct {
 	Time              time.Time         `ch:"time"`
 	IntervalMs        uint64            `ch:"interval_ms"`
 	Instance          uint64            `ch:"instance"`
+	Collector         uint16            `ch:"collector"`
 	Exporter          netip.Addr        `ch:"exporter"`
 	Version           uint8             `ch:"version"`
 	ObservationDomain uint32            `ch:"observation_domain"`

@@ -40,7 +40,7 @@ type storeConfig struct {
 	Reader   readerConfig       `yaml:"reader" doc:"With mode server: the user as whom commands read; it needs SELECT on the database and dictGet."`
 	Writer   store.WriterConfig `yaml:"writer" doc:"Batches on their way to the store."`
 	WAL      wal.Config         `yaml:"wal" doc:"Write-ahead log: batches are kept here until the store has them, over its absence and restarts of either."`
-	Fold     fold.Config        `yaml:"fold" doc:"Rollups: the sums that each batch brings are summed once more when their time is over. One Weir writes to a database and folds it."`
+	Fold     fold.Config        `yaml:"fold" doc:"Rollups: the sums that each batch brings are summed once more when their time is over. Each collector folds its own."`
 
 	Retention store.RetentionConfig `yaml:"retention" doc:"How long flows are kept, and how much of the disk they may take."`
 }
@@ -160,6 +160,9 @@ func (c *config) rebase(file, data string) {
 	if c.Store.WAL.Dir == "" {
 		c.Store.WAL.Dir = filepath.Join(data, "wal")
 	}
+	if c.Store.Fold.File == "" {
+		c.Store.Fold.File = filepath.Join(data, "fold.json")
+	}
 	if c.Collector.State.File == "" {
 		c.Collector.State.File = filepath.Join(data, "collector.state")
 	}
@@ -170,7 +173,7 @@ func (c *config) rebase(file, data string) {
 	server, receiver := &c.Store.Server, &c.Events.Syslog.TLS
 	for _, p := range []*string{
 		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
-		&c.Store.WAL.Dir, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
+		&c.Store.WAL.Dir, &c.Store.Fold.File, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
 		&receiver.CAFile, &receiver.CertFile, &receiver.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {

@@ -25,15 +25,15 @@ func newExporterStats(client *store.Client, started time.Time) *exporterStats {
 	return &exporterStats{client: client, growth: collector.NewGrowth(started), instance: rand.Uint64()}
 }
 
-// publish writes what waits, and then by how much the counters of list, as of now, grew.
-func (s *exporterStats) publish(ctx context.Context, list func() []collector.Exporter, now time.Time) error {
+// publish writes what waits, and then by how much the counters of list, as of now, grew. self is the number of this collector.
+func (s *exporterStats) publish(ctx context.Context, self uint16, list func() []collector.Exporter, now time.Time) error {
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
 	for _, e := range s.growth.Since(list(), now) {
 		c, r, l := &e.Counts, &e.Rows, &e.Loss
 		s.waiting = append(s.waiting, store.ExporterStats{
-			Time: now, IntervalMs: uint64(e.Interval.Milliseconds()), Instance: s.instance,
+			Time: now, IntervalMs: uint64(e.Interval.Milliseconds()), Instance: s.instance, Collector: self,
 			Exporter: e.Exporter.Exporter, Version: e.Protocol, ObservationDomain: e.Domain,
 			Datagrams: c.Datagrams, Bytes: c.Bytes, Flows: c.Flows, NoFlow: c.NoFlow, OptionRecords: c.OptionRecords, Templates: c.Templates,
 			Sealed: r.Sealed, Logged: r.Logged, Stored: r.Stored, NotStored: r.Lost, Unclear: r.Unclear,
@@ -71,7 +71,8 @@ func (n *node) publishStats(ctx context.Context) error {
 }
 
 func (n *node) publishStatsAt(ctx context.Context, now time.Time) error {
-	return n.stats.publish(ctx, func() []collector.Exporter { return n.collector.Exporters(now) }, now)
+	self, _ := n.fold.Slot()
+	return n.stats.publish(ctx, self, func() []collector.Exporter { return n.collector.Exporters(now) }, now)
 }
 
 // publishLastStats writes what was counted at the end. The store is still there.

@@ -164,12 +164,15 @@ func (n *node) wire(o upOptions) error {
 	sums := rollup.New(rand.Uint64())
 	n.writer, err = store.NewWriter(cfg.Store.Writer, store.WriterDeps{
 		Log: n.log, Metrics: n.metrics, Client: n.client, WAL: n.wal, Recycle: free.Put,
-		Derive: func(r *wal.Record, b *flow.Batch) { sums.Derive(b, n.fold.Slot(), r.Add) },
+		Derive: func(r *wal.Record, b *flow.Batch) {
+			collector, slot := n.fold.Slot()
+			sums.Derive(b, collector, slot, r.Add)
+		},
 	})
 	if err != nil {
 		return err
 	}
-	n.fold, err = fold.New(cfg.Store.Fold, fold.Deps{Log: n.log, Metrics: n.metrics, Client: n.client, Settled: n.writer.Settled})
+	n.fold, err = fold.New(cfg.Store.Fold, fold.Deps{Log: n.log, Metrics: n.metrics, Client: n.client, Name: hostName(), Settled: n.writer.Settled})
 	if err != nil {
 		return err
 	}
@@ -327,6 +330,15 @@ func (n *node) publishNames(ctx context.Context) error {
 	}
 	n.names.Published(changed)
 	return nil
+}
+
+// hostName is the name of the machine, for people; "" if it has none.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // newDemo makes the simulated hosts, which send to the first socket that they can reach over loopback.

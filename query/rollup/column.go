@@ -9,7 +9,7 @@ type columns struct {
 	host, network, srcVM, dstVM, rule flow.Column[uint64]
 	group                             flow.Column[uint64]
 	protocol, end                     flow.Column[uint8]
-	service                           flow.Column[uint16]
+	service, collector                flow.Column[uint16]
 	verdict                           flow.Column[flow.Verdict]
 	counted, folded                   flow.Column[bool]
 	batch, bytes, packets, flows      flow.Column[uint64]
@@ -98,9 +98,10 @@ func (c *columns) figures(s []sums) []flow.NativeColumn {
 	return c.list
 }
 
-// common adds what every row of a block has in common: its slot (seconds since epoch) and batch.
-func (c *columns) common(list []flow.NativeColumn, rows int, slot uint32, batch uint64) []flow.NativeColumn {
+// common adds what every row of a block has in common: who wrote it, its slot (seconds since epoch) and batch.
+func (c *columns) common(list []flow.NativeColumn, rows int, collector uint16, slot uint32, batch uint64) []flow.NativeColumn {
 	c.list = append(list,
+		flow.NativeColumn{Name: "collector", Type: "UInt16", Cells: fill(&c.collector, rows, func(int) uint16 { return collector })},
 		flow.NativeColumn{Name: "slot", Type: typeTime, Cells: fill(&c.slot, rows, func(int) uint32 { return slot })},
 		flow.NativeColumn{Name: "folded", Type: "Bool", Cells: fill(&c.folded, rows, func(int) bool { return false })},
 		flow.NativeColumn{Name: "batch", Type: "UInt64", Cells: fill(&c.batch, rows, func(int) uint64 { return batch })},

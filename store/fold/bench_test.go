@@ -11,6 +11,7 @@ import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/lab/flowgen"
 	"github.com/weirhq/weir/query/rollup"
+	"github.com/weirhq/weir/store/fold"
 	"github.com/weirhq/weir/store/storetest"
 )
 
@@ -32,8 +33,9 @@ func BenchmarkFold(b *testing.B) {
 		c := open(b, config(srv, "default"))
 		migrate(b, c)
 		now := &clock{now: time.Now().Truncate(time.Hour)}
-		f := folder(b, c, now)
-		rows, err := flowgen.NewRows(flowgen.RowsConfig{Estate: estate, Start: f.Slot(), Rate: float64(flows) / 3600, Enriched: true})
+		f := folder(b, c, b.TempDir(), now)
+		collector, slot := f.Slot()
+		rows, err := flowgen.NewRows(flowgen.RowsConfig{Estate: estate, Start: slot, Rate: float64(flows) / 3600, Enriched: true})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -48,7 +50,7 @@ func BenchmarkFold(b *testing.B) {
 			for i := range batch.Len() {
 				batch.ID[i] = uint64(number + 1)
 			}
-			sums.Derive(batch, f.Slot(), func(table, _ string, n int, encode func([]byte) []byte) {
+			sums.Derive(batch, collector, slot, func(table, _ string, n int, encode func([]byte) []byte) {
 				buf = encode(buf[:0])
 				made += n
 				start := time.Now()
@@ -88,6 +90,72 @@ func BenchmarkFold(b *testing.B) {
 		b.ReportMetric(size("flows_1m_rows", "folded"), "B/folded-row")
 		b.ReportMetric(size("flows_1h_rows", "1"), "B/hour-row")
 		b.ReportMetric(0, "ns/op")
+	}
+}
+
+// BenchmarkReadWithLines asks the view, which compares each row's slot with the line of its collector, beside one line for all and no
+// line: 360 000 flows in 360 batches of each of two collectors, or as many as WEIR_BENCH_FOLD_FLOWS says; one has folded them.
+func BenchmarkReadWithLines(b *testing.B) {
+	flows := 360_000
+	if text := os.Getenv("WEIR_BENCH_FOLD_FLOWS"); text != "" {
+		var err error
+		if flows, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	estate, err := flowgen.NewEstate(flowgen.Size{Hosts: 64, VMs: 3200})
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := storetest.ClickHouse(b)
+	c := open(b, config(srv, "default"))
+	migrate(b, c)
+	now := &clock{now: time.Now().Truncate(time.Hour)}
+	folders := []*fold.Folder{folder(b, c, b.TempDir(), now), folder(b, c, b.TempDir(), now)}
+	sums := rollup.New(1)
+	var buf []byte
+	for _, f := range folders {
+		collector, slot := f.Slot()
+		rows, err := flowgen.NewRows(flowgen.RowsConfig{Estate: estate, Start: slot, Rate: float64(flows) / 3600, Enriched: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for number := range 360 {
+			batch := flow.NewBatch(flows / 360)
+			rows.Fill(batch)
+			for i := range batch.Len() {
+				batch.ID[i] = uint64(number + 1)
+			}
+			sums.Derive(batch, collector, slot, func(table, _ string, _ int, encode func([]byte) []byte) {
+				buf = encode(buf[:0])
+				if _, err := c.InsertNative(b.Context(), table, buf, ""); err != nil {
+					b.Fatal(err)
+				}
+			})
+		}
+	}
+	now.add(time.Hour)
+	if err := folders[0].Round(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if err := c.Exec(b.Context(), "OPTIMIZE TABLE flows_1m_rows FINAL"); err != nil {
+		b.Fatal(err)
+	}
+	rows := float64(number(b, c, "SELECT count() FROM flows_1m_rows"))
+	one := "(SELECT * FROM flows_1m_rows WHERE (folded AND slot < (SELECT max(until) FROM rollup_folds)) OR (NOT folded AND slot >= (SELECT toDateTime(0, 'UTC'))))"
+	for _, from := range []struct{ name, table string }{{"none", "flows_1m_rows"}, {"one", one}, {"by-collector", "flows_1m"}} {
+		for _, question := range []struct{ name, query string }{
+			{"total", "SELECT sum(bytes) FROM " + from.table + " WHERE counted"},
+			{"by-vm", "SELECT max(b) FROM (SELECT src_vm, sum(bytes) AS b FROM " + from.table + " WHERE counted GROUP BY src_vm)"},
+		} {
+			b.Run(from.name+"/"+question.name, func(b *testing.B) {
+				before := cpu(b, srv)
+				for b.Loop() {
+					number(b, c, question.query)
+				}
+				b.ReportMetric(float64(cpu(b, srv)-before)/float64(b.N)/rows, "cpu-ns/row")
+			})
+		}
 	}
 }
 

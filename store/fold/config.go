@@ -10,6 +10,7 @@ import (
 
 // Config is about the folding of rollups.
 type Config struct {
+	File    string        `yaml:"file" doc:"File that holds who this collector is to the store, and which slot of sums it opened last. It goes with the write-ahead log: never copy it to another collector."`
 	Every   time.Duration `yaml:"every" doc:"How long sums stay as each batch brought them before they are summed once more. More often costs more, less often leaves more rows to read."`
 	Settle  time.Duration `yaml:"settle" doc:"Pause before and after readers change over to the folded rows; longer than it takes a query to begin."`
 	Timeout time.Duration `yaml:"timeout" doc:"Longest time of one statement of a fold."`

@@ -9,11 +9,14 @@
 // backwards all write into the slot that is open, and to a slot before it nothing is added once those batches are through
 // that were under way when it was closed. Of that alone the exactness hangs, and Deps.Settled tells it.
 //
-// Readers use views that compare a row's slot with the latest rollup_folds.until: below it folded rows count, from it on
-// the rows of batches. So each row is at every moment either seen or not, and a fold is one insert of one row. What is killed
+// Readers use views that compare a row's slot with the line of its collector, its latest rollup_folds.until: below it folded
+// rows count, from it on the rows of batches. So each row is at every moment either seen or not, and a fold is one insert of one row. What is killed
 // at any other point leaves rows that nobody sees, which the next round removes: folded ones at or above the line, rows of
 // batches below it. Between the insert of folded rows, the switch and the drop there are pauses (Config.Settle), because a
 // reader takes the line and the list of parts at two moments.
 //
-// One collector folds the rows of a database, and it is the only one that writes them.
+// A collector folds the rows that it wrote, and no others: they carry its number, which the store gives to one collector
+// alone (store.RegisterCollector), and no two have a slot in common, because the number is the remainder of a slot's time.
+// So all of the above holds for each of them by itself, however many there are and whatever becomes of the others. Who a
+// collector is, and which slot it opened last, is in a file (Config.File): with it, it starts without the store.
 package fold

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ type Deps struct {
 	Metrics prometheus.Registerer // nil: none
 	Client  *store.Client         // with the schema
 	Now     func() time.Time      // nil: time.Now
+	Name    string                // of the machine, for people who look at the list of collectors
 
 	// Settled waits until all rows are stored, or lost, for which Slot was called before. Whoever asks for a slot and
 	// writes rows of it must be seen by Settled from before it asks.
@@ -36,16 +38,28 @@ type Folder struct {
 	deps Deps
 	log  *slog.Logger
 
-	slot   atomic.Int64 // that is open: seconds since epoch
-	opened time.Time    // when it was; used by Run alone, like clean
-	clean  bool         // rows of batches below the line were dropped: those that come now are late
+	place atomic.Pointer[place]
+
+	// Used by Open and Run alone.
+	key      uint64    // of the collector
+	opened   time.Time // when the slot that is open was
+	interval int64     // the multiple of Config.Every that was then: seconds since epoch
+	clean    bool      // rows of batches below the line were dropped: those that come now are late
 
 	mu    sync.Mutex
 	stats Stats // guarded by mu
 }
 
+// place is where rows go that are made now.
+type place struct {
+	collector uint16
+	slot      int64 // that is open: seconds since epoch
+}
+
 // Stats is how folding does.
 type Stats struct {
+	Collector uint16 `json:"collector"` // number of this one
+
 	Slot  time.Time `json:"slot"`  // that is open
 	Until time.Time `json:"until"` // of slots before it folded rows count; 1970 if none was folded yet
 
@@ -64,8 +78,8 @@ func New(cfg Config, d Deps) (*Folder, error) {
 	if err := strictyaml.Validate(&cfg); err != nil {
 		return nil, fmt.Errorf("configure folding: %w", err)
 	}
-	if d.Log == nil || d.Client == nil || d.Settled == nil {
-		return nil, errors.New("configure folding: a dependency is missing: want Log, Client and Settled")
+	if cfg.File == "" || d.Log == nil || d.Client == nil || d.Settled == nil {
+		return nil, errors.New("configure folding: something is missing: want a file, Log, Client and Settled")
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -79,24 +93,66 @@ func New(cfg Config, d Deps) (*Folder, error) {
 	return f, nil
 }
 
-// Open asks the store up to where it is folded, and opens a slot. Only from then on Slot may be called, and Run.
+// askAtStart is how long Open waits for the store where it can do without it.
+const askAtStart = 5 * time.Second
+
+// Open finds out which collector this is and opens a slot; the first time the store has to answer for that. Only from then on
+// Slot may be called, and Run.
 func (f *Folder) Open(ctx context.Context) error {
-	until, err := f.until(ctx)
+	id, err := readIdentity(f.cfg.File)
+	switch {
+	case errors.Is(err, errNoIdentity):
+		id.key = rand.Uint64() | 1
+		err = id.write(f.cfg.File) // before it registers, so that it knows itself after a crash
+	case err != nil:
+		err = fmt.Errorf("%w; without the file it would be a new collector, which does no harm", err)
+	}
 	if err != nil {
 		return fmt.Errorf("open rollups: %w", err)
 	}
-	f.open(max(until, f.deps.Now().Truncate(f.cfg.Every).Unix()))
-	f.update(func(s *Stats) { s.Until = time.Unix(until, 0).UTC() })
+	f.key = id.key
+	until, err := f.ask(ctx, &id)
+	switch {
+	case err == nil:
+		f.update(func(s *Stats) { s.Until = time.Unix(until, 0).UTC() })
+	case id.collector == 0 || ctx.Err() != nil:
+		return fmt.Errorf("open rollups: %w", err)
+	default: // the slot that was opened last is not below the line: that moves when the next one is open
+		f.log.Warn("store does not say up to where rollups are folded; going on from what was so at the last run", "err", err)
+	}
+	if err := f.open(max(until, id.slot), id.collector); err != nil {
+		return fmt.Errorf("open rollups: %w", err)
+	}
 	return nil
 }
 
-// Slot returns the slot into which rows go that are made now. It is safe for concurrent use, and cheap.
-func (f *Folder) Slot() time.Time {
-	slot := f.slot.Load()
-	if slot == 0 {
+// ask fills in the number of the collector, and returns its line.
+func (f *Folder) ask(ctx context.Context, id *identity) (until int64, err error) {
+	if id.collector != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askAtStart)
+		defer cancel()
+	}
+	number, err := f.register(ctx, id.collector)
+	if err != nil {
+		return 0, err
+	}
+	id.collector = number
+	return f.until(ctx, number)
+}
+
+// register returns the number of the collector, which was held until now.
+func (f *Folder) register(ctx context.Context, held uint16) (uint16, error) {
+	return store.RegisterCollector(ctx, f.deps.Client, f.key, held, f.deps.Name, f.deps.Now())
+}
+
+// Slot returns where rows go that are made now: the collector and the slot. It is safe for concurrent use, and cheap.
+func (f *Folder) Slot() (collector uint16, slot time.Time) {
+	p := f.place.Load()
+	if p == nil {
 		panic("BUG: slot of a folder that is not open")
 	}
-	return time.Unix(slot, 0).UTC()
+	return p.collector, time.Unix(p.slot, 0).UTC()
 }
 
 // Stats returns the counters.
@@ -104,7 +160,9 @@ func (f *Folder) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.stats
-	s.Slot = time.Unix(f.slot.Load(), 0).UTC()
+	if p := f.place.Load(); p != nil {
+		s.Collector, s.Slot = p.collector, time.Unix(p.slot, 0).UTC()
+	}
 	return s
 }
 
@@ -117,8 +175,10 @@ func (f *Folder) update(change func(*Stats)) {
 // Run opens slots and folds those before until ctx is done. What fails is tried again. It is called once and returns nil.
 func (f *Folder) Run(ctx context.Context) error {
 	for {
-		f.advance()
-		err := f.round(ctx)
+		err := f.advance()
+		if err == nil {
+			err = f.round(ctx)
+		}
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it is time to end: the next run goes on where this one was
 		}
@@ -156,22 +216,36 @@ func (f *Folder) wait(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-func (f *Folder) open(slot int64) {
-	f.slot.Store(slot)
-	f.opened = f.deps.Now()
+// stride is how far apart the slots of a collector are, at least, in seconds. Its number is what they have left when divided by it: so
+// no two collectors have a slot, and a partition, in common.
+const stride = store.MaxCollectors + 1
+
+// open opens the slot of the time that it is, or the next one from the given slot on if that is later. It is written down first.
+func (f *Folder) open(from int64, collector uint16) error {
+	number := int64(collector)
+	now := f.deps.Now()
+	interval := now.Truncate(f.cfg.Every).Unix()
+	slot := max(interval-interval%stride+number, from-from%stride+number)
+	if slot < from {
+		slot += stride
+	}
+	if err := (identity{f.key, collector, slot}).write(f.cfg.File); err != nil {
+		return err
+	}
+	f.place.Store(&place{collector, slot})
+	f.opened, f.interval = now, interval
+	return nil
 }
 
-// advance opens the next slot when it is time. Slots begin at whole multiples of Config.Every; while the clock is behind the
-// slot that is open, having been set back, they are one second apart.
-func (f *Folder) advance() {
+// advance opens the next slot when it is time. A slot is named for the multiple of Config.Every in which it began; while the
+// clock is behind the slot that is open, having been set back, slots are one stride apart.
+func (f *Folder) advance() error {
 	now := f.deps.Now()
-	open := f.slot.Load()
-	switch next := now.Truncate(f.cfg.Every).Unix(); {
-	case next > open:
-		f.open(next)
-	case now.Sub(f.opened) >= 2*f.cfg.Every:
-		f.open(open + 1)
+	if now.Truncate(f.cfg.Every).Unix() <= f.interval && now.Sub(f.opened) < 2*f.cfg.Every {
+		return nil
 	}
+	p := f.place.Load()
+	return f.open(p.slot+1, p.collector)
 }
 
 // untilNext is how long the slot that is open stays so.
@@ -182,10 +256,22 @@ func (f *Folder) untilNext() time.Duration {
 
 // round folds all slots before the one that is open.
 func (f *Folder) round(ctx context.Context) error {
-	if err := f.waitForOthers(ctx); err != nil {
+	p := f.place.Load()
+	number, err := f.register(ctx, p.collector)
+	if err != nil {
 		return err
 	}
-	line, err := f.until(ctx)
+	if number != p.collector { // the database is another one
+		f.log.Warn("collector has another number in the store than before", "before", p.collector, "now", number)
+		if err := f.open(p.slot+1, number); err != nil {
+			return err
+		}
+		p = f.place.Load()
+	}
+	if err := f.waitForFormer(ctx); err != nil {
+		return err
+	}
+	line, err := f.until(ctx, number)
 	if err != nil {
 		return err
 	}
@@ -193,15 +279,14 @@ func (f *Folder) round(ctx context.Context) error {
 		return err
 	}
 	f.clean = true
-	open := f.slot.Load()
-	slots, err := f.closed(ctx, line, open)
+	slots, err := f.closed(ctx, line, p.slot)
 	if err != nil || len(slots) == 0 {
 		return err
 	}
 	if err := f.deps.Settled(ctx); err != nil {
 		return err
 	}
-	if slots, err = f.closed(ctx, line, open); err != nil { // with what came meanwhile
+	if slots, err = f.closed(ctx, line, p.slot); err != nil { // with what came meanwhile
 		return err
 	}
 	for i, slot := range slots {
@@ -215,9 +300,12 @@ func (f *Folder) round(ctx context.Context) error {
 	return nil
 }
 
-// until returns the line: below it folded rows count.
-func (f *Folder) until(ctx context.Context) (int64, error) {
-	lines, err := f.numbers(ctx, "SELECT toInt64(max(until)) FROM rollup_folds")
+// own is the SQL of: the row is of this collector.
+func (f *Folder) own() string { return fmt.Sprintf("collector = %d", f.place.Load().collector) }
+
+// until returns the line of a collector: below it folded rows count.
+func (f *Folder) until(ctx context.Context, collector uint16) (int64, error) {
+	lines, err := f.numbers(ctx, fmt.Sprintf("SELECT toInt64(max(until)) FROM rollup_folds WHERE collector = %d", collector))
 	if err != nil {
 		return 0, err
 	}
@@ -231,7 +319,7 @@ func (f *Folder) closed(ctx context.Context, from, to int64) ([]int64, error) {
 		if t.source != "" {
 			continue
 		}
-		slots, err := f.numbers(ctx, fmt.Sprintf("SELECT DISTINCT toInt64(slot) FROM %s WHERE NOT folded AND slot >= %d AND slot < %d", t.name, from, to))
+		slots, err := f.numbers(ctx, fmt.Sprintf("SELECT DISTINCT toInt64(slot) FROM %s WHERE NOT folded AND %s AND slot >= %d AND slot < %d", t.name, f.own(), from, to))
 		if err != nil {
 			return nil, err
 		}
@@ -269,8 +357,8 @@ func (t *table) folded() string {
 	return "folded"
 }
 
-// insert is the statement that writes the folded rows of a slot.
-func (t *table) insert(slot int64) string {
+// insert is the statement that writes the folded rows of a slot of a collector.
+func (t *table) insert(collector uint16, slot int64) string {
 	into, from, where, mark := t.name, t.name, "NOT folded", ", true, 0"
 	columns := ", folded, batch"
 	// In order of the key of the table: that takes the memory of a group, not of all.
@@ -279,13 +367,13 @@ func (t *table) insert(slot int64) string {
 		from, where, mark, columns = t.source, "folded", "", ""
 		settings = "max_bytes_before_external_group_by = 268435456"
 	}
-	return fmt.Sprintf(`INSERT INTO %s (bucket, %s, bytes, packets, flows, slot%s)
-SELECT %s AS to, %s, sum(bytes), sum(packets), sum(flows), toDateTime(%d, 'UTC')%s
+	return fmt.Sprintf(`INSERT INTO %s (bucket, %s, bytes, packets, flows, collector, slot%s)
+SELECT %s AS to, %s, sum(bytes), sum(packets), sum(flows), %d, toDateTime(%d, 'UTC')%s
 FROM %s
-WHERE %s AND slot = %d
+WHERE %s AND collector = %d AND slot = %d
 GROUP BY to, %s
 SETTINGS max_threads = 1, max_insert_threads = 1, insert_deduplicate = 0, %s`,
-		into, t.keys, columns, t.bucket, t.keys, slot, mark, from, where, slot, t.keys, settings)
+		into, t.keys, columns, t.bucket, t.keys, collector, slot, mark, from, where, collector, slot, t.keys, settings)
 }
 
 // fold folds one slot, to which nothing is added any more; line is the one that holds.
@@ -295,7 +383,7 @@ func (f *Folder) fold(ctx context.Context, line, slot int64) error {
 		return err
 	}
 	for i := range tables {
-		if err := f.exec(ctx, tables[i].insert(slot)); err != nil {
+		if err := f.exec(ctx, tables[i].insert(f.place.Load().collector, slot)); err != nil {
 			return err
 		}
 	}
@@ -308,8 +396,9 @@ func (f *Folder) fold(ctx context.Context, line, slot int64) error {
 	if err != nil {
 		return err
 	}
-	err = f.exec(ctx, fmt.Sprintf("INSERT INTO rollup_folds (until, folded_at, rows_before, rows_after) SELECT toDateTime(%d, 'UTC'), now64(3), %d, %d SETTINGS insert_deduplicate = 0",
-		slot+1, before[0], after))
+	f.clean = false // from here on the rows of the slot may be below the line
+	err = f.exec(ctx, fmt.Sprintf("INSERT INTO rollup_folds (collector, until, folded_at, rows_before, rows_after) SELECT %d, toDateTime(%d, 'UTC'), now64(3), %d, %d SETTINGS insert_deduplicate = 0",
+		f.place.Load().collector, slot+1, before[0], after))
 	if err != nil {
 		return err
 	}
@@ -322,14 +411,18 @@ func (f *Folder) fold(ctx context.Context, line, slot int64) error {
 		s.Took = took
 	})
 	f.log.Info("rollups folded", "slot", time.Unix(slot, 0).UTC(), "rows_before", before[0], "rows_after", after, "duration", took.Round(time.Millisecond))
-	return f.drop(ctx, slot+1, before)
+	if err := f.drop(ctx, slot+1, before); err != nil {
+		return err
+	}
+	f.clean = true
+	return nil
 }
 
 // erase removes folded rows at and above the line, which nobody sees: of a fold that did not come to its end.
 func (f *Folder) erase(ctx context.Context, line int64) error {
 	for i := range tables {
 		t := &tables[i]
-		condition := fmt.Sprintf("%s AND slot >= %d", t.folded(), line)
+		condition := fmt.Sprintf("%s AND %s AND slot >= %d", t.folded(), f.own(), line)
 		parts, err := f.partitions(ctx, t, condition)
 		if err != nil {
 			return err
@@ -344,12 +437,14 @@ func (f *Folder) erase(ctx context.Context, line int64) error {
 	return nil
 }
 
-// waitForOthers waits until no statement of an earlier round runs: one whose answer did not come, or of a process that was
-// killed. It would add folded rows after they were erased, or move the line below rows that are about to be.
-func (f *Folder) waitForOthers(ctx context.Context) error {
+// waitForFormer waits until no statement of an earlier round runs: one whose answer did not come, or of a process that was
+// killed. It would add folded rows after they were erased, or move the line below rows that are about to be. Those of other
+// collectors do not matter.
+func (f *Folder) waitForFormer(ctx context.Context) error {
+	query := fmt.Sprintf(`SELECT toInt64(count()) FROM system.processes WHERE current_database = currentDatabase()
+		AND (startsWith(query, '%s') OR startsWith(query, '%s'))`, f.mark("INSERT "), f.mark("ALTER "))
 	for {
-		n, err := f.numbers(ctx, `SELECT toInt64(count()) FROM system.processes WHERE current_database = currentDatabase()
-			AND match(query, '(?s)^(INSERT INTO (flows_\\w+_rows .*SELECT|rollup_folds)|ALTER TABLE flows_\\w+_rows DELETE)')`)
+		n, err := f.numbers(ctx, query)
 		if err != nil {
 			return err
 		}
@@ -362,6 +457,12 @@ func (f *Folder) waitForOthers(ctx context.Context) error {
 	}
 }
 
+// mark writes the collector behind the first word of a statement, so that a later process of it finds those that run.
+func (f *Folder) mark(statement string) string {
+	verb, rest, _ := strings.Cut(statement, " ")
+	return fmt.Sprintf("%s /* fold of collector %d */ %s", verb, f.place.Load().collector, rest)
+}
+
 // compare fails unless the folded rows of a slot have the sums of the rows of batches. It returns the number of rows of
 // each table before, and of the first one after.
 func (f *Folder) compare(ctx context.Context, slot int64) (before []uint64, after uint64, err error) {
@@ -369,7 +470,7 @@ func (f *Folder) compare(ctx context.Context, slot int64) (before []uint64, afte
 	read := func(t *table, where string) (s sums, err error) {
 		ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 		defer cancel()
-		query := fmt.Sprintf("SELECT count(), sum(bytes), sum(packets), sum(flows) FROM %s WHERE slot = %d AND %s", t.name, slot, where)
+		query := fmt.Sprintf("SELECT count(), sum(bytes), sum(packets), sum(flows) FROM %s WHERE %s AND slot = %d AND %s", t.name, f.own(), slot, where)
 		if err := f.deps.Client.Conn().QueryRow(ctx, query).Scan(&s.rows, &s.bytes, &s.packets, &s.flows); err != nil {
 			return s, fmt.Errorf("sum rows of %q: %w", t.name, store.AsError(ctx, err))
 		}
@@ -409,7 +510,7 @@ func (f *Folder) drop(ctx context.Context, line int64, expected []uint64) error 
 		if t.source != "" {
 			continue
 		}
-		condition := fmt.Sprintf("NOT folded AND slot < %d", line)
+		condition := fmt.Sprintf("NOT folded AND %s AND slot < %d", f.own(), line)
 		parts, err := f.partitions(ctx, t, condition)
 		if err != nil || len(parts) == 0 {
 			if err != nil {
@@ -427,12 +528,25 @@ func (f *Folder) drop(ctx context.Context, line int64, expected []uint64) error 
 			return err
 		}
 		for _, id := range parts {
-			if err := f.exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP PARTITION ID '%s'", t.name, id)); err != nil {
+			if err := f.dropPartition(ctx, t, id, condition); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// dropPartition removes the rows of a partition for which condition holds: all of them, but where somebody who wrote before
+// collectors had numbers had a slot at the same second.
+func (f *Folder) dropPartition(ctx context.Context, t *table, id, condition string) error {
+	others, err := f.numbers(ctx, fmt.Sprintf("SELECT toInt64(count()) FROM %s WHERE _partition_id = '%s' AND NOT (%s)", t.name, id, condition))
+	if err != nil {
+		return err
+	}
+	if others[0] > 0 {
+		return f.exec(ctx, fmt.Sprintf("ALTER TABLE %s DELETE IN PARTITION ID '%s' WHERE %s SETTINGS mutations_sync = 2", t.name, id, condition))
+	}
+	return f.exec(ctx, fmt.Sprintf("ALTER TABLE %s DROP PARTITION ID '%s'", t.name, id))
 }
 
 // tellLate counts rows that are to be dropped and are in no folded row.
@@ -450,7 +564,7 @@ func (f *Folder) tellLate(ctx context.Context, t *table, condition string, i int
 	}
 	if late > 0 {
 		f.update(func(s *Stats) { s.LateRows += late })
-		f.log.Warn("rows came into a slot that was folded before and are dropped: after a loss of power they were stored already, else a second collector writes to this database", "table", t.name, "rows", late)
+		f.log.Warn("rows came into a slot that was folded before and are dropped: after a loss of power they were stored already, else a copy of this collector's data directory is in use", "table", t.name, "rows", late)
 	}
 	return nil
 }
@@ -491,7 +605,7 @@ func (f *Folder) numbers(ctx context.Context, query string) ([]int64, error) {
 func (f *Folder) exec(ctx context.Context, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer cancel()
-	if err := f.deps.Client.Conn().Exec(ctx, statement); err != nil {
+	if err := f.deps.Client.Conn().Exec(ctx, f.mark(statement)); err != nil {
 		words := strings.Fields(statement)
 		return fmt.Errorf("run %q: %w", strings.Join(words[:3], " "), store.AsError(ctx, err))
 	}

@@ -9,11 +9,14 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/query/rollup"
@@ -65,8 +68,8 @@ func totals(t testing.TB, c *store.Client) string {
 	return all
 }
 
-// insert stores a batch of random flows with its sums, in the slot.
-func insert(t testing.TB, c *store.Client, r *rand.Rand, n int, slot time.Time) {
+// insert stores a batch of random flows with its sums, in the slot that f has open.
+func insert(t testing.TB, c *store.Client, r *rand.Rand, n int, f *fold.Folder) {
 	t.Helper()
 	b := flow.NewBatch(n)
 	traffic(r, b, n, time.Now().Add(-time.Hour))
@@ -79,13 +82,22 @@ func insert(t testing.TB, c *store.Client, r *rand.Rand, n int, slot time.Time) 
 		}
 	}
 	put("flows", b.AppendNative(nil))
-	rollup.New(1).Derive(b, slot, func(table, _ string, _ int, encode func([]byte) []byte) { put(table, encode(nil)) })
+	collector, slot := f.Slot()
+	rollup.New(1).Derive(b, collector, slot, func(table, _ string, _ int, encode func([]byte) []byte) { put(table, encode(nil)) })
 }
 
-// folder is one that is open, over c, with nobody writing while it folds.
-func folder(t testing.TB, c *store.Client, now *clock) *fold.Folder {
+// folder is one that is open, over c, with nobody writing while it folds. It is the collector whose identity is in dir.
+func folder(t testing.TB, c *store.Client, dir string, now *clock) *fold.Folder {
 	t.Helper()
-	f, err := fold.New(quick(), fold.Deps{Log: discard, Client: c, Now: now.Now, Settled: func(context.Context) error { return nil }})
+	return slowFolder(t, c, dir, now, 0)
+}
+
+// slowFolder is one that pauses.
+func slowFolder(t testing.TB, c *store.Client, dir string, now *clock, settle time.Duration) *fold.Folder {
+	t.Helper()
+	cfg := quick()
+	cfg.Settle, cfg.File = settle, filepath.Join(dir, "fold.json")
+	f, err := fold.New(cfg, fold.Deps{Log: discard, Client: c, Now: now.Now, Settled: func(context.Context) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +107,9 @@ func folder(t testing.TB, c *store.Client, now *clock) *fold.Folder {
 	return f
 }
 
-// A fold that dies at any of its steps changes no sum, and the next one finishes. WEIR_FOLD_STEPS=all takes each request
-// to the store, and both ways for it to break; else it is a sample.
+// A fold that dies at any of its steps changes no sum, and the next one finishes, while a second collector folds at the same time and
+// a third is gone with a slot open. WEIR_FOLD_STEPS=all takes each request to the store, and both ways for it to break; else it is a
+// sample.
 func TestFoldKilledAtEveryStep(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute on a busy machine")
@@ -112,29 +125,38 @@ func TestFoldKilledAtEveryStep(t *testing.T) {
 	c, cfg := migrated(t)
 	now := &clock{now: time.Now().Truncate(time.Hour)}
 	w, broken := newWay(t, cfg)
+	dir := t.TempDir()
+	other, gone := folder(t, c, t.TempDir(), now), folder(t, c, t.TempDir(), now)
+	insert(t, c, r, 20, gone)
+	left := number(t, c, "SELECT count() FROM flows_1m_rows")
 	request := 1 + r.Int64N(stride)
 	for done := false; !done; request += stride {
 		for _, late := range ways {
-			f := folder(t, c, now)
-			insert(t, c, r, 20, f.Slot())
-			victim := folder(t, broken, now) // as of a process that is killed
+			insert(t, c, r, 20, folder(t, c, dir, now))
+			insert(t, c, r, 20, other)
+			victim := folder(t, broken, dir, now) // as of a process that is killed
 			now.add(time.Hour)
 			want := totals(t, c)
 			w.late.Store(late != (request%2 == 0))
 			w.breaks.Store(w.seen.Load() + request)
+			folded := make(chan error, 1)
+			go func() { folded <- other.Round(t.Context()) }()
 			done = victim.Round(t.Context()) == nil
 			w.breaks.Store(0)
+			if err := <-folded; err != nil {
+				t.Fatalf("the other collector: %v", err)
+			}
 			if got := totals(t, c); got != want {
 				t.Fatalf("killed at request %d (done by the store: %t):\n%swant\n%s", request, w.late.Load(), got, want)
 			}
-			if err := folder(t, c, now).Round(t.Context()); err != nil {
+			if err := folder(t, c, dir, now).Round(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if got := totals(t, c); got != want {
 				t.Fatalf("after the fold that was killed at request %d (done by the store: %t) was done again:\n%swant\n%s", request, w.late.Load(), got, want)
 			}
-			if n, open := hidden(t, c), number(t, c, "SELECT count() FROM flows_1m_rows WHERE NOT folded"); n != 0 || open != 0 {
-				t.Fatalf("killed at request %d: then %d rows are hidden and %d not folded", request, n, open)
+			if n, open := hidden(t, c), number(t, c, "SELECT count() FROM flows_1m_rows WHERE NOT folded"); n != 0 || open != left {
+				t.Fatalf("killed at request %d: then %d rows are hidden and %d not folded, want those %d of who is gone", request, n, open, left)
 			}
 		}
 	}
@@ -145,20 +167,21 @@ func TestFoldKilledAtEveryStep(t *testing.T) {
 }
 
 // A statement of a killed fold that the store still works on is waited for.
-func TestFoldWaitsForStatementsOfOthers(t *testing.T) {
+func TestFoldWaitsForStatementsOfFormerRounds(t *testing.T) {
 	c, cfg := migrated(t)
 	now := &clock{now: time.Now().Truncate(time.Hour)}
-	f := folder(t, c, now)
-	insert(t, c, rand.New(rand.NewPCG(4, 4)), 10, f.Slot())
-	slot := f.Slot().Unix()
-	many := fmt.Sprintf("INSERT INTO flows_1m_rows (bucket, src_vm, bytes, packets, flows, slot, folded, batch) SELECT %d + number %% 3600, number, 1, 1, 1, %d, 0, 8 FROM numbers(600000)", slot, slot)
-	hour := fmt.Sprintf("SELECT count() FROM system.processes WHERE current_database = '%s' AND query LIKE 'INSERT INTO flows\\_1m\\_rows (bucket, exporter%%'", cfg.Database)
+	f := folder(t, c, t.TempDir(), now)
+	insert(t, c, rand.New(rand.NewPCG(4, 4)), 10, f)
+	collector, opened := f.Slot()
+	slot := opened.Unix()
+	many := fmt.Sprintf("INSERT INTO flows_1m_rows (bucket, src_vm, bytes, packets, flows, collector, slot, folded, batch) SELECT %d + number %% 3600, number, 1, 1, 1, %d, %d, 0, 8 FROM numbers(600000)", slot, collector, slot)
+	hour := fmt.Sprintf("SELECT count() FROM system.processes WHERE current_database = '%s' AND query LIKE 'INSERT /%%/ INTO flows\\_1m\\_rows (bucket, exporter%%'", cfg.Database)
 	if err := c.Exec(t.Context(), many); err != nil {
 		t.Fatal(err)
 	}
 	want := number(t, c, "SELECT sum(bytes) FROM flows_1m")
 	former := make(chan error, 1)
-	go func() { former <- open(t, cfg).Exec(context.WithoutCancel(t.Context()), fold.InsertStatement(slot)) }()
+	go func() { former <- open(t, cfg).Exec(context.WithoutCancel(t.Context()), f.InsertStatement(slot)) }()
 	over := false
 	eventually(t, "the store works on the statement", func() error {
 		select {
@@ -192,22 +215,16 @@ func TestFoldWaitsForStatementsOfOthers(t *testing.T) {
 	}
 }
 
-// Readers see each row once while it is folded.
+// Readers see each row once while two collectors fold theirs.
 func TestReadersWhileFolding(t *testing.T) {
 	c, _ := migrated(t)
-	cfg := quick()
-	cfg.Settle = 300 * time.Millisecond
 	now := &clock{now: time.Now().Truncate(time.Hour)}
-	f, err := fold.New(cfg, fold.Deps{Log: discard, Client: c, Now: now.Now, Settled: func(context.Context) error { return nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	folders := []*fold.Folder{slowFolder(t, c, t.TempDir(), now, 300*time.Millisecond), slowFolder(t, c, t.TempDir(), now, 200*time.Millisecond)}
 	r := rand.New(rand.NewPCG(5, 5))
 	for range 3 {
-		insert(t, c, r, 100, f.Slot())
+		for _, f := range folders {
+			insert(t, c, r, 100, f)
+		}
 		now.add(time.Hour)
 		want := totals(t, c)
 		done := make(chan struct{})
@@ -229,7 +246,11 @@ func TestReadersWhileFolding(t *testing.T) {
 				}
 			})
 		}
-		err := f.Round(t.Context())
+		var g errgroup.Group
+		for _, f := range folders {
+			g.Go(func() error { return f.Round(t.Context()) })
+		}
+		err := g.Wait()
 		close(done)
 		readers.Wait()
 		if err != nil || reads.Load() == 0 {
@@ -287,8 +308,8 @@ func TestReplayIntoAFoldedSlot(t *testing.T) {
 	}
 }
 
-// Store and collector are killed again and again while flows come and slots of a second are folded: in the end each flow
-// is in every rollup once.
+// Store and collectors are killed again and again while flows come and slots of a second are folded; one collector comes late,
+// one goes and does not come back. In the end each flow is in every rollup once.
 func TestRollupsAcrossKills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute on a busy machine")
@@ -301,30 +322,51 @@ func TestRollupsAcrossKills(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 7))
-	dir := t.TempDir()
-	begin := func() (w *collector, end func()) {
-		w = start(t, c, c, dir, "this", cfg, nil)
+	type running struct {
+		*collector
+		end func()
+	}
+	folded, late := uint64(0), uint64(0)
+	begin := func(dir string) running {
+		w := start(t, c, c, dir, "this", cfg, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- w.Folder.Run(ctx) }()
-		return w, func() {
+		return running{w, func() {
 			cancel()
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
 			w.stop()
-		}
+			folded += w.Folder.Stats().Slots
+			late += w.Folder.Stats().LateRows
+		}}
 	}
-	w, end := begin()
-	folded := uint64(0)
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	collectors := []running{begin(dirs[0]), begin(dirs[1])}
+	gone := begin(dirs[2])
+	for range 5 {
+		gone.seal(r, 20, time.Now())
+	}
+	gone.stored(t)
+	gone.end()
+	left := number(t, c, "SELECT count() FROM flows_1m_rows WHERE NOT folded")
 	for round := range 4 {
+		if round == 1 {
+			dirs[2] = t.TempDir() // a new one
+			collectors = append(collectors, begin(dirs[2]))
+		}
 		for range 5 {
-			w.seal(r, 1+r.IntN(60), time.Now())
+			for _, w := range collectors {
+				w.seal(r, 1+r.IntN(60), time.Now())
+			}
 		}
 		if round%2 == 0 {
 			pid := srv.PID()
 			for range 3 { // some of it is under way when the store dies
-				w.seal(r, 1+r.IntN(60), time.Now())
+				for _, w := range collectors {
+					w.seal(r, 1+r.IntN(60), time.Now())
+				}
 			}
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -336,34 +378,39 @@ func TestRollupsAcrossKills(t *testing.T) {
 				return c.Ping(t.Context())
 			})
 		} else {
-			folded += w.Folder.Stats().Slots
-			end()
-			w, end = begin()
-		}
-		slots, sealed := w.Folder.Stats().Slots, time.Now()
-		eventually(t, "something is folded", func() error {
-			if s := w.Folder.Stats(); s.Slots == slots {
-				if time.Since(sealed) > 500*time.Millisecond {
-					w.seal(r, 1, time.Now())
-					sealed = time.Now()
-				}
-				return fmt.Errorf("%+v", s)
+			for i, w := range collectors {
+				w.end()
+				collectors[i] = begin(dirs[i])
 			}
-			return nil
-		})
+		}
+		for _, w := range collectors {
+			slots, sealed := w.Folder.Stats().Slots, time.Now()
+			eventually(t, "something is folded", func() error {
+				if s := w.Folder.Stats(); s.Slots == slots {
+					if time.Since(sealed) > 500*time.Millisecond {
+						w.seal(r, 1, time.Now())
+						sealed = time.Now()
+					}
+					return fmt.Errorf("%+v", s)
+				}
+				return nil
+			})
+		}
 	}
-	w.stored(t)
-	eventually(t, "all is folded", func() error {
-		if n := number(t, c, "SELECT count() FROM flows_1m_rows WHERE NOT folded"); n != 0 {
-			return fmt.Errorf("%d rows are not", n)
+	for _, w := range collectors {
+		w.stored(t)
+	}
+	eventually(t, "all is folded but what is of who is gone", func() error {
+		if n := number(t, c, "SELECT count() FROM flows_1m_rows WHERE NOT folded"); n > left {
+			return fmt.Errorf("%d rows are not, %d are left over", n, left)
 		}
 		return nil
 	})
 	equal(t, c, "in the end")
-	folded += w.Folder.Stats().Slots
-	s := w.Folder.Stats()
-	end()
-	if s.LateRows != 0 || folded < 4 {
-		t.Errorf("%d slots were folded; stats %+v", folded, s)
+	for _, w := range collectors {
+		w.end()
+	}
+	if late != 0 || folded < 12 {
+		t.Errorf("%d slots were folded, %d rows were late", folded, late)
 	}
 }

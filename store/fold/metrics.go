@@ -13,7 +13,7 @@ var (
 	slots       = desc("slots_total", "Slots of rollups that were folded.")
 	rowsBefore  = desc("before_rows_total", "Rows of flows_1m that were folded.")
 	rowsAfter   = desc("after_rows_total", "Rows of flows_1m that they were folded into.")
-	lateRows    = desc("late_rows_total", "Rows of rollups that came into a slot after it was folded and are in no sum: doubles after a loss of power, or of a second collector on the same database.")
+	lateRows    = desc("late_rows_total", "Rows of rollups that came into a slot after it was folded and are in no sum: doubles after a loss of power, or of a copy of the collector.")
 	failures    = desc("failures_total", "Folds that failed and were tried again.")
 	waitingSlot = desc("waiting_slots", "Slots that are closed and not folded yet.")
 	lastSeconds = desc("last_seconds", "How long the latest fold worked, without its pauses.")
