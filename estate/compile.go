@@ -784,6 +784,15 @@ func sole[A any](list []located[A]) uint32 {
 }
 
 func warnTwice[A any](c *compiler, list []located[A], what string) {
+	if len(c.s.conflicts) < maxProblems {
+		found := Conflict{What: what, Address: fmt.Sprint(list[0].addr), Network: flow.ID(c.s.networks[list[0].net].id)}
+		for i := range list {
+			if id := flow.ID(c.s.endpoints[list[i].ref].ID); len(found.VIFs) < maxHolders && !slices.Contains(found.VIFs, id) {
+				found.VIFs = append(found.VIFs, id)
+			}
+		}
+		c.s.conflicts = append(c.s.conflicts, found)
+	}
 	where := "outside of all networks"
 	if list[0].net != 0 {
 		where = fmt.Sprintf("in network %q", c.m.Networks[list[0].net-1].Name)

@@ -39,6 +39,15 @@ func (s *Snapshot) Entity(id flow.ID) (Entity, bool) {
 	return s.entities[i], true
 }
 
+// Find returns the entity that goes by a key, or has it for another name.
+func (s *Snapshot) Find(kind flow.Kind, key string) (Entity, bool) {
+	e, ok := s.Entity(flow.NewID(kind, key))
+	if ok && e.SameAs != 0 {
+		return s.Entity(e.SameAs)
+	}
+	return e, ok
+}
+
 // Diff returns the entities of s that are new or differ from those of previous, and those that s does not have any
 // more, each in the order of their snapshot. A nil previous has none.
 func (s *Snapshot) Diff(previous *Snapshot) (changed, gone []Entity) {

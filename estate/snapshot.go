@@ -62,6 +62,8 @@ type Snapshot struct {
 	byID     map[flow.ID]int32
 	warnings []Problem
 
+	conflicts []Conflict
+
 	// Element 0 of each is none.
 	hosts     []host
 	networks  []network
@@ -423,6 +425,17 @@ func (s *Snapshot) LiveHosts(live *Live) []bool {
 	}
 	return alive
 }
+
+// Conflict is an address that several VIFs of one network have, so that look-ups by it find none.
+type Conflict struct {
+	What    string // "MAC address" or "IP address"
+	Address string
+	Network flow.ID // 0: outside of all networks
+	VIFs    []flow.ID
+}
+
+// Conflicts returns the addresses that several VIFs have, at most as many as there are warnings.
+func (s *Snapshot) Conflicts() []Conflict { return s.conflicts }
 
 // Warnings returns what Compile found odd, though it could make sense of it.
 func (s *Snapshot) Warnings() []Problem { return s.warnings }

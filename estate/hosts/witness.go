@@ -1,0 +1,97 @@
+package hosts
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/event"
+)
+
+// WitnessDeps are what a Witness uses and does not own.
+type WitnessDeps struct {
+	Assembler *estate.Assembler
+	Estate    *estate.Holder // of the assembler
+	Events    event.Sink
+}
+
+// Witness brings what is seen at hosts into the estate, and tells what happened there. Its methods may be called from any
+// goroutine; hosts are named by Settings.Key.
+type Witness struct {
+	deps WitnessDeps
+
+	mu    sync.Mutex
+	track *Tracker // guarded by mu
+}
+
+// NewWitness returns a witness that has seen nothing yet.
+func NewWitness(d WitnessDeps) (*Witness, error) {
+	if d.Assembler == nil || d.Estate == nil || d.Events == nil {
+		return nil, errors.New("make witness of hosts: a dependency is missing: want Assembler, Estate and Events")
+	}
+	return &Witness{deps: d, track: NewTracker()}, nil
+}
+
+// Recall tells which VIFs were plugged when that was recorded last, by the names of hosts; see Tracker.Recall. It is called
+// before the first Observe.
+func (w *Witness) Recall(vifs map[string][]estate.Entity) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.track.Recall(vifs)
+}
+
+// Observe takes in what is at a host now.
+func (w *Witness) Observe(inv *Inventory, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	host := inv.Settings.Key
+	w.track.See(inv, now)
+	w.deps.Assembler.Set(estate.HostSourcePrefix+host, inv.Model(w.track.Since(host)), now)
+	w.emit(w.track.Observe(w.deps.Estate.Load(), inv, now))
+}
+
+// Lost says that a host cannot be asked since a time. What was seen there stays in the estate, and counts less than what is
+// seen elsewhere.
+func (w *Witness) Lost(host string, since time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.track.Lost(host)
+	w.deps.Assembler.Lost(estate.HostSourcePrefix+host, since)
+}
+
+// Forget removes a host from the estate: it is looked after no more.
+func (w *Witness) Forget(host string, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.track.Forget(host)
+	w.deps.Assembler.Remove(estate.HostSourcePrefix+host, now)
+}
+
+// Run tells what shows by time alone, until ctx is done.
+func (w *Witness) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			w.Tick(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Tick tells what shows by its being a time; Run calls it.
+func (w *Witness) Tick(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.emit(w.track.Tick(w.deps.Estate.Load(), now))
+}
+
+func (w *Witness) emit(events []event.Event) {
+	for _, e := range events {
+		w.deps.Events.Emit(e)
+	}
+}
