@@ -169,7 +169,7 @@ func number(n *int64) any {
 }
 
 func same(want ovsdb.Values, instance string, ids map[string]string, is ovsdb.Values) bool {
-	if len(want) != len(is) || !own.Made(ids, instance) {
+	if len(want) != len(is) || len(ids) != 1 || !own.Made(ids, instance) {
 		return false
 	}
 	for column, w := range want {

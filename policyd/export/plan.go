@@ -260,9 +260,9 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 			return nil
 		case own.Ours:
 			d.out.State = StateSetting
-			return d.tx.Empty(c, d.b, g.was, false)
+			return d.tx.Empty(c, d.b, g.was)
 		case own.Foreign:
-			return d.take(c, func(was *own.Saved) error { return d.tx.Empty(c, d.b, was, false) })
+			return d.take(c, func(was *own.Saved) error { return d.tx.Empty(c, d.b, was) })
 		}
 	}
 	switch state {
@@ -274,10 +274,6 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 		return d.tx.Put(c, d.b, g.row, nil) // what others want there is nothing
 	case own.Emptied:
 		d.out.State = StateSetting
-		if !c.Applied(d.rows, d.b) {
-			d.out.Why += "; waiting for ovs-vswitchd"
-			return nil
-		}
 		return d.tx.Put(c, d.b, g.row, g.was)
 	case own.Foreign:
 		if held || d.found[d.b.UUID] == want {
@@ -286,28 +282,46 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 		return d.take(c, func(was *own.Saved) error { return d.tx.Put(c, d.b, g.row, was) })
 	case own.Ours:
 	}
-	if d.is(c, g.row) {
-		if c != own.IPFIX || !d.renew(d.number) {
-			return nil
-		}
-		d.renewed = append(d.renewed, d.b.Name)
-	} else if d.found[d.b.UUID] == want {
-		d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others changed it"})
-	}
-	d.out.State = StateSetting
-	if c != own.IPFIX {
+	if !d.alone(c) { // others have another bridge refer to it
+		d.out.State = StateSetting
 		return d.tx.Put(c, d.b, g.row, g.was)
 	}
-	// Open vSwitch sends templates, and to new targets at all, only to an export that it did not have.
-	return d.tx.Empty(c, d.b, g.was, true)
+	awaited, seen := c.Awaited(d.rows, d.b)
+	switch {
+	case awaited && !seen:
+		d.out.State = StateSetting
+		d.out.Why += "; waiting for ovs-vswitchd"
+		return nil
+	case awaited:
+		d.out.State = StateSetting
+		d.tx.Write(c, d.b, g.row, false)
+		return nil
+	case !d.is(c, g.row):
+		if d.found[d.b.UUID] == want {
+			d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others changed it"})
+		}
+	case c == own.IPFIX && d.renew(d.number):
+		d.renewed = append(d.renewed, d.b.Name)
+	default:
+		return nil
+	}
+	d.out.State = StateSetting
+	if c == own.IPFIX {
+		// Open vSwitch sends templates to an export only that it did not have, and to further targets not at all: so it has none for
+		// a moment. The rest of the row stays meanwhile, and says whose flows those are that the bridge still had.
+		d.tx.Write(c, d.b, ovsdb.Values{"targets": []string{}}, true)
+		return nil
+	}
+	d.tx.Write(c, d.b, g.row, false)
+	return nil
 }
 
 // is says whether a row of Weir's is as it is to be.
 func (d *deciding) is(c *own.Column, want ovsdb.Values) bool {
 	if c == own.IPFIX {
-		return isIPFIX(d.rows.IPFIXs[d.b.IPFIX], want, d.instance) && d.alone(c)
+		return isIPFIX(d.rows.IPFIXs[d.b.IPFIX], want, d.instance)
 	}
-	return isNetFlow(d.rows.NetFlows[d.b.NetFlow], want, d.instance) && d.alone(c)
+	return isNetFlow(d.rows.NetFlows[d.b.NetFlow], want, d.instance)
 }
 
 // alone says whether the row that c refers to is this bridge's only.

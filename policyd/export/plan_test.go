@@ -293,32 +293,32 @@ func TestDecide(t *testing.T) {
 		"changed by others": {
 			rows:   ours,
 			change: func(q *question) { found(q); q.rows.IPFIXs["ours"].Targets = []string{"203.0.113.1:1"} },
-			state:  StateSetting, want: []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`}, undone: "others changed it",
+			state:  StateSetting, want: []string{"*:  → targets="}, undone: "others changed it",
 		},
 		"other settings": {
 			rows:   ours,
 			change: func(q *question) { found(q); q.settings.Sampling = 5 },
-			state:  StateSetting, want: []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`},
+			state:  StateSetting, want: []string{"*:  → targets="},
 		},
-		"emptied for a moment, not seen": {
+		"without targets for a moment, not seen": {
 			rows: func(r *ovsdb.Rows) {
 				ours(r)
-				bridge(r, "br0").IPFIX, bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = "", `{"empty":true,"next_cfg":8}`
+				r.IPFIXs["ours"].Targets, r.IPFIXs["ours"].ExternalIDs["weir-next-cfg"] = nil, "8"
 				r.Root.NextCfg = 8
 			},
-			state: StateSetting,
+			change: found, state: StateSetting,
 		},
-		"emptied for a moment, seen": {
+		"without targets for a moment, seen": {
 			rows: func(r *ovsdb.Rows) {
 				ours(r)
-				bridge(r, "br0").IPFIX, bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = "", `{"empty":true,"next_cfg":8}`
+				r.IPFIXs["ours"].Targets, r.IPFIXs["ours"].ExternalIDs["weir-next-cfg"] = nil, "8"
 				r.Root.NextCfg, r.Root.CurCfg = 8, 8
 			},
-			state: StateSetting, want: []string{"ipfix:  → cache_active", mark + `ipfix: {"empty":true,"next_cfg":8} → {}`},
+			change: found, state: StateSetting, want: []string{"*:  → cache_active"},
 		},
 		"templates wanted": {
 			rows: ours, change: func(q *question) { q.renew = func(domain uint16) bool { return domain == number } },
-			state: StateSetting, want: []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`},
+			state: StateSetting, want: []string{"*:  → targets="},
 		},
 		"templates of others wanted": {
 			rows: ours, change: func(q *question) { q.renew = func(domain uint16) bool { return domain != number } }, state: StateSet,
@@ -330,7 +330,7 @@ func TestDecide(t *testing.T) {
 			},
 			change: func(q *question) { q.settings.Bridges = map[string]Protocol{"x": Off} },
 			state:  StateSetting,
-			want:   []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`, "ipfix: row ours, made by Weir → "},
+			want:   []string{"ipfix: row ours, made by Weir → cache_active", "ipfix: row ours, made by Weir → "},
 		},
 		"left by another Weir": {
 			rows: func(r *ovsdb.Rows) {
@@ -339,7 +339,7 @@ func TestDecide(t *testing.T) {
 				r.Root.ExternalIDs = nil
 			},
 			state: StateSetting,
-			want:  []string{"ipfix: row ours, made by Weir → ", mark + `ipfix: {} → {"empty":true,"next_cfg":8}`, "external_ids:weir-owner:  → " + instance},
+			want:  []string{"*:  → targets=", "external_ids:weir-owner:  → " + instance},
 		},
 		"others export": {rows: func(r *ovsdb.Rows) { theirIPFIX(r, "br0", "203.0.113.1:4739") }, state: StateForeign},
 		"others export in its place": {

@@ -3,12 +3,16 @@ package own
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/weirhq/weir/ovs/ovsdb"
 )
 
 // ownerKey marks, in external_ids, rows that Weir made, and hosts at which it did. Its value is the instance.
 const ownerKey = "weir-owner"
+
+// awaitKey is, in external_ids of a row of Weir's, what cur_cfg will be when ovs-vswitchd has seen the row as it is.
+const awaitKey = "weir-next-cfg"
 
 // prefix is that of all keys that Weir adds to external_ids.
 const prefix = "weir-"
@@ -93,17 +97,19 @@ func (c *Column) Was(b *ovsdb.Bridge) (*Saved, error) {
 	return m.Was, err
 }
 
-// Applied says, of a column that Weir emptied, whether ovs-vswitchd has seen it empty.
-func (c *Column) Applied(r *ovsdb.Rows, b *ovsdb.Bridge) bool {
-	m, _, err := c.mark(b)
-	return err != nil || r.Root.CurCfg >= m.NextCfg || r.Root.NextCfg < m.NextCfg
+// Awaited says whether the row of Weir's that c of b refers to was written to be seen by ovs-vswitchd before it is written
+// again, and whether it was seen.
+func (c *Column) Awaited(r *ovsdb.Rows, b *ovsdb.Bridge) (awaited, seen bool) {
+	ids, _ := c.find(r, c.ref(b))
+	text, awaited := ids[awaitKey]
+	number, err := strconv.ParseInt(text, 10, 64)
+	return awaited, err != nil || r.Root.CurCfg >= number || r.Root.NextCfg < number
 }
 
 // mark is the value of key weir-former-COLUMN, as JSON.
 type mark struct {
-	Was     *Saved `json:"was,omitempty"`      // nil: the column was empty
-	Empty   bool   `json:"empty,omitempty"`    // Weir emptied it, and meant to
-	NextCfg int64  `json:"next_cfg,omitempty"` // when cur_cfg is this, ovs-vswitchd has seen it empty
+	Was   *Saved `json:"was,omitempty"`   // nil: the column was empty
+	Empty bool   `json:"empty,omitempty"` // Weir emptied it, and means to
 }
 
 func (c *Column) key() string { return prefix + "former-" + c.Name }
@@ -138,7 +144,7 @@ func Check(r *ovsdb.Rows, instance string) error {
 	return nil
 }
 
-// Made says whether a row with these external_ids was made by an instance of Weir, and has no other keys.
+// Made says whether a row with these external_ids was made by an instance of Weir.
 func Made(externalIDs map[string]string, instance string) bool {
-	return len(externalIDs) == 1 && externalIDs[ownerKey] == instance
+	return externalIDs[ownerKey] == instance
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weirhq/weir/ovs/ovsdb"
@@ -59,24 +60,27 @@ func Begin(r *ovsdb.Rows, instance string) (*Transaction, error) {
 // those that Select has read. Where Weir already holds c, was is what Was returned.
 func (t *Transaction) Put(c *Column, b *ovsdb.Bridge, columns ovsdb.Values, was *Saved) error {
 	columns = maps.Clone(columns)
-	ids := map[string]string{ownerKey: t.instance}
-	if given, is := columns["external_ids"].(map[string]string); is {
-		ids = maps.Clone(given)
-		ids[ownerKey] = t.instance
-	}
-	columns["external_ids"] = ids
+	columns["external_ids"] = map[string]string{ownerKey: t.instance}
 	after := Describe(columns)
 	return t.hold(c, b, t.insert(c.Table, columns), after, mark{Was: was})
 }
 
-// Empty empties c of b, although something else was there, and says so on the host. If apply, State goes on as Emptied,
-// and Applied tells when ovs-vswitchd has seen it.
-func (t *Transaction) Empty(c *Column, b *ovsdb.Bridge, was *Saved, apply bool) error {
-	m := mark{Was: was, Empty: true}
-	if apply {
-		m.NextCfg = t.apply()
+// Empty empties c of b, although something else was there, and says so on the host.
+func (t *Transaction) Empty(c *Column, b *ovsdb.Bridge, was *Saved) error {
+	return t.hold(c, b, nil, "", mark{Was: was, Empty: true})
+}
+
+// Write gives columns of the row of Weir's to which c of b refers. If await, Awaited tells when ovs-vswitchd has seen it.
+func (t *Transaction) Write(c *Column, b *ovsdb.Bridge, columns ovsdb.Values, await bool) {
+	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{c.Name: c.Ref(b)})
+	t.changes = append(t.changes, Change{c.Table, string(c.Ref(b)), "*", "", Describe(columns)})
+	columns = maps.Clone(columns)
+	ids := map[string]string{ownerKey: t.instance}
+	if await {
+		ids[awaitKey] = strconv.FormatInt(t.apply(), 10)
 	}
-	return t.hold(c, b, nil, "", m)
+	columns["external_ids"] = ids
+	t.ops = append(t.ops, ovsdb.Update(c.Table, ovsdb.Is(c.Ref(b)), columns))
 }
 
 // hold gives c of b a value and saves what it held before.
