@@ -93,9 +93,15 @@ func decide(q *question) (*answer, error) {
 	}
 	a := &answer{tx: tx}
 	numbers := domains(q.host, q.rows)
+	uses := map[ovsdb.UUID]int{}
+	for _, b := range bridges {
+		for _, c := range own.Columns {
+			uses[c.Ref(b)]++
+		}
+	}
 	keep := false // something of Weir's is at the host afterwards
 	for _, b := range bridges {
-		d := &deciding{q, a, b, Bridge{Name: b.Name}, numbers[b.UUID]}
+		d := &deciding{q, a, b, Bridge{Name: b.Name}, numbers[b.UUID], uses}
 		held, err := d.decide()
 		if err != nil {
 			return nil, err
@@ -117,6 +123,7 @@ type deciding struct {
 	b      *ovsdb.Bridge
 	out    Bridge
 	number uint16
+	uses   map[ovsdb.UUID]int // columns that refer to a row
 }
 
 // goal is what is to become of a column.
@@ -166,7 +173,14 @@ func (d *deciding) decide() (keep bool, err error) {
 		if double {
 			goals[other] = goal{}
 		}
-		if foreign := d.foreign(goals); foreign != "" && !d.settings.TakeOver {
+		foreign := d.foreign(goals)
+		if d.settings.TakeOver {
+			foreign = ""
+		}
+		if d.samples() {
+			foreign = "flows of the bridge's OpenFlow table are sampled for Weir already, by a row of table Flow_Sample_Collector_Set that is not Weir's: it is left alone"
+		}
+		if foreign != "" {
 			d.out.State, d.out.Why = StateForeign, foreign
 			want = ""
 			goals[main], goals[other] = goal{free: true}, goal{free: true}
@@ -236,6 +250,17 @@ func (d *deciding) foreign(goals map[*own.Column]goal) string {
 	return ""
 }
 
+// samples says whether others have packets sampled by OpenFlow flows and sent to Weir.
+func (d *deciding) samples() bool {
+	for _, s := range d.rows.SampleSets {
+		row := d.rows.IPFIXs[s.IPFIX]
+		if s.Bridge == d.b.UUID && row != nil && !own.Made(s.ExternalIDs, d.instance) && slices.Contains(row.Targets, target(d.settings.Collector)) {
+			return true
+		}
+	}
+	return false
+}
+
 // column brings one column to its goal.
 func (d *deciding) column(c *own.Column, g goal, want string) error {
 	state := c.State(d.rows, d.b)
@@ -282,7 +307,7 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 		return d.take(c, func(was *own.Saved) error { return d.tx.Put(c, d.b, g.row, was) })
 	case own.Ours:
 	}
-	if !d.alone(c) { // others have another bridge refer to it
+	if d.uses[c.Ref(d.b)] > 1 { // others have another bridge refer to it
 		d.out.State = StateSetting
 		return d.tx.Put(c, d.b, g.row, g.was)
 	}
@@ -322,16 +347,6 @@ func (d *deciding) is(c *own.Column, want ovsdb.Values) bool {
 		return isIPFIX(d.rows.IPFIXs[d.b.IPFIX], want, d.instance)
 	}
 	return isNetFlow(d.rows.NetFlows[d.b.NetFlow], want, d.instance)
-}
-
-// alone says whether the row that c refers to is this bridge's only.
-func (d *deciding) alone(c *own.Column) bool {
-	for _, other := range d.rows.Bridges {
-		if other != d.b && c.Ref(other) == c.Ref(d.b) {
-			return false
-		}
-	}
-	return true
 }
 
 // take replaces a row of others, once it has been read whole.

@@ -353,6 +353,20 @@ func TestDecide(t *testing.T) {
 		"others export by the other protocol to Weir": {
 			rows: func(r *ovsdb.Rows) { theirNetFlow(r, "br0", "203.0.113.1:2055", "192.0.2.5:4739") }, state: StateForeign,
 		},
+		"others sample for Weir": {
+			rows: func(r *ovsdb.Rows) {
+				r.IPFIXs["theirs"] = &ovsdb.IPFIX{UUID: "theirs", Targets: []string{"192.0.2.5:4739"}}
+				r.SampleSets = map[ovsdb.UUID]*ovsdb.SampleSet{"set": {UUID: "set", Bridge: "bridge br0", IPFIX: "theirs"}}
+			},
+			change: takeOver, state: StateForeign,
+		},
+		"others sample for others": {
+			rows: func(r *ovsdb.Rows) {
+				r.IPFIXs["theirs"] = &ovsdb.IPFIX{UUID: "theirs", Targets: []string{"203.0.113.1:4739"}}
+				r.SampleSets = map[ovsdb.UUID]*ovsdb.SampleSet{"set": {UUID: "set", Bridge: "bridge br0", IPFIX: "theirs"}}
+			},
+			state: StateSetting, want: []string{"ipfix:  → cache_active", mark + "ipfix:  → {}", "external_ids:weir-owner:  → " + instance},
+		},
 		"taken over, not read": {
 			rows: func(r *ovsdb.Rows) { theirIPFIX(r, "br0", "203.0.113.1:4739") }, change: func(q *question) { q.settings.TakeOver = true },
 			state: StateSetting, read: true, want: []string{"external_ids:weir-owner:  → " + instance},
