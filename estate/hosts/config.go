@@ -36,7 +36,7 @@ func (c *ListenerConfig) SetDefaults() { c.TLS = true }
 func (c *ListenerConfig) Validate() error {
 	if path, unix := strings.CutPrefix(c.Addr, "unix:"); unix {
 		if path == "" {
-			return strictyaml.At("addr", errors.New("expected a path after unix:"))
+			return strictyaml.At("addr", errors.New("found no path, expected unix:PATH"))
 		}
 		return nil
 	}

@@ -312,7 +312,6 @@ func (f *Fleet) emit(e event.Event) {
 
 // watcher knows what was told of a host. It is pure.
 type watcher struct {
-	begun     bool
 	connected bool   // by state, when it looked last
 	told      bool   // that it is connected
 	lost      bool   // told that it is lost

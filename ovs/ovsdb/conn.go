@@ -248,7 +248,7 @@ func (c *conn) ask(ctx context.Context, decode func(*cursor) error, method strin
 	if err := c.send(map[string]any{"id": id, "method": method, "params": params}); err != nil {
 		c.close(err) // part of it may be on the way: nothing can follow
 		<-k.done
-		return &sentError{err}
+		return k.outcome()
 	}
 	select {
 	case <-k.done:

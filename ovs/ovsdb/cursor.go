@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxDepth is how deep brackets nest in one message. A transaction's rows, the deepest there is, nest seven deep.
@@ -166,11 +167,11 @@ func (c *cursor) token() ([]byte, error) {
 }
 
 func unquote(token []byte) (string, error) {
-	if bytes.IndexByte(token, '\\') < 0 {
-		return strings.ToValidUTF8(string(token[1:len(token)-1]), "\ufffd"), nil
+	if bytes.IndexByte(token, '\\') < 0 && utf8.Valid(token) {
+		return string(token[1 : len(token)-1]), nil
 	}
 	var s string
-	err := json.Unmarshal(token, &s)
+	err := json.Unmarshal(token, &s) // what is no UTF-8 becomes U+FFFD
 	return s, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -48,21 +49,25 @@ func (f *framer) next() ([]byte, error) {
 			message := f.buf[f.start : f.start+length]
 			f.start += length
 			if begun {
-				return message, f.in.SetReadDeadline(time.Time{})
+				f.deadline(time.Time{})
 			}
 			return message, nil
 		}
 		if !begun && f.brackets > 0 {
 			begun = true
-			if err := f.in.SetReadDeadline(time.Now().Add(f.patience)); err != nil {
-				return nil, err
-			}
+			f.deadline(time.Now().Add(f.patience))
 		}
 		if err := f.fill(); err != nil {
+			if begun && errors.Is(err, os.ErrDeadlineExceeded) {
+				err = fmt.Errorf("read message: not complete after %s", f.patience)
+			}
 			return nil, err
 		}
 	}
 }
+
+// deadline sets that of reading. A connection on which that fails has ended, which reading tells better.
+func (f *framer) deadline(t time.Time) { _ = f.in.SetReadDeadline(t) }
 
 // scan looks at what it has not seen yet. It returns the length of the message that is complete with it, or 0.
 func (f *framer) scan() (int, error) {

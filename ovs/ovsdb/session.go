@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -179,8 +180,7 @@ func (s *Session) failed(err error, failures int) time.Duration {
 		wait = l.BackoffMax
 	}
 	state := StateBackoff
-	var refused *RefusedError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		state, wait = StateRefused, l.BackoffMax // until a person does something
 		if refused.Confirm {
 			state = StateConfirm
@@ -451,7 +451,7 @@ func (s *Session) Transact(ctx context.Context, operations ...Operation) ([]Resu
 // Try tells what Transact would answer, and changes nothing: the host carries the operations out and then gives them up. It finds
 // out what the schema does not tell. What is only checked when a transaction ends (references, indexes) it does not find.
 func (s *Session) Try(ctx context.Context, operations ...Operation) error {
-	_, err := s.Transact(ctx, append(operations[:len(operations):len(operations)], Operation{op: "abort"})...)
+	_, err := s.Transact(ctx, append(slices.Clip(operations), Operation{op: "abort"})...)
 	var refused *OperationError
 	if errors.As(err, &refused) && refused.Index == len(operations) {
 		return nil // that of abort

@@ -39,7 +39,7 @@ func parseTarget(text string) (Target, error) {
 		return Target{}, fmt.Errorf("expected ssl:HOST:PORT, tcp:HOST:PORT or unix:PATH")
 	case scheme == "unix":
 		if rest == "" || len(rest) > maxUnixPath || strings.ContainsRune(rest, 0) {
-			return Target{}, fmt.Errorf("expected a path of 1 to %d bytes after unix:", maxUnixPath)
+			return Target{}, fmt.Errorf("expected unix:PATH, of a path of 1 to %d bytes", maxUnixPath)
 		}
 		return Target{Path: rest}, nil
 	case scheme == "pssl", scheme == "ptcp", scheme == "punix":
