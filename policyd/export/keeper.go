@@ -534,8 +534,11 @@ func (k *keeper) detach(ctx context.Context, h Host, rows *ovsdb.Rows, now time.
 	first := !k.done
 	k.mu.Unlock()
 	if first { // what the session says may be old
-		root := &rows.Root
-		if err := k.transact(ctx, h.Session, []ovsdb.Operation{ovsdb.Verify("Open_vSwitch", root.UUID, ovsdb.Values{"external_ids": root.ExternalIDs})}); err != nil {
+		verify := ovsdb.Select("Open_vSwitch", nil, "external_ids")
+		if root := &rows.Root; root.UUID != "" { // else it is a database that no switch has used
+			verify = ovsdb.Verify("Open_vSwitch", root.UUID, ovsdb.Values{"external_ids": root.ExternalIDs})
+		}
+		if err := k.transact(ctx, h.Session, []ovsdb.Operation{verify}); err != nil {
 			return k.failed(now, err)
 		}
 	}

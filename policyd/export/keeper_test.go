@@ -301,6 +301,18 @@ func TestDetachIsVerifiedAtTheHost(t *testing.T) {
 	ovsdbtest.Until(t, "the host is detached", func() bool { return w.exports.Status()[0].Detached })
 }
 
+// A database that no switch has used yet has nothing to set up, and nothing to undo.
+func TestDatabaseWithoutSwitch(t *testing.T) {
+	s := ovsdbtest.Start(t, nil)
+	client(t, "transact", s.Socket(), `["Open_vSwitch",{"op":"delete","table":"Open_vSwitch","where":[]}]`)
+	w, _ := start(t, s.Socket(), settings(nil))
+	ovsdbtest.Until(t, "it was looked at", func() bool { return !w.exports.Status()[0].Checked.IsZero() })
+	if status := w.exports.Status()[0]; status.Error != "" || len(status.Bridges) != 0 {
+		t.Errorf("status %+v, want no bridges and no error", status)
+	}
+	w.detach(t, settings(nil))
+}
+
 // Old hosts have no IPFIX; from 3.2 on templates are sent as often as one likes.
 func TestVersionsOfOpenVSwitch(t *testing.T) {
 	columns := func(schema map[string]any, table string) map[string]any {

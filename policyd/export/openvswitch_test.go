@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -188,13 +189,25 @@ func (s *site) exports(w *weir, number int, from, to string, port uint16) {
 // Bridges export, whatever happens to the host.
 func TestBridgesExport(t *testing.T) {
 	s := newSite(t)
-	w, _ := start(t, s.target, s.settings(func(x *export.Settings) { x.Bridges = map[string]export.Protocol{"br1": export.NetFlow} }))
+	external := newTap(t, s.host.Root)
+	w, _ := start(t, s.target, s.settings(func(x *export.Settings) {
+		x.Bridges = map[string]export.Protocol{"br1": export.NetFlow}
+		x.External = []netip.AddrPort{external.addr}
+	}))
 	w.await(t, "br0=set br1=set")
 	if b := w.exports.Status()[0].Bridges; b[0].Protocol != export.IPFIX || b[1].Protocol != export.NetFlow || b[0].Domain == b[1].Domain {
 		t.Errorf("bridges export %+v, want IPFIX and NetFlow of two domains", b)
 	}
 	s.exports(w, 0, "a", "b", 1000)
 	s.exports(w, 1, "c", "d", 1000)
+	s.tap.mu.Lock()
+	flows := maps.Clone(s.tap.sent)
+	s.tap.mu.Unlock()
+	for flow, want := range flows {
+		if strings.HasSuffix(flow, ":1000") {
+			ovsdbtest.Until(t, "the other collector gets as much: "+flow, func() bool { return external.count(flow) == want })
+		}
+	}
 
 	began := time.Now()
 	s.must(s.host.EmerReset(s.ctx))

@@ -434,3 +434,72 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+// Whatever a host says, it is decided or refused, and what is decided is about columns and keys that are Weir's to change.
+func TestHostsThatSayAnything(t *testing.T) {
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
+	refused := 0
+	const tries = 20_000
+	for n := range tries {
+		r := host()
+		r.Root.NextCfg, r.Root.CurCfg = rng.Int64()>>rng.IntN(64), rng.Int64()>>rng.IntN(64)
+		ids := func() map[string]string {
+			m := map[string]string{}
+			for range rng.IntN(4) {
+				m[pick("weir-owner", "weir-former-ipfix", "weir-former-netflow", "weir-next-cfg", "weir-", "theirs")] = pick(
+					"", instance, "{}", `{"empty":true}`, `{"was":{"uuid":"i1","row":{"targets":"192.0.2.5:4739"}}}`, `{"was":{}}`, `{"was":null,"empty":true}`, "8", "-1", "[", "1e99",
+				)
+			}
+			return m
+		}
+		if rng.IntN(2) == 0 {
+			r.Root.ExternalIDs = ids()
+		}
+		for range rng.IntN(3) {
+			id := ovsdb.UUID(pick("i1", "i2", ""))
+			r.IPFIXs[id] = &ovsdb.IPFIX{UUID: id, Targets: []string{pick("", "x", "192.0.2.5:4739")}, ExternalIDs: ids()}
+			if rng.IntN(2) == 0 {
+				domain := rng.Int64() >> rng.IntN(64)
+				r.IPFIXs[id].ObsDomainID = &domain
+			}
+			id = ovsdb.UUID(pick("n1", "n2", "i1"))
+			engine := rng.Int64() >> rng.IntN(64)
+			r.NetFlows[id] = &ovsdb.NetFlow{UUID: id, Targets: []string{pick("", "x", "192.0.2.5:4739")}, EngineType: &engine, EngineID: &engine, ExternalIDs: ids()}
+		}
+		for range rng.IntN(4) {
+			id := ovsdb.UUID(pick("b1", "b2", "b3", ""))
+			r.Bridges[id] = &ovsdb.Bridge{
+				UUID: id, Name: pick("br0", "br1", ""), DatapathType: pick("", "netdev"), ExternalIDs: ids(),
+				IPFIX: ovsdb.UUID(pick("", "i1", "i2", "nowhere")), NetFlow: ovsdb.UUID(pick("", "n1", "n2", "nowhere")),
+			}
+		}
+		q := ask(r, func(q *question) {
+			q.settings.Protocol = Protocol(pick(Auto.Allowed()...))
+			q.settings.TakeOver = rng.IntN(2) == 0
+			q.read = map[ovsdb.UUID]*own.Saved{"i1": {UUID: "i1"}, "n1": {UUID: "n1"}}
+			q.renew = func(uint16) bool { return rng.IntN(2) == 0 }
+		})
+		transactions := []*own.Transaction{}
+		if a, err := decide(q); err == nil {
+			transactions = append(transactions, a.tx)
+		} else {
+			refused++
+		}
+		if tx, err := release(instance, r); err == nil {
+			transactions = append(transactions, tx)
+		}
+		for _, tx := range transactions {
+			for _, c := range tx.Changes() {
+				key, ofKey := strings.CutPrefix(c.Column, "external_ids:")
+				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && c.Column != "*" && c.Column != "ipfix" && c.Column != "netflow" {
+					t.Fatalf("seed %d, try %d: %+v", seed, n, c)
+				}
+			}
+		}
+	}
+	if refused == 0 || refused > tries*9/10 {
+		t.Errorf("seed %d: %d of %d refused: the generator says little", seed, refused, tries)
+	}
+}
