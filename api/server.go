@@ -19,6 +19,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/internal/strictyaml"
@@ -45,10 +46,11 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Deps are what a Server uses and does not own, except Listener, which Run closes.
+// Deps are what a Server uses and does not own, except Listener and Admin, which Run closes.
 type Deps struct {
 	Log      *slog.Logger
 	Listener net.Listener
+	Admin    net.Listener // for calls that change something, from ListenAdmin; nil: there are none
 	Metrics  prometheus.Gatherer
 	Version  string
 
@@ -58,13 +60,15 @@ type Deps struct {
 	Ready  func(context.Context) error                               // nil when flows that come in are stored
 	Estate func() *estate.Snapshot
 	Events EventSource
+	Hosts  HostService
 }
 
 // Server is the HTTP server.
 type Server struct {
 	deps  Deps
 	http  *http.Server
-	fresh sync.Map // net.Conn → struct{}: connections that have not asked anything yet
+	admin *http.Server // nil without Deps.Admin
+	fresh sync.Map     // net.Conn → struct{}: connections that have not asked anything yet
 
 	streams  atomic.Int32    // open ones
 	stopping context.Context // done when streams are to end
@@ -92,17 +96,30 @@ func New(d Deps) *Server {
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}))
 	s.routes(humago.New(mux, openAPI(d.Version)))
-	s.http = &http.Server{
-		Handler:           guard(mux),
+	s.http = s.server(guard(mux))
+	if d.Admin != nil {
+		mux := http.NewServeMux()
+		api := humago.New(mux, openAPI(d.Version))
+		s.routes(api)
+		s.adminRoutes(api)
+		s.admin = s.server(local(mux))
+		s.admin.ConnContext = withPeer
+		s.admin.WriteTimeout = maxDetachWait + time.Minute
+	}
+	return s
+}
+
+func (s *Server) server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      2 * time.Minute, // the longest query that the API allows, and its answer
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
 		ConnState:         s.track,
 	}
-	return s
 }
 
 // track keeps the list of connections that have not asked anything yet. Browsers open some ahead, and Shutdown would
@@ -142,6 +159,15 @@ const module = "github.com/weirhq/weir"
 
 // Run serves until ctx is done, then lets requests under way finish for two seconds.
 func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.serve(ctx, s.http, s.deps.Listener) })
+	if s.admin != nil {
+		g.Go(func() error { return s.serve(ctx, s.admin, s.deps.Admin) })
+	}
+	return g.Wait()
+}
+
+func (s *Server) serve(ctx context.Context, server *http.Server, l net.Listener) error {
 	stopped := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
@@ -151,10 +177,10 @@ func (s *Server) Run(ctx context.Context) error {
 			c.(net.Conn).Close()
 			return true
 		})
-		err := s.http.Shutdown(grace)
-		stopped <- errors.Join(err, s.http.Close())
+		err := server.Shutdown(grace)
+		stopped <- errors.Join(err, server.Close())
 	})
-	err := s.http.Serve(s.deps.Listener)
+	err := server.Serve(l)
 	if stop() || !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve api: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/estate/file"
 	"github.com/weirhq/weir/event/syslog"
 	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
 	"github.com/weirhq/weir/store/fold"
@@ -24,6 +25,7 @@ import (
 // config is the configuration file.
 type config struct {
 	Collector       collector.Config `yaml:"collector" doc:"Where flows come in."`
+	Hosts           policyd.Config   `yaml:"hosts" doc:"Open vSwitch hosts. Which there are is not said here: weir hosts add."`
 	Estate          file.Config      `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
 	Store           storeConfig      `yaml:"store" doc:"Where flows go."`
 	Events          eventsConfig     `yaml:"events" doc:"What happens in the estate, and who is told."`
@@ -122,6 +124,7 @@ func (f logFormat) MarshalText() ([]byte, error) { return []byte(f), nil }
 func defaultConfig() config {
 	return config{
 		Collector:       collector.Default(),
+		Hosts:           policyd.Default(),
 		Estate:          file.Default(),
 		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Fold: fold.Default(), Retention: store.DefaultRetention()},
 		Events:          eventsConfig{Syslog: syslog.Default()},

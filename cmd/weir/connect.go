@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -113,7 +114,7 @@ func refusal(resp *http.Response, what string) error {
 	}
 	var problem huma.ErrorModel
 	if json.Unmarshal(text, &problem) == nil && problem.Detail != "" {
-		return fmt.Errorf("ask weir for %s: %s", what, problem.Detail)
+		return errors.New(problem.Detail) // whole sentences
 	}
 	return fmt.Errorf("ask weir for %s: %s: %s", what, resp.Status, strings.TrimSpace(string(text)))
 }

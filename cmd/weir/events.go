@@ -189,24 +189,24 @@ const (
 // stream shows the events after an id until ctx is done. Where the instance is away for a moment, it is asked again, and complain is told once.
 func (o *eventsOptions) stream(ctx context.Context, after uint64, show func(*api.Event) error, complain func(error)) error {
 	away := false
-	for {
+	for ctx.Err() == nil {
 		err := o.streamOnce(ctx, &after, show, func() { away = false })
-		var final *finalError
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.As(err, &final):
+		if ctx.Err() != nil {
+			break
+		}
+		if final, ok := errors.AsType[*finalError](err); ok {
 			return final.error
-		case !away:
+		}
+		if !away {
 			complain(err)
 			away = true
 		}
 		select {
 		case <-time.After(streamRetry):
 		case <-ctx.Done():
-			return nil
 		}
 	}
+	return nil
 }
 
 // finalError is one after which asking again makes no sense.

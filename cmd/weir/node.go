@@ -30,6 +30,7 @@ import (
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/lab/demo"
 	"github.com/weirhq/weir/lab/flowgen"
+	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/state"
 	"github.com/weirhq/weir/query/rollup"
 	"github.com/weirhq/weir/sql"
@@ -65,6 +66,7 @@ type node struct {
 	state     *state.State
 	events    *event.Log
 	syslog    *syslog.Sender // nil where none is configured
+	policyd   *policyd.Service
 	api       *api.Server
 	demo      *demo.Demo // nil without --demo
 }
@@ -207,9 +209,12 @@ func (n *node) wire(o upOptions) error {
 	if err := n.wireEvents(); err != nil {
 		return err
 	}
+	if err := n.wirePolicyd(); err != nil {
+		return err
+	}
 	n.api = api.New(api.Deps{
-		Log: n.log, Listener: n.sockets.api, Metrics: n.metrics, Version: versionString(),
-		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load, Events: n.events,
+		Log: n.log, Listener: n.sockets.api, Admin: n.sockets.admin, Metrics: n.metrics, Version: versionString(),
+		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load, Events: n.events, Hosts: n.policyd,
 	})
 	return nil
 }
@@ -230,6 +235,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.collector.Run(ctx) })
 	g.Go(func() error { return n.source.Run(ctx) })
+	g.Go(func() error { return n.policyd.Run(ctx) })
 	g.Go(func() error { return n.fold.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
 	g.Go(func() error { return n.publishStats(ctx) })
@@ -363,7 +369,7 @@ func newDemo(s *sockets, rate float64, log *slog.Logger) (*demo.Demo, error) {
 func (n *node) instance() instance.Instance {
 	i := instance.Instance{
 		Data: n.data, PID: os.Getpid(), Version: versionString(), Started: n.started, Config: n.file,
-		Store: n.client.Addr(), API: dialable(n.sockets.api.Addr().String()), Listen: n.sockets.flowAddrs(),
+		Store: n.client.Addr(), API: dialable(n.sockets.api.Addr().String()), Admin: adminSocket(n.data), Listen: n.sockets.flowAddrs(),
 	}
 	if n.supervisor != nil {
 		i.StorePID = n.supervisor.PID()

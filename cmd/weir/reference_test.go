@@ -320,7 +320,10 @@ func metricsPage(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.sockets, err = bind(e); err != nil {
+	if err := os.Mkdir(filepath.Join(e.data, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if n.sockets, err = bind(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

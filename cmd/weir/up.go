@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
+	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store/embedded"
@@ -127,7 +128,7 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 			return err
 		}
 	}
-	if n.sockets, err = bind(env); err != nil {
+	if n.sockets, err = bind(ctx, env); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.sockets.close()) }()
@@ -160,10 +161,12 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 type sockets struct {
 	flows []*udp.Conn
 	api   net.Listener
-	store net.Listener // nil where the store is a server
+	admin net.Listener
+	hosts []hosts.Listener // for hosts that dial in
+	store net.Listener     // nil where the store is a server
 }
 
-func bind(e *env) (s *sockets, err error) {
+func bind(ctx context.Context, e *env) (s *sockets, err error) {
 	s = &sockets{}
 	defer func() {
 		if err != nil {
@@ -174,6 +177,12 @@ func bind(e *env) (s *sockets, err error) {
 		return s, err
 	}
 	if s.api, err = api.Listen(e.config.API); err != nil {
+		return s, err
+	}
+	if s.admin, err = api.ListenAdmin(adminSocket(e.data)); err != nil {
+		return s, err
+	}
+	if s.hosts, err = hosts.Listen(ctx, e.config.Hosts.Listeners); err != nil {
 		return s, err
 	}
 	if e.config.Store.Mode == storeEmbedded {
@@ -188,7 +197,11 @@ func (s *sockets) close() error {
 	for _, c := range s.flows {
 		errs = append(errs, c.Close())
 	}
-	for _, l := range []net.Listener{s.api, s.store} {
+	listeners := []net.Listener{s.api, s.admin, s.store}
+	for _, l := range s.hosts {
+		listeners = append(listeners, l)
+	}
+	for _, l := range listeners {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)

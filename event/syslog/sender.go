@@ -119,23 +119,18 @@ func (s *Sender) Stats() Stats {
 
 // Run sends until ctx is done. It begins after the last event that was sent to this receiver, or, if none ever was, with the next.
 func (s *Sender) Run(ctx context.Context) error {
-	position, err := s.deps.Keep.Position(ctx, s.place())
-	if err == nil && position == 0 {
-		if position, err = s.deps.Events.LastID(ctx); err == nil {
-			s.keep(ctx, 0, position) // what happens while the receiver is away is for it, even if this process ends meanwhile
-		}
-	}
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("run syslog: %w", err)
+	position, err := s.begin(ctx)
+	if err != nil {
+		return err
 	}
 	delay := retryMin
 	for ctx.Err() == nil {
 		before := position
-		position, err = s.session(ctx, position)
-		if ctx.Err() != nil {
+		var why error
+		if position, why = s.session(ctx, position); ctx.Err() != nil {
 			break
 		}
-		s.note(err)
+		s.note(why)
 		if position > before {
 			delay = retryMin
 		}
@@ -146,6 +141,20 @@ func (s *Sender) Run(ctx context.Context) error {
 		delay = min(2*delay, retryMax)
 	}
 	return nil
+}
+
+// begin returns the id above which events are for the receiver.
+func (s *Sender) begin(ctx context.Context) (uint64, error) {
+	position, err := s.deps.Keep.Position(ctx, s.place())
+	if err == nil && position == 0 {
+		if position, err = s.deps.Events.LastID(ctx); err == nil {
+			s.keep(ctx, 0, position) // what happens while the receiver is away is for it, even if this process ends meanwhile
+		}
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return 0, fmt.Errorf("run syslog: %w", err)
+	}
+	return position, nil
 }
 
 // place names the receiver in the state.

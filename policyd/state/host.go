@@ -17,8 +17,11 @@ import (
 // Mode is what Weir may do at a host.
 type Mode string
 
-// ModeObserve reads the host and sets up its export of flows; it touches no traffic.
-const ModeObserve Mode = "observe"
+// The values of Mode.
+const (
+	ModeObserve Mode = "observe" // the host is read, and made to export flows; no traffic is touched
+	ModeDetach  Mode = "detach"  // everything of Weir's is taken off the host, or is off; it is still read
+)
 
 // Pool is hosts that are managed as one.
 type Pool struct {

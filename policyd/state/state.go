@@ -26,8 +26,9 @@ var (
 
 // State is an open database.
 type State struct {
-	db  *sql.DB
-	now func() time.Time
+	db       *sql.DB
+	now      func() time.Time
+	instance string
 
 	mu   sync.Mutex // guards subs
 	subs map[chan struct{}]struct{}
@@ -81,11 +82,30 @@ func open(ctx context.Context, file string, d Deps) (*State, error) {
 	if err == nil {
 		err = s.migrate(ctx, list)
 	}
+	if err == nil {
+		err = s.update(ctx, func(tx *sql.Tx) error { return s.identify(ctx, tx) })
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
+
+// identify reads the id of this Weir, or gives it one.
+func (s *State) identify(ctx context.Context, tx *sql.Tx) error {
+	err := tx.QueryRowContext(ctx, "SELECT id FROM instance").Scan(&s.instance)
+	if errors.Is(err, sql.ErrNoRows) {
+		s.instance = NewUUID()
+		_, err = tx.ExecContext(ctx, "INSERT INTO instance (id) VALUES (?)", s.instance)
+	}
+	if err != nil {
+		return fmt.Errorf("read instance: %w", err)
+	}
+	return nil
+}
+
+// Instance is a UUID that this database has for ever: what is Weir's at hosts is marked with it.
+func (s *State) Instance() string { return s.instance }
 
 // Close closes the database. It is idempotent.
 func (s *State) Close() error {

@@ -72,7 +72,11 @@ func TestHostsLast(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	instance := s.Instance()
 	s = open(t, name)
+	if s.Instance() != instance || len(instance) != 36 {
+		t.Errorf("instance %q, was %q", s.Instance(), instance)
+	}
 	got, err := s.Hosts(t.Context())
 	if err != nil {
 		t.Fatal(err)

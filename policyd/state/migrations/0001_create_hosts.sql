@@ -1,6 +1,12 @@
--- Why:  the first schema: pools and hosts, the counter of event ids, and events on their way to the store.
+-- Why:  the first schema: the name of this Weir, pools and hosts, the counter of event ids, and events on their way to the store.
 -- Cost: none, the tables are new.
 -- Undo: there is none; the hosts would have to be added again.
+
+-- What is Weir's at hosts is marked with it.
+CREATE TABLE instance
+(
+    id TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE pools
 (
@@ -21,7 +27,7 @@ CREATE TABLE hosts
     confirmed_at TEXT, -- RFC 3339, of pin
     confirmed_by TEXT NOT NULL,
     old_tls INTEGER NOT NULL, -- 1: cipher suites of old hosts are allowed
-    mode TEXT NOT NULL, -- 'observe'
+    mode TEXT NOT NULL, -- 'observe', 'detach'
     export TEXT NOT NULL, -- JSON: how it exports flows, where that is other than its pool
     added_at TEXT NOT NULL -- RFC 3339
 ) STRICT;

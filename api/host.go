@@ -1,0 +1,225 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/state"
+)
+
+// HostService is policyd, as far as the API offers it. by is the user who asks.
+type HostService interface {
+	Hosts() ([]policyd.HostStatus, []policyd.Waiting)
+	Host(nameOrUUID string) (policyd.HostStatus, error)
+	Pools(ctx context.Context) ([]state.Pool, error)
+	Add(ctx context.Context, r policyd.AddRequest, by string) (state.Host, error)
+	Confirm(ctx context.Context, what, fingerprint, by string) (host string, pin ovsdb.Fingerprint, err error)
+	Remove(ctx context.Context, nameOrUUID string, force bool, by string) error
+	SetExport(ctx context.Context, nameOrUUID string, o export.Override, by string) error
+	SetPoolExport(ctx context.Context, pool string, o export.Override, by string) error
+	PlanDetach(ctx context.Context, nameOrUUID string) (export.Plan, error)
+	Detach(ctx context.Context, nameOrUUID, by string) error
+	Test(ctx context.Context, r policyd.TestRequest) ([]policyd.Step, error)
+}
+
+// Hosts are the hosts that Weir looks after.
+type Hosts struct {
+	Hosts   []policyd.HostStatus `json:"hosts" doc:"Hosts that were added, by name."`
+	Waiting []policyd.Waiting    `json:"waiting" doc:"Hosts that dialled in and wait to be confirmed."`
+	Pools   []HostPool           `json:"pools" doc:"Pools that hosts were added to."`
+}
+
+// HostPool is a pool of hosts.
+type HostPool struct {
+	Name   string          `json:"name"`
+	Export export.Override `json:"export,omitzero" doc:"How its hosts export flows, over what is configured."`
+}
+
+// HostPath names a host.
+type HostPath struct {
+	Name string `path:"name" maxLength:"128" doc:"Name or UUID of the host."`
+}
+
+// hostRoutes are what anybody may read.
+func (s *Server) hostRoutes(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-hosts", Method: http.MethodGet, Path: "/api/v1/hosts", Tags: []string{"hosts"},
+		Summary: "Hosts, the sessions with them, and what waits to be confirmed",
+	}, func(ctx context.Context, _ *struct{}) (*body[Hosts], error) {
+		var list Hosts
+		list.Hosts, list.Waiting = s.deps.Hosts.Hosts()
+		pools, err := s.deps.Hosts.Pools(ctx)
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		list.Pools = make([]HostPool, len(pools))
+		for i, p := range pools {
+			list.Pools[i] = HostPool{p.Name, p.Export}
+		}
+		return &body[Hosts]{list}, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "get-host", Method: http.MethodGet, Path: "/api/v1/hosts/{name}", Tags: []string{"hosts"},
+		Summary: "One host",
+	}, func(_ context.Context, p *HostPath) (*body[policyd.HostStatus], error) {
+		h, err := s.deps.Hosts.Host(p.Name)
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return &body[policyd.HostStatus]{h}, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "plan-detach", Method: http.MethodGet, Path: "/api/v1/hosts/{name}/detach", Tags: []string{"hosts"},
+		Summary: "What detaching a host would change at it",
+	}, func(ctx context.Context, p *HostPath) (*body[export.Plan], error) {
+		plan, err := s.deps.Hosts.PlanDetach(ctx, p.Name)
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return &body[export.Plan]{plan}, nil
+	})
+}
+
+type added struct {
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+}
+
+type confirmed struct {
+	Name        string            `json:"name" doc:"Of the host."`
+	Fingerprint ovsdb.Fingerprint `json:"fingerprint" doc:"That is believed from now on."`
+}
+
+// maxDetachWait bounds how long a request waits for a host to be detached.
+const maxDetachWait = 5 * time.Minute
+
+// adminRoutes are what changes something: on the admin socket only.
+func (s *Server) adminRoutes(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "add-host", Method: http.MethodPost, Path: "/api/v1/hosts", Tags: []string{"hosts"},
+		Summary: "Add a host", DefaultStatus: http.StatusCreated, MaxBodyBytes: 2 << 20,
+	}, func(ctx context.Context, p *struct{ Body policyd.AddRequest }) (*body[added], error) {
+		h, err := s.deps.Hosts.Add(ctx, p.Body, who(ctx))
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return &body[added]{added{h.UUID, h.Name}}, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "test-host", Method: http.MethodPost, Path: "/api/v1/hosts/test", Tags: []string{"hosts"},
+		Summary: "Try the way to a host, step by step; nothing is changed", MaxBodyBytes: 2 << 20,
+	}, func(ctx context.Context, p *struct{ Body policyd.TestRequest }) (*body[tested], error) {
+		steps, err := s.deps.Hosts.Test(ctx, p.Body)
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return &body[tested]{tested{steps}}, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "confirm-certificate", Method: http.MethodPost, Path: "/api/v1/hosts/confirm", Tags: []string{"hosts"},
+		Summary: "Believe a certificate that waits to be confirmed",
+	}, func(ctx context.Context, p *struct {
+		Body struct {
+			What        string `json:"what" minLength:"1" maxLength:"200" doc:"Name of the host, or fingerprint of the certificate."`
+			Fingerprint string `json:"fingerprint,omitempty" maxLength:"200" doc:"What the certificate has to be, if what is a name."`
+		}
+	},
+	) (*body[confirmed], error) {
+		name, pin, err := s.deps.Hosts.Confirm(ctx, p.Body.What, p.Body.Fingerprint, who(ctx))
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return &body[confirmed]{confirmed{name, pin}}, nil
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "remove-host", Method: http.MethodDelete, Path: "/api/v1/hosts/{name}", Tags: []string{"hosts"},
+		Summary: "Forget a host", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, p *struct {
+		HostPath
+		Force bool `query:"force" doc:"Also if something of Weir's stays at it."`
+	},
+	) (*struct{}, error) {
+		return nil, s.refusal(s.deps.Hosts.Remove(ctx, p.Name, p.Force, who(ctx)))
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "set-host-export", Method: http.MethodPut, Path: "/api/v1/hosts/{name}/export", Tags: []string{"hosts"},
+		Summary: "Say how a host exports flows", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, p *struct {
+		HostPath
+		Body export.Override
+	},
+	) (*struct{}, error) {
+		return nil, s.refusal(s.deps.Hosts.SetExport(ctx, p.Name, p.Body, who(ctx)))
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "set-pool-export", Method: http.MethodPut, Path: "/api/v1/pools/{name}/export", Tags: []string{"hosts"},
+		Summary: "Say how the hosts of a pool export flows", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, p *struct {
+		Name string `path:"name" maxLength:"128"`
+		Body export.Override
+	},
+	) (*struct{}, error) {
+		return nil, s.refusal(s.deps.Hosts.SetPoolExport(ctx, p.Name, p.Body, who(ctx)))
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "detach-host", Method: http.MethodPost, Path: "/api/v1/hosts/{name}/detach", Tags: []string{"hosts"},
+		Summary:     "Take everything of Weir's off a host, and put back what was there before",
+		Description: "Answers when that was verified. If it takes longer than wait, the answer is 202: it goes on, also after a restart of Weir.",
+	}, func(ctx context.Context, p *struct {
+		HostPath
+		Wait int `query:"wait" minimum:"0" maximum:"300" default:"60" doc:"Longest wait, s."`
+	},
+	) (*detachAnswer, error) {
+		waiting, cancel := context.WithTimeout(ctx, min(time.Duration(p.Wait)*time.Second, maxDetachWait))
+		defer cancel()
+		err := s.deps.Hosts.Detach(waiting, p.Name, who(ctx))
+		if waiting.Err() != nil && err != nil {
+			return &detachAnswer{Status: http.StatusAccepted, Body: detached{Waits: err.Error()}}, nil
+		}
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return &detachAnswer{Status: http.StatusOK, Body: detached{Done: true}}, nil
+	})
+}
+
+type tested struct {
+	Steps []policyd.Step `json:"steps"`
+}
+
+type detached struct {
+	Done  bool   `json:"done"`
+	Waits string `json:"waits,omitempty" doc:"Why it is not done yet."`
+}
+
+type detachAnswer struct {
+	Status int
+	Body   detached
+}
+
+// refusal is the answer to what policyd did not do; nil to what it did.
+func (s *Server) refusal(err error) error {
+	var mistake *policyd.MistakeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &mistake):
+		return huma.Error422UnprocessableEntity(mistake.Error())
+	case errors.Is(err, state.ErrNotFound):
+		return huma.Error404NotFound(err.Error())
+	case errors.Is(err, state.ErrExists):
+		return huma.Error409Conflict(err.Error())
+	case errors.Is(err, context.Canceled):
+		return huma.Error503ServiceUnavailable("cancelled")
+	default:
+		s.deps.Log.Warn("host request", "err", err)
+		return huma.Error503ServiceUnavailable(err.Error())
+	}
+}

@@ -1,0 +1,281 @@
+package policyd
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/hosts"
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/own"
+	"github.com/weirhq/weir/policyd/state"
+)
+
+// Config is hosts in the YAML file.
+type Config struct {
+	hosts.Config `yaml:",inline"`
+
+	Export export.Settings `yaml:"export" doc:"How hosts are made to export flows, unless weir hosts export says otherwise of a pool or host."`
+}
+
+// Default returns the configuration that is used where the file is silent.
+func Default() Config { return Config{Config: hosts.Default(), Export: export.Default()} }
+
+// Deps are what a Service uses and does not own, except Listeners.
+type Deps struct {
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+	State     *state.State
+	Assembler *estate.Assembler
+	Estate    *estate.Holder // of the assembler
+	Events    event.Sink
+	Listeners []hosts.Listener                                                     // for hosts that dial in; Run closes them
+	Identity  func() ([]tls.Certificate, error)                                    // what Weir presents to hosts; nil: nothing
+	Authority func() *x509.CertPool                                                // Weir's own; nil: none
+	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer
+
+	CollectorPort uint16 // at which hosts reach the collector, unless another is configured; 0: hosts export nothing then
+}
+
+// Service looks after hosts. Its methods may be called from any goroutine.
+type Service struct {
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	fleet   *hosts.Fleet
+	witness *hosts.Witness
+	exports *export.Exports
+
+	look chan struct{} // has an element: look again, though no host has changed
+
+	configuring sync.Mutex // held by one configure at a time
+
+	mu    sync.Mutex
+	hosts map[string]*host // by UUID; guarded by mu: those of the last look
+
+	// These belong to follow.
+	wanted []export.Host
+}
+
+// host is what was seen of a host.
+type host struct {
+	state.Host
+	export    export.Settings
+	rows      *ovsdb.Rows
+	peer      netip.Addr
+	inventory *hosts.Inventory // nil while it was never seen
+}
+
+// New checks the configuration and wires. It starts nothing.
+func New(cfg Config, d Deps) (*Service, error) {
+	if d.Log == nil || d.State == nil {
+		return nil, errors.New("make policyd: a dependency is missing: want Log and State")
+	}
+	s := &Service{cfg: cfg, deps: d, log: d.Log.With("part", "policyd"), hosts: map[string]*host{}, look: make(chan struct{}, 1)}
+	var err error
+	s.fleet, err = hosts.NewFleet(cfg.Config, hosts.Deps{
+		Log: d.Log, Metrics: d.Metrics, Events: d.Events, Listeners: d.Listeners, Identity: d.Identity, Authority: d.Authority, Dial: d.Dial,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.witness, err = hosts.NewWitness(hosts.WitnessDeps{Assembler: d.Assembler, Estate: d.Estate, Events: d.Events})
+	if err != nil {
+		return nil, err
+	}
+	s.exports, err = export.New(export.Config{Instance: d.State.Instance(), CollectorPort: d.CollectorPort}, export.Deps{
+		Log: d.Log, Events: d.Events, Metrics: d.Metrics, Detached: func(string) { s.again() },
+	})
+	return s, err
+}
+
+// again has follow look again.
+func (s *Service) again() {
+	select {
+	case s.look <- struct{}{}:
+	default: // it will
+	}
+}
+
+// Run looks after the hosts until ctx is done.
+func (s *Service) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.fleet.Run(ctx) })
+	g.Go(func() error { return s.witness.Run(ctx) })
+	g.Go(func() error { return s.exports.Run(ctx) })
+	g.Go(func() error { return s.follow(ctx) })
+	return g.Wait()
+}
+
+// retryState is when the state is read again after that did not work.
+const retryState = 5 * time.Second
+
+// follow has fleet, estate and exports follow the state and the hosts.
+func (s *Service) follow(ctx context.Context) error {
+	configured, stop := s.deps.State.Subscribe()
+	defer stop()
+	seen, stop2 := s.fleet.Subscribe()
+	defer stop2()
+	var retry <-chan time.Time
+	for changed := true; ; {
+		if changed {
+			retry = nil
+			if err := s.configure(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("hosts are not as configured, tried again", "err", err)
+				retry = time.After(retryState)
+			}
+		}
+		s.observe(time.Now())
+		changed = false
+		select {
+		case <-configured:
+			changed = true
+		case <-retry:
+			changed = true
+		case <-seen:
+		case <-s.look:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// configure makes the fleet that of the state. Who changes the state calls it, so that the change is in force at once; follow does so, too.
+func (s *Service) configure(ctx context.Context) error {
+	s.configuring.Lock()
+	defer s.configuring.Unlock()
+	list, err := s.deps.State.Hosts(ctx)
+	if err != nil {
+		return err
+	}
+	pools, err := s.deps.State.Pools(ctx)
+	if err != nil {
+		return err
+	}
+	overrides := map[string]export.Override{}
+	for _, p := range pools {
+		overrides[p.Name] = p.Export
+	}
+	fleet := make([]hosts.Host, len(list))
+	next := make(map[string]*host, len(list))
+	s.mu.Lock()
+	for i, h := range list {
+		fleet[i] = hosts.Host{ID: h.UUID, Name: h.Name, Pool: h.Pool, Target: h.Target, TLS: h.TLS}
+		x := &host{Host: h, export: s.cfg.Export.With(overrides[h.Pool]).With(h.Export)}
+		if old := s.hosts[h.UUID]; old != nil && old.Name == h.Name && old.Pool == h.Pool {
+			x.rows, x.peer, x.inventory = old.rows, old.peer, old.inventory
+		}
+		next[h.UUID] = x
+	}
+	gone := s.hosts
+	s.hosts = next
+	s.mu.Unlock()
+	now := time.Now()
+	for uuid := range gone {
+		if next[uuid] == nil {
+			s.witness.Forget(uuid, now)
+		}
+	}
+	return s.fleet.Set(fleet)
+}
+
+// observe brings what has changed at hosts into the estate, and says to the exports what is wanted of them.
+func (s *Service) observe(now time.Time) {
+	wanted := []export.Host{}
+	for _, st := range s.fleet.Hosts() {
+		s.mu.Lock()
+		h := s.hosts[st.Host.ID]
+		s.mu.Unlock()
+		session := s.fleet.Session(st.Host.ID)
+		if h == nil || session == nil {
+			continue
+		}
+		s.observeHost(h, session, st.Session, now)
+		want := export.Host{
+			Identity: export.Identity{UUID: h.UUID, Name: h.Name}, Session: session,
+			Settings: h.export, Detach: h.Mode == state.ModeDetach,
+		}
+		if h.Pool != "" {
+			want.Pool = flow.NewID(flow.KindPool, h.Pool)
+		}
+		wanted = append(wanted, want)
+	}
+	if !slices.EqualFunc(wanted, s.wanted, same) {
+		s.exports.Set(wanted)
+		s.wanted = wanted
+	}
+}
+
+func same(a, b export.Host) bool {
+	return a.Identity == b.Identity && a.Session == b.Session && a.Detach == b.Detach && reflect.DeepEqual(a.Settings, b.Settings)
+}
+
+// observeHost brings what has changed at a host into the estate.
+func (s *Service) observeHost(h *host, session *ovsdb.Session, st ovsdb.Status, now time.Time) {
+	if st.State != ovsdb.StateConnected {
+		s.witness.Lost(h.UUID, st.Since)
+		return
+	}
+	rows, peer := session.Rows(), st.Peer.Addr().Unmap()
+	if rows == nil || rows == h.rows && peer == h.peer {
+		return
+	}
+	inventory := hosts.Map(hosts.Settings{Key: h.UUID, Name: h.Name, UUID: h.UUID, Pool: h.Pool, Peer: peer}, rows, s.ours)
+	s.mu.Lock()
+	h.rows, h.peer, h.inventory = rows, peer, inventory
+	s.mu.Unlock()
+	s.witness.Observe(inventory, now)
+}
+
+// ours tells whether a row with these external ids is this Weir's.
+func (s *Service) ours(externalIDs map[string]string) bool {
+	return own.Made(externalIDs, s.deps.State.Instance())
+}
+
+// Resend has the templates of an observation domain of a host sent again; see export.Exports.
+func (s *Service) Resend(host flow.ID, domain uint32) {
+	for _, st := range s.fleet.Hosts() {
+		if st.Host.FlowID() == host {
+			// A host that is not looked after yet has nothing set up, and sends no templates.
+			_ = s.exports.Resend(st.Host.ID, domain)
+		}
+	}
+}
+
+// Counts is how many hosts there are.
+type Counts struct {
+	Hosts     int `json:"hosts"`
+	Connected int `json:"connected"`
+	Waiting   int `json:"waiting"` // certificates that wait to be confirmed
+}
+
+// Counts counts the hosts.
+func (s *Service) Counts() Counts {
+	c := Counts{Waiting: len(s.fleet.Strangers())}
+	for _, st := range s.fleet.Hosts() {
+		c.Hosts++
+		switch st.Session.State {
+		case ovsdb.StateConnected:
+			c.Connected++
+		case ovsdb.StateConfirm:
+			c.Waiting++
+		default:
+		}
+	}
+	return c
+}
