@@ -402,7 +402,7 @@ func (k *keeper) settle(h *Host, a *answer, now time.Time) time.Duration {
 			if want := was[id]; want != "" {
 				k.found[id] = want
 			}
-		case StateOff, StateForeign:
+		case StateOff, StateForeign, StateFailed:
 		}
 	}
 	maps.DeleteFunc(k.changing, func(id ovsdb.UUID, _ bool) bool { return !slices.Contains(a.ids, id) })

@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer, e *Exports) *metrics {
 }
 
 var statesDesc = prometheus.NewDesc("weir_policyd_export_bridges",
-	"Bridges of hosts by how their export stands: off, set, setting, foreign, yielded.", []string{"state"}, nil)
+	"Bridges of hosts by how their export stands: off, set, setting, foreign, yielded, failed.", []string{"state"}, nil)
 
 // states counts bridges when it is asked.
 type states struct{ e *Exports }
@@ -50,7 +50,7 @@ type states struct{ e *Exports }
 func (states) Describe(ch chan<- *prometheus.Desc) { ch <- statesDesc }
 
 func (s states) Collect(ch chan<- prometheus.Metric) {
-	n := map[State]int{StateOff: 0, StateSet: 0, StateSetting: 0, StateForeign: 0, StateYielded: 0}
+	n := map[State]int{StateOff: 0, StateSet: 0, StateSetting: 0, StateForeign: 0, StateYielded: 0, StateFailed: 0}
 	for _, h := range s.e.Status() {
 		for i := range h.Bridges {
 			n[h.Bridges[i].State]++

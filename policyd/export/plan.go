@@ -19,6 +19,7 @@ const (
 	StateSetting State = "setting" // being changed
 	StateForeign State = "foreign" // others export; it is left alone
 	StateYielded State = "yielded" // somebody undoes it again and again: Weir waits before it tries again
+	StateFailed  State = "failed"  // what was there before cannot be read any more: it is left as it is until somebody says so
 )
 
 // Bridge is the export of one bridge.
@@ -161,16 +162,19 @@ func (d *deciding) decide() (keep bool, err error) {
 		d.out.State = StateYielded
 		return d.holds(), nil
 	}
+	was := map[*own.Column]*own.Saved{}
+	for _, col := range own.Columns {
+		if was[col], err = col.Was(d.b); err != nil {
+			d.out.State, d.out.Why, want = StateFailed, err.Error(), ""
+			return true, nil
+		}
+	}
 	d.out.State = StateOff
 	goals := map[*own.Column]goal{main: {free: true}, other: {free: true}}
 	if values != nil {
 		d.out.State = StateSet
 		goals[main] = goal{row: values}
-		double, err := d.doubles(other)
-		if err != nil {
-			return false, err
-		}
-		if double {
+		if d.doubles(other, was[other]) {
 			goals[other] = goal{}
 		}
 		foreign := d.foreign(goals)
@@ -188,9 +192,7 @@ func (d *deciding) decide() (keep bool, err error) {
 	}
 	for _, col := range own.Columns {
 		g := goals[col]
-		if g.was, err = col.Was(d.b); err != nil {
-			return false, err
-		}
+		g.was = was[col]
 		if err := d.column(col, g, want); err != nil {
 			return false, err
 		}
@@ -204,24 +206,20 @@ func (d *deciding) holds() bool {
 	return slices.ContainsFunc(own.Columns, func(c *own.Column) bool { return c.Held(d.b) || c.State(d.rows, d.b) == own.Ours })
 }
 
-// doubles says whether c, by which Weir does not export, sends or sent flows to Weir for others: each packet would be counted
-// twice.
-func (d *deciding) doubles(c *own.Column) (bool, error) {
+// doubles says whether c, by which Weir does not export, and which was so before, sends or sent flows to Weir for others: each packet
+// would be counted twice.
+func (d *deciding) doubles(c *own.Column, was *own.Saved) bool {
 	var targets []string
 	switch c.State(d.rows, d.b) {
 	case own.Empty:
 	case own.Foreign:
 		targets = targetsOf(d.rows, c, d.b)
 	case own.Ours, own.Emptied:
-		was, err := c.Was(d.b)
-		if err != nil {
-			return false, err
-		}
 		if was != nil {
 			targets = was.Strings("targets")
 		}
 	}
-	return slices.Contains(targets, target(d.settings.Collector)), nil
+	return slices.Contains(targets, target(d.settings.Collector))
 }
 
 func targetsOf(r *ovsdb.Rows, c *own.Column, b *ovsdb.Bridge) []string {
@@ -287,6 +285,9 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 			d.out.State = StateSetting
 			return d.tx.Empty(c, d.b, g.was)
 		case own.Foreign:
+			if held {
+				d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others export to Weir by the other protocol again"})
+			}
 			return d.take(c, func(was *own.Saved) error { return d.tx.Empty(c, d.b, was) })
 		}
 	}

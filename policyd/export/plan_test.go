@@ -382,6 +382,15 @@ func TestDecide(t *testing.T) {
 				"ipfix:  → cache_active", mark + "ipfix:  → {}", "external_ids:weir-owner:  → " + instance,
 			},
 		},
+		"taken over, both protocols, again": {
+			rows: func(r *ovsdb.Rows) {
+				ours(r)
+				theirNetFlow(r, "br0", "192.0.2.5:4739")
+				bridge(r, "br0").ExternalIDs["weir-former-netflow"] = `{"empty":true}`
+			},
+			change: takeOver, state: StateSetting, undone: "others export to Weir by the other protocol again",
+			want: []string{"netflow: row theirs, not Weir's → ", mark + `netflow: {"empty":true} → ` + saved + `,"empty":true}`},
+		},
 		"switched off after taking over": {
 			rows:   func(r *ovsdb.Rows) { ours(r); bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = saved + "}" },
 			change: func(q *question) { q.settings.Protocol = Off }, state: StateOff,
@@ -393,6 +402,9 @@ func TestDecide(t *testing.T) {
 				bridge(r, "br0").IPFIX, bridge(r, "br0").ExternalIDs["weir-former-ipfix"] = "", saved+"}"
 			},
 			state: StateSetting, want: []string{"ipfix:  → cache_active", mark + "ipfix: " + saved + "} → {}"}, undone: "others removed it",
+		},
+		"a mark that cannot be read": {
+			rows: func(r *ovsdb.Rows) { ours(r); bridge(r, "br0").ExternalIDs["weir-former-netflow"] = "nothing" }, state: StateFailed,
 		},
 		"yielded": {
 			rows:   func(r *ovsdb.Rows) { ours(r); bridge(r, "br0").IPFIX = "" },
@@ -484,6 +496,8 @@ func TestHostsThatSayAnything(t *testing.T) {
 		transactions := []*own.Transaction{}
 		if a, err := decide(q); err == nil {
 			transactions = append(transactions, a.tx)
+		} else if !strings.Contains(err.Error(), "another Weir") {
+			t.Fatalf("seed %d, try %d: decide = %v", seed, n, err)
 		} else {
 			refused++
 		}
