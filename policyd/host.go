@@ -356,7 +356,7 @@ func (s *Service) Remove(ctx context.Context, nameOrUUID string, force bool, by 
 // since it was added, but perhaps by a run before.
 func mayHaveOurs(h *HostStatus) bool {
 	for i := range h.Exports {
-		if s := h.Exports[i].State; s == export.StateSet || s == export.StateSetting {
+		if s := h.Exports[i].State; s != export.StateOff && s != export.StateForeign {
 			return true
 		}
 	}

@@ -299,7 +299,7 @@ func exportSummary(h *policyd.HostStatus) (string, cli.Style) {
 	} else if len(h.Exports) > 0 && counts[export.StateOff] == len(h.Exports) {
 		words = append(words, "off")
 	}
-	for _, s := range []export.State{export.StateForeign, export.StateYielded, export.StateSetting} {
+	for _, s := range []export.State{export.StateForeign, export.StateYielded, export.StateFailed, export.StateSetting} {
 		if n := counts[s]; n > 0 {
 			words = append(words, fmt.Sprintf("%d %s", n, s))
 			style = cli.Warn
@@ -414,7 +414,7 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 	if h.Detached {
 		add("export", cli.Plain, "detached: nothing of Weir's is left at it")
 	}
-	styles := map[export.State]cli.Style{export.StateSet: cli.Good, export.StateForeign: cli.Warn, export.StateYielded: cli.Warn, export.StateSetting: cli.Warn}
+	styles := map[export.State]cli.Style{export.StateSet: cli.Good, export.StateForeign: cli.Warn, export.StateYielded: cli.Warn, export.StateFailed: cli.Bad, export.StateSetting: cli.Warn}
 	for i := range h.Exports {
 		b := &h.Exports[i]
 		line := fmt.Sprintf("%s: %s", b.State, b.Why)
