@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/internal/bytesize"
+	"github.com/weirhq/weir/policyd"
 )
 
 //go:embed page.html
@@ -39,6 +40,10 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 func (s *Server) status() Status {
 	status := s.deps.Status()
 	status.balance()
+	if s.deps.Hosts != nil {
+		list, waiting := s.deps.Hosts.Hosts()
+		status.Hosts = policyd.Summarize(list, waiting, time.Now())
+	}
 	status.Alarms = status.alarms()
 	return status
 }

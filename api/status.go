@@ -7,6 +7,9 @@ import (
 
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/enricher"
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/event/syslog"
+	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/fold"
 )
@@ -20,6 +23,9 @@ type Status struct {
 	Store     StoreStatus          `json:"store"`
 	Estate    EstateStatus         `json:"estate"`
 	Ledger    Ledger               `json:"ledger"` // the server fills it in
+	Hosts     policyd.Summary      `json:"hosts"`  // the server fills it in
+	Events    event.Stats          `json:"events"`
+	Syslog    *syslog.Stats        `json:"syslog,omitempty"` // nil where no receiver is configured
 	Collector collector.Stats      `json:"collector"`
 	Enricher  enricher.Stats       `json:"enricher"`
 	Writer    store.WriterStats    `json:"writer"`
@@ -49,6 +55,33 @@ type EstateStatus struct {
 	VMs      int      `json:"vms"`
 	VIFs     int      `json:"vifs"`
 	Groups   int      `json:"groups"`
+}
+
+// EventLine says in a line how many network events there were and what became of them.
+func (s *Status) EventLine() string {
+	e := &s.Events
+	line := fmt.Sprintf("%d noticed + %d found = %d stored + %d wait + %d dropped", e.Emitted, e.Found, e.Stored, e.Waiting, s.eventsDropped())
+	if s.Syslog != nil {
+		line += fmt.Sprintf("; %d to syslog %s", s.Syslog.Sent, s.Syslog.Address)
+	}
+	return line
+}
+
+func (s *Status) eventsDropped() uint64 {
+	sum := uint64(0)
+	for _, n := range s.Events.Dropped {
+		sum += n
+	}
+	return sum
+}
+
+// HostLine says in a line how many hosts there are.
+func (s *Status) HostLine() string {
+	line := fmt.Sprintf("%d, %d connected", s.Hosts.Hosts, s.Hosts.Connected)
+	if s.Hosts.Waiting > 0 {
+		line += fmt.Sprintf(", %d wait to be confirmed", s.Hosts.Waiting)
+	}
+	return line
 }
 
 // Counts returns how many there are of each kind, as "1 pool", "3 hosts".
@@ -109,6 +142,13 @@ func (s *Status) alarms() []string {
 	}
 	if s.Ledger.Problem != "" {
 		list = append(list, "the books do not balance, which is a bug of weir: "+s.Ledger.Problem)
+	}
+	list = append(list, s.Hosts.Problems...)
+	if e := &s.Events; e.Unkept != "" {
+		list = append(list, "events are not kept on disk: "+e.Unkept)
+	}
+	if s.Syslog != nil && s.Syslog.Problem != "" {
+		list = append(list, fmt.Sprintf("the syslog receiver %s is not reached: %s", s.Syslog.Address, s.Syslog.Problem))
 	}
 	return append(list, s.Retention.Alarms()...)
 }

@@ -2,6 +2,7 @@ package collector_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,4 +49,28 @@ func TestSilence(t *testing.T) {
 	// One that is forgotten is new when it comes back.
 	want(look(10 * minute))
 	want(look(11*minute, at(11*minute, 1, "192.0.2.1", true)))
+}
+
+func TestRestarts(t *testing.T) {
+	at := func(addr string, domain uint32, restarts uint64) collector.Exporter {
+		e := collector.Exporter{}
+		e.Exporter, e.Domain, e.Loss.Restarts = netip.MustParseAddr(addr), domain, restarts
+		return e
+	}
+	r := collector.NewRestarts()
+	for i, c := range []struct {
+		list []collector.Exporter
+		want []netip.Addr
+	}{
+		{[]collector.Exporter{at("192.0.2.1", 1, 5), at("192.0.2.2", 1, 0)}, nil},
+		{[]collector.Exporter{at("192.0.2.1", 1, 5), at("192.0.2.2", 1, 0), at("192.0.2.3", 1, 9)}, nil},
+		{[]collector.Exporter{at("192.0.2.1", 1, 6), at("192.0.2.1", 2, 1), at("192.0.2.2", 1, 0)}, []netip.Addr{netip.MustParseAddr("192.0.2.1")}},
+		{[]collector.Exporter{at("192.0.2.1", 1, 7), at("192.0.2.1", 2, 2), at("192.0.2.2", 1, 1)}, []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}},
+		{nil, nil},
+		{[]collector.Exporter{at("192.0.2.1", 1, 9)}, nil},
+	} {
+		if got := r.Look(c.list); !slices.Equal(got, c.want) {
+			t.Errorf("look %d: %v, want %v", i, got, c.want)
+		}
+	}
 }

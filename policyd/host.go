@@ -86,6 +86,53 @@ type Waiting struct {
 	Reason      string         `json:"reason" doc:"Why it waits."`
 }
 
+// Summary is how the hosts do, in figures and sentences.
+type Summary struct {
+	Hosts     int      `json:"hosts"`
+	Connected int      `json:"connected"`
+	Waiting   int      `json:"waiting" doc:"Certificates that wait to be confirmed."`
+	Problems  []string `json:"problems,omitempty" doc:"What wants somebody to act, in sentences."`
+}
+
+// Summarize makes it of what Hosts returns.
+func Summarize(list []HostStatus, waiting []Waiting, now time.Time) Summary {
+	s := Summary{Hosts: len(list), Waiting: len(waiting)}
+	say := func(format string, args ...any) { s.Problems = append(s.Problems, fmt.Sprintf(format, args...)) }
+	for i := range list {
+		h := &list[i]
+		switch h.State {
+		case ovsdb.StateConnected:
+			s.Connected++
+		case ovsdb.StateConfirm:
+			s.Waiting++
+			say("the certificate of host %s waits to be confirmed: weir hosts confirm %s", h.Name, h.Name)
+		case ovsdb.StateRefused:
+			say("host %s is refused: %s", h.Name, h.Error)
+		default:
+			if now.Sub(h.Since) > settles || h.Error != "" {
+				say("host %s is not connected (%s)%s", h.Name, h.State, after(": ", h.Error))
+			}
+		}
+		if h.State == ovsdb.StateConnected && h.ExportError != "" {
+			say("the export of host %s is not as it is to be: %s", h.Name, h.ExportError)
+		}
+	}
+	if n := len(waiting); n > 0 {
+		say("hosts that dialled in wait to be confirmed (%d): weir hosts list", n)
+	}
+	return s
+}
+
+// settles is how long a session may take to be there before that is a problem.
+const settles = 15 * time.Second
+
+func after(lead, text string) string {
+	if text == "" {
+		return ""
+	}
+	return lead + text
+}
+
 // Hosts returns all hosts, by name, and those that wait.
 func (s *Service) Hosts() ([]HostStatus, []Waiting) {
 	exports := map[string]export.HostStatus{}

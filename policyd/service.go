@@ -257,25 +257,11 @@ func (s *Service) Resend(host flow.ID, domain uint32) {
 	}
 }
 
-// Counts is how many hosts there are.
-type Counts struct {
-	Hosts     int `json:"hosts"`
-	Connected int `json:"connected"`
-	Waiting   int `json:"waiting"` // certificates that wait to be confirmed
-}
-
-// Counts counts the hosts.
-func (s *Service) Counts() Counts {
-	c := Counts{Waiting: len(s.fleet.Strangers())}
+// ExporterRestarted says that an exporter of flows at a host began to number anew.
+func (s *Service) ExporterRestarted(host flow.ID) {
 	for _, st := range s.fleet.Hosts() {
-		c.Hosts++
-		switch st.Session.State {
-		case ovsdb.StateConnected:
-			c.Connected++
-		case ovsdb.StateConfirm:
-			c.Waiting++
-		default:
+		if st.Host.FlowID() == host {
+			s.fleet.ExporterRestarted(st.Host.ID)
 		}
 	}
-	return c
 }

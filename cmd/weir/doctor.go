@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
+	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/store"
@@ -133,7 +134,7 @@ func checkInstance(ctx context.Context, in instance.Instance, cfg config) []find
 	for _, socket := range s.Collector.Sockets {
 		buffer.Granted = min(buffer.Granted, int(socket.QueueLimit/2)) // the kernel reserves twice what it grants
 	}
-	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s),
+	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s), checkHosts(&s), checkEvents(&s),
 		checkExporters(answer.Exporters, in.Listen, time.Now()))
 }
 
@@ -342,6 +343,33 @@ func checkEstate(s *api.Status) finding {
 		f.State, f.Do = "warning", "flows are stored without names: describe hosts and VMs in the estate file (docs/howto/describe-the-estate.md)"
 	case len(e.Warnings) > 0:
 		f.State, f.Do = "warning", strings.Join(e.Warnings, "\n  ")
+	}
+	return f
+}
+
+// checkHosts judges the sessions with hosts.
+func checkHosts(s *api.Status) finding {
+	f := finding{Check: "hosts", State: "ok", Found: s.HostLine()}
+	if s.Hosts.Hosts == 0 {
+		f.Found = "none was added: weir hosts add has their VMs known, and flows exported, by itself"
+	}
+	if len(s.Hosts.Problems) > 0 {
+		f.State, f.Do = "warning", strings.Join(s.Hosts.Problems, "\n  ")+"\n  weir hosts test NAME looks for the reason, step by step"
+	}
+	return f
+}
+
+// checkEvents judges what becomes of network events.
+func checkEvents(s *api.Status) finding {
+	f := finding{Check: "events", State: "ok", Found: s.EventLine()}
+	e := &s.Events
+	switch {
+	case e.Unkept != "":
+		f.State, f.Found, f.Do = "problem", "they are not kept on disk: "+e.Unkept, "make room on the disk of the data directory, or mend it"
+	case e.Dropped[event.ReasonQueue]+e.Dropped[event.ReasonAway] > 0:
+		f.State, f.Do = "warning", "some are not in the store, since it was away for long or there were too many at once; the log has those that were dropped for the store's absence"
+	case s.Syslog != nil && s.Syslog.Problem != "":
+		f.State, f.Do = "warning", fmt.Sprintf("the syslog receiver %s is not reached: %s; events wait for it for a day", s.Syslog.Address, s.Syslog.Problem)
 	}
 	return f
 }

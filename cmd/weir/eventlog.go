@@ -46,21 +46,31 @@ func (n *node) nameOf(id flow.ID) string {
 	return e.Name
 }
 
-// silenceInterval is how often it is looked which exporters have fallen silent.
-const silenceInterval = 5 * time.Second
+// watchInterval is how often it is looked what exporters do.
+const watchInterval = 5 * time.Second
 
-// watchExporters tells when exporters fall silent or are heard again.
+// watchExporters tells when exporters fall silent or are heard again, has hosts send the templates that data waits for, and tells of
+// hosts whose exporters number anew.
 func (n *node) watchExporters(ctx context.Context) error {
-	silence := collector.NewSilence()
-	tick := time.NewTicker(silenceInterval)
+	silence, restarts := collector.NewSilence(), collector.NewRestarts()
+	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
 		now := time.Now()
-		for _, e := range silence.Look(n.collector.Exporters(now), now) {
-			if exporter, err := netip.ParseAddr(e.Subject); err == nil {
-				n.about(&e, exporter)
+		list := n.collector.Exporters(now)
+		for _, e := range silence.Look(list, now) {
+			n.events.Emit(n.about(e))
+		}
+		for _, exporter := range restarts.Look(list) {
+			if host := n.hostOf(exporter); host != 0 {
+				n.policyd.ExporterRestarted(host)
 			}
-			n.events.Emit(e)
+		}
+		for i := range list {
+			e := &list[i]
+			if host := n.hostOf(e.Exporter); e.HeldNow > 0 && host != 0 {
+				n.policyd.Resend(host, e.Domain)
+			}
 		}
 		select {
 		case <-tick.C:
@@ -70,15 +80,22 @@ func (n *node) watchExporters(ctx context.Context) error {
 	}
 }
 
+// hostOf returns the host that an exporter belongs to, 0 if that is not known.
+func (n *node) hostOf(exporter netip.Addr) flow.ID {
+	v := n.estate.Load().Vantage(flow.Addr(exporter.As16()), 0, 0)
+	return flow.ID(v.Host)
+}
+
 // about says of an event of an exporter to which host it belongs, if that is known.
-func (n *node) about(e *event.Event, exporter netip.Addr) {
-	s := n.estate.Load()
-	v := s.Vantage(flow.Addr(exporter.As16()), 0, 0)
-	if v.Host == 0 {
-		return
+func (n *node) about(e event.Event) event.Event {
+	exporter, err := netip.ParseAddr(e.Attributes["exporter"])
+	if err != nil {
+		return e
 	}
-	e.Host, e.Pool = flow.ID(v.Host), flow.ID(v.Pool)
-	if host, ok := s.Entity(e.Host); ok {
+	s := n.estate.Load()
+	if host, ok := s.Entity(n.hostOf(exporter)); ok {
+		e.Host, e.Pool = host.ID, host.Pool
 		e.Subject, e.Text = host.Name, "exporter "+exporter.String()+" "+e.Text
 	}
+	return e
 }

@@ -402,6 +402,7 @@ func (n *node) status() api.Status {
 		Estate:    n.estateStatus(),
 		Retention: n.retention.Stats(),
 		Fold:      n.fold.Stats(),
+		Events:    n.events.Stats(),
 		Writer:    n.writer.Stats(), // before the collector: see Status.balance
 		Enricher:  n.enricher.Stats(),
 		Collector: n.collector.Stats(),
@@ -409,6 +410,10 @@ func (n *node) status() api.Status {
 	}
 	if n.supervisor != nil {
 		s.Store.PID, s.Store.Restarts = n.supervisor.PID(), n.supervisor.Restarts()
+	}
+	if n.syslog != nil {
+		stats := n.syslog.Stats()
+		s.Syslog = &stats
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store"
@@ -71,6 +72,16 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if e.Problem != "" {
 		add("estate file", cli.Bad, "%s", e.Problem)
 	}
+	hosts := cli.Plain
+	if s.Hosts.Connected < s.Hosts.Hosts || s.Hosts.Waiting > 0 {
+		hosts = cli.Warn
+	}
+	add("hosts", hosts, "%s", s.HostLine())
+	events := cli.Plain
+	if s.Events.Dropped[event.ReasonQueue]+s.Events.Dropped[event.ReasonAway] > 0 || s.Events.Unkept != "" {
+		events = cli.Bad
+	}
+	add("events", events, "%s", s.EventLine())
 	c := &s.Collector
 	lines := s.Ledger.Lines()
 	add(lines[0][0], badIf(c.KernelDrops > 0), "%s", lines[0][1])
