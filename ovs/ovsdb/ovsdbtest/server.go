@@ -133,6 +133,9 @@ func (s *Server) VSCtl(args ...string) string {
 	return s.run("ovs-vsctl", append([]string{"--db=" + s.Socket(), "--timeout=30"}, args...)...)
 }
 
+// Shell runs a line of a shell.
+func (s *Server) Shell(line string) { s.t.Helper(); s.run("sh", "-c", line) }
+
 func (s *Server) run(name string, args ...string) string {
 	s.t.Helper()
 	var stderr bytes.Buffer
