@@ -152,17 +152,22 @@ func (s *Server) run(name string, args ...string) string {
 // port.
 func (s *Server) Listen(remote string) string {
 	s.t.Helper()
-	s.VSCtl("--no-wait", "--", "--id=@m", "create", "Manager", `target="`+remote+`"`, "--", "add", "Open_vSwitch", ".", "manager_options", "@m")
 	_, at, _ := strings.Cut(remote, ":")
-	port := ""
-	Until(s.t, "the server listens at "+remote, func() bool { // its log says so at once, the status of the manager seconds later
+	ports := func() []string { // the log says them at once, the status of the manager seconds later
 		log, err := os.ReadFile(s.path("log"))
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		parts := strings.Split(string(log), at+": listening on port ")
-		port, _, _ = strings.Cut(parts[len(parts)-1], "\n")
-		return len(parts) > 1
+		return strings.Split(string(log), at+": listening on port ")
+	}
+	before := len(ports())
+	s.VSCtl("--no-wait", "--", "--id=@m", "create", "Manager", `target="`+remote+`"`, "--", "add", "Open_vSwitch", ".", "manager_options", "@m")
+	port, complete := "", false
+	Until(s.t, "the server listens at "+remote, func() bool {
+		if now := ports(); len(now) > before {
+			port, _, complete = strings.Cut(now[len(now)-1], "\n")
+		}
+		return complete
 	})
 	return port
 }
