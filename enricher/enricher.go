@@ -56,6 +56,7 @@ func (e *Enricher) Enrich(b *flow.Batch) {
 	s := e.deps.Estate.Load()
 	b.SrcGroups.IDs, b.DstGroups.IDs = b.SrcGroups.IDs[:0], b.DstGroups.IDs[:0]
 	w := work{b: b, s: s, alive: e.liveHosts(s, b.TimeReceived[rows-1])}
+	w.late, w.hasLate = s.Late()
 	for w.from = 0; w.from < rows; w.from = w.to {
 		w.to = min(rows, w.from+chunk)
 		w.enrich()
@@ -84,6 +85,11 @@ type work struct {
 	from, to int
 	tally    Stats
 
+	late    estate.Late  // for rows whose flow ended before the estate was as it is
+	hasLate bool         // there may be such rows
+	isLate  bool         // among these rows there are some
+	ended   [chunk]int64 // of rows: when the flow ended, in ms since epoch; set if isLate
+
 	// Of rows.
 	vantages [chunk]estate.Vantage // of the runs of rows of one exporter and observation domain
 	run      [chunk]uint16         // index in vantages
@@ -102,6 +108,9 @@ type work struct {
 
 func (w *work) enrich() {
 	w.locate()
+	if w.hasLate {
+		w.findLate()
+	}
 	w.findByPort()
 	w.findNetworks()
 	w.findByMAC()
@@ -133,6 +142,18 @@ func (w *work) locate() {
 		if at.OpenVSwitch && b.Version[i] == netFlow5 {
 			w.correct(i)
 		}
+	}
+}
+
+// findLate finds out which rows are of flows that ended before the last changes of the estate. The end is what counts: a
+// flow's numbers and addresses were those of its ends as long as it went on, and its start may be long ago.
+func (w *work) findLate() {
+	received, age, duration := w.b.TimeReceived[w.from:w.to], w.b.StartAge[w.from:w.to], w.b.Duration[w.from:w.to]
+	w.isLate = false
+	for n := range received {
+		ended := received[n] - max(0, age[n]-int64(duration[n]))
+		w.ended[n] = ended
+		w.isLate = w.isLate || w.late.Before(ended)
 	}
 }
 
@@ -176,6 +197,13 @@ func (w *work) findByPort() {
 		asked += one(src != 0) + one(dst != 0)
 	}
 	w.s.Ports(w.keys[:2*rows], w.ref[:])
+	if w.isLate {
+		for e, key := range w.keys[:2*rows] {
+			if ref := w.late.Port(key, w.ended[e/2]); ref != 0 {
+				w.ref[e] = ref
+			}
+		}
+	}
 	hits, ambiguous := 0, 0
 	for e, ref := range w.ref[:2*rows] {
 		if ref == estate.Several {
@@ -225,6 +253,13 @@ func (w *work) findByMAC() {
 		ask(2*n+1, dst[n])
 	}
 	w.s.MACs(w.keys[:asked], w.found[:])
+	if w.isLate {
+		for i, e := range w.asked[:asked] {
+			if ref := w.late.MAC(w.keys[i], w.network[e/2], w.ended[e/2]); ref != 0 {
+				w.found[i] = ref
+			}
+		}
+	}
 	w.tally.MAC.add(w.take(asked, func(i int, network estate.NetworkRef) estate.Ref {
 		ref, _ := w.s.MAC(w.keys[i], network)
 		return ref
@@ -244,6 +279,13 @@ func (w *work) findByAddr() {
 		ask(2*n+1, &dst[n])
 	}
 	w.s.Addrs(w.addrs[:asked], w.found[:])
+	if w.isLate {
+		for i, e := range w.asked[:asked] {
+			if ref := w.late.Addr(w.addrs[i], w.network[e/2], w.ended[e/2]); ref != 0 {
+				w.found[i] = ref
+			}
+		}
+	}
 	w.tally.Addr.add(w.take(asked, func(i int, network estate.NetworkRef) estate.Ref {
 		ref, _ := w.s.Addr(w.addrs[i], network)
 		return ref

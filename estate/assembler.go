@@ -35,7 +35,14 @@ type Assembler struct {
 	frame   *frame
 	merger  *merger
 	model   *Model
+	past    []Past // the earliest first
 }
+
+// How much is known of how VMs were, for flows that come in late.
+const (
+	pastWindow = 15 * time.Minute
+	maxPast    = 4096 // VMs; beyond it the earliest are forgotten
+)
 
 // Change is a new word of a source.
 type Change struct {
@@ -178,7 +185,7 @@ func (a *Assembler) assemble(old map[string]*source, at time.Time) {
 			a.merger.recheck(s)
 		}
 	}
-	a.merger.settle()
+	a.remember(a.merger.settle(), at)
 
 	a.model = a.assembled(sources)
 	snapshot, err := Compile(a.model)
@@ -187,6 +194,18 @@ func (a *Assembler) assemble(old map[string]*source, at time.Time) {
 	}
 	snapshot.warnings = append(slices.Clone(a.frame.problems), snapshot.warnings...)
 	a.deps.Estate.Store(snapshot)
+}
+
+// remember keeps how VMs were that are different from now on.
+func (a *Assembler) remember(changed []VM, at time.Time) {
+	for i := range changed {
+		a.past = append(a.past, Past{changed[i], at})
+	}
+	drop := max(0, len(a.past)-maxPast)
+	for drop < len(a.past) && at.Sub(a.past[drop].Until) > pastWindow {
+		drop++
+	}
+	a.past = slices.Delete(a.past, 0, drop)
 }
 
 // replace puts the nodes of a source in place of those that it had before; either may be nil. What says the same stays.
@@ -269,7 +288,7 @@ func (m *merger) recheck(s *source) {
 
 // assembled returns the merged model.
 func (a *Assembler) assembled(sources []*source) *Model {
-	m := &Model{Merged: true, Pools: a.frame.pools, Hosts: a.frame.hosts, Networks: a.frame.networks}
+	m := &Model{Merged: true, Pools: a.frame.pools, Hosts: a.frame.hosts, Networks: a.frame.networks, Past: slices.Clone(a.past)}
 	n := 0
 	for _, s := range sources {
 		n += len(s.nodes)

@@ -409,6 +409,7 @@ func keyTwice(m *estate.Model) string {
 func anonymous(m *estate.Model) *estate.Model {
 	names := map[string]string{"": ""}
 	c := *m
+	c.Past = nil // what was before is another way's
 	c.Pools, c.Hosts, c.Networks, c.VMs = slices.Clone(c.Pools), slices.Clone(c.Hosts), slices.Clone(c.Networks), slices.Clone(c.VMs)
 	c.VMGroups = slices.Clone(c.VMGroups)
 	for i := range c.Pools {

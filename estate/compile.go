@@ -73,6 +73,7 @@ func compile(m *Model, newID func(flow.Kind, string) flow.ID) (*Snapshot, error)
 	c.buildPorts()
 	c.buildMACs()
 	c.buildAddrs()
+	c.buildPast()
 	c.addAliases()
 	if len(c.problems.List) > 0 {
 		return nil, &c.problems
@@ -97,6 +98,8 @@ type compiler struct {
 	vmGroups                    [][]uint64
 	bridgeNames                 map[string]uint32
 	aliases                     []Entity
+	past                        []pastVIF
+	pastGroups                  map[Ref][]uint64
 
 	endpointVM []int             // by Ref: index in vms
 	listNo     map[string]uint32 // where in Snapshot.lists, by the ids

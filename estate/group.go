@@ -186,16 +186,21 @@ func (c *compiler) addVMGroups() {
 				continue // reported
 			}
 			for _, vm := range list {
-				if c.selects(sel, vm, pool, NetworkRef(network+1)) {
+				if selects(sel, &c.m.VMs[vm], c.vmPool[vm], c.vmNetworks[vm], pool, NetworkRef(network+1)) {
 					c.vmGroups[vm] = append(c.vmGroups[vm], uint64(id))
 				}
 			}
 		}
 	}
+	c.addPast()
 	var union []uint64
 	for ref := 1; ref < len(c.s.endpoints); ref++ {
 		e := &c.s.endpoints[ref]
-		e.vmGroups = c.list(append(union[:0], c.vmGroups[c.endpointVM[ref]]...))
+		groups := c.pastGroups[Ref(ref)]
+		if vm := c.endpointVM[ref]; vm >= 0 {
+			groups = c.vmGroups[vm]
+		}
+		e.vmGroups = c.list(append(union[:0], groups...))
 		union = append(append(union[:0], c.s.list(e.vmGroups)...), c.s.AddressGroups(e.addr)...)
 		e.allGroups = c.list(union)
 	}
@@ -226,9 +231,8 @@ func shorter(a, b []int) []int {
 }
 
 // selects reports whether all of sel applies to a VM.
-func (c *compiler) selects(sel *Selector, i, pool int, network NetworkRef) bool {
-	vm := &c.m.VMs[i]
-	if pool >= 0 && c.vmPool[i] != pool || network != 0 && !slices.Contains(c.vmNetworks[i], network) {
+func selects(sel *Selector, vm *VM, vmPool int, vmNetworks []NetworkRef, pool int, network NetworkRef) bool {
+	if pool >= 0 && vmPool != pool || network != 0 && !slices.Contains(vmNetworks, network) {
 		return false
 	}
 	for _, tag := range sel.Tags {

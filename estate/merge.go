@@ -42,11 +42,13 @@ type merger struct {
 	holders map[token][]*node
 	claims  map[identity]*cluster
 	changed map[*node]struct{}
+	left    map[*cluster]struct{} // of nodes that were removed
 }
 
 func newMerger(ids *identities, f *frame) *merger {
 	return &merger{
 		ids: ids, frame: f, holders: map[token][]*node{}, claims: map[identity]*cluster{}, changed: map[*node]struct{}{},
+		left: map[*cluster]struct{}{},
 	}
 }
 
@@ -116,6 +118,8 @@ func (m *merger) remove(n *node) {
 		m.disturb(t)
 	})
 	if n.cluster != nil {
+		m.unclaim(n.cluster)
+		m.left[n.cluster] = struct{}{}
 		for _, o := range n.cluster.members {
 			m.changed[o] = struct{}{}
 		}
@@ -144,8 +148,9 @@ type edge struct {
 	a, b *node // a before b
 }
 
-// settle merges anew all that changed, and what hangs together with it.
-func (m *merger) settle() {
+// settle merges anew all that changed, and what hangs together with it. It returns the VMs that are now different, as they
+// were before.
+func (m *merger) settle() (changed []VM) {
 	var reached []*node
 	seen := map[*node]struct{}{}
 	visit := func(n *node) {
@@ -215,6 +220,19 @@ func (m *merger) settle() {
 		slices.SortFunc(c.members, (*node).before)
 		m.merge(c)
 	}
+	maps.Copy(old, m.left)
+	clear(m.left)
+	now := map[string]*VM{}
+	for _, c := range clusters {
+		now[c.vm.Key] = &c.vm
+	}
+	for c := range old {
+		if vm := now[c.vm.Key]; vm == nil || !sameVM(vm, &c.vm) {
+			changed = append(changed, c.vm)
+		}
+	}
+	slices.SortFunc(changed, func(a, b VM) int { return strings.Compare(a.Key, b.Key) })
+	return changed
 }
 
 // edges appends who is one by token t, which the nodes of list share.

@@ -15,6 +15,9 @@ type Model struct {
 	// sense is left out with a warning, since no source may stop the others.
 	Merged bool `yaml:"-"`
 
+	// Past is how VMs were until a short while ago, for flows that ended then; see Snapshot.Late. Of a merged model only.
+	Past []Past `yaml:"-"`
+
 	Pools         []Pool         `yaml:"pools,omitempty" doc:"Pools of hosts."`
 	Hosts         []Host         `yaml:"hosts,omitempty" doc:"Hypervisor hosts, with the addresses from which they export flows."`
 	Networks      []Network      `yaml:"networks,omitempty" doc:"Networks that VIFs are plugged into."`
@@ -86,6 +89,12 @@ type VM struct {
 	Tags       []string          `yaml:"tags,omitempty" doc:"Tags, for selection into VM groups."`
 	Attributes map[string]string `yaml:"attributes,omitempty" doc:"Anything else worth knowing, published with the VM and for selection."`
 	VIFs       []VIF             `yaml:"vifs,omitempty" doc:"Virtual interfaces."`
+}
+
+// Past is how a VM was until a time.
+type Past struct {
+	VM    VM
+	Until time.Time
 }
 
 // VIF is a virtual interface of a VM.

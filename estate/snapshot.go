@@ -63,6 +63,7 @@ type Snapshot struct {
 	warnings []Problem
 
 	conflicts []Conflict
+	past      past
 
 	// Element 0 of each is none.
 	hosts     []host

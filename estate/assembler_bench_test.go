@@ -1,0 +1,31 @@
+package estate_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/estatetest"
+)
+
+// BenchmarkAssembleChange changes one VIF of a host beside a file of 100 000 VIFs, 10 000 prefixes and 1 000 groups.
+func BenchmarkAssembleChange(b *testing.B) {
+	a := estate.NewAssembler(estate.AssemblerDeps{Estate: estate.NewHolder()})
+	file := estatetest.Random(rand.New(rand.NewPCG(1, 2)), estatetest.Large)
+	a.Set(estate.FileSource, file, noon)
+	models := [2]*estate.Model{onHost("xcp1"), nil}
+	for i := range 50 {
+		vm := &file.VMs[100*i]
+		models[0].VMs = append(models[0].VMs, onHost("xcp1", plug{mac: vm.VIFs[0].MAC, ofPort: uint32(i + 1)}).VMs...)
+	}
+	other := *models[0]
+	other.VMs = slices.Clone(other.VMs)
+	other.VMs[7] = onHost("xcp1", plug{mac: file.VMs[700].VIFs[0].MAC, ofPort: 99}).VMs[0]
+	models[1] = &other
+	a.Set("host:1", models[0], noon)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		a.Set("host:1", models[(i+1)%2], noon)
+	}
+}
