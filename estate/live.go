@@ -20,6 +20,7 @@ type Liveness struct {
 	windowMs int64
 	latest   atomic.Pointer[Live]
 	known    atomic.Pointer[map[netip.Addr]*atomic.Int64] // ms of the last datagram; the map itself is never changed
+	others   atomic.Pointer[[]netip.Addr]                 // told by Others
 
 	mu     sync.Mutex
 	fresh  map[netip.Addr]*atomic.Int64 // guarded by mu: exporters that known does not have yet
@@ -30,7 +31,33 @@ type Liveness struct {
 func NewLiveness(window time.Duration) *Liveness {
 	l := &Liveness{windowMs: window.Milliseconds(), fresh: map[netip.Addr]*atomic.Int64{}}
 	l.known.Store(&map[netip.Addr]*atomic.Int64{})
+	l.others.Store(new([]netip.Addr))
 	return l
+}
+
+// Others says which exporters, unmapped, are live as other collectors hear them, in place of those that it said before. They
+// are live until it says otherwise. The list is not changed afterwards.
+func (l *Liveness) Others(exporters []netip.Addr) {
+	l.others.Store(&exporters)
+	l.latest.Store(nil)
+}
+
+// Heard returns the exporters that were seen within the window before a time in ms since epoch, and when each was last. Those that
+// others hear are not among them.
+func (l *Liveness) Heard(nowMs int64) map[netip.Addr]int64 {
+	heard := map[netip.Addr]int64{}
+	add := func(times map[netip.Addr]*atomic.Int64) {
+		for a, t := range times {
+			if last := t.Load(); nowMs-last <= l.windowMs {
+				heard[a] = last
+			}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	add(*l.known.Load())
+	add(l.fresh)
+	return heard
 }
 
 // Seen says that exporter, unmapped, sent a datagram at a time in ms since epoch. It takes no lock and does not
@@ -85,18 +112,11 @@ func (l *Liveness) Snapshot(nowMs int64) *Live {
 	if latest != nil && nowMs >= latest.atMs && nowMs-latest.atMs < snapshotKeepsMs {
 		return latest
 	}
-	next := &Live{atMs: nowMs, exporters: map[netip.Addr]struct{}{}}
-	add := func(times map[netip.Addr]*atomic.Int64) {
-		for a, t := range times {
-			if nowMs-t.Load() <= l.windowMs {
-				next.exporters[a] = struct{}{}
-			}
-		}
+	next := NewLive(*l.others.Load()...)
+	next.atMs = nowMs
+	for a := range l.Heard(nowMs) {
+		next.exporters[a] = struct{}{}
 	}
-	l.mu.Lock()
-	add(*l.known.Load())
-	add(l.fresh)
-	l.mu.Unlock()
 	l.latest.CompareAndSwap(latest, next)
 	return next
 }

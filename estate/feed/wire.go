@@ -1,0 +1,247 @@
+package feed
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/weirhq/weir/estate"
+)
+
+// The form of records. It is a promise to collectors of other versions: a member may be added, and is never renamed or given
+// another meaning. TestEveryFieldTravels holds that nothing of estate.Model is missing.
+type (
+	wireRecord struct {
+		Pool         *wirePool         `json:"pool,omitempty"`
+		Host         *wireHost         `json:"host,omitempty"`
+		Network      *wireNetwork      `json:"network,omitempty"`
+		VM           *wireVM           `json:"vm,omitempty"`
+		AddressGroup *wireAddressGroup `json:"address_group,omitempty"`
+		VMGroup      *wireVMGroup      `json:"vm_group,omitempty"`
+	}
+
+	wireIdentity struct {
+		Key    string   `json:"key,omitempty"`
+		SameAs []string `json:"same_as,omitempty"`
+		Origin string   `json:"origin,omitempty"`
+		Name   string   `json:"name,omitempty"`
+		UUID   string   `json:"uuid,omitempty"`
+	}
+
+	wirePool struct {
+		wireIdentity
+		Attributes map[string]string `json:"attributes,omitempty"`
+	}
+
+	wireHost struct {
+		wireIdentity
+		Pool       string            `json:"pool,omitempty"`
+		Exporters  []netip.Addr      `json:"exporters,omitempty"`
+		Bridges    []wireBridge      `json:"bridges,omitempty"`
+		Attributes map[string]string `json:"attributes,omitempty"`
+	}
+
+	wireBridge struct {
+		Name               string   `json:"name,omitempty"`
+		ObservationDomains []uint32 `json:"observation_domains,omitempty"`
+		VirtualObsID       string   `json:"virtual_obs_id,omitempty"`
+		RuleSampling       bool     `json:"rule_sampling,omitempty"`
+	}
+
+	wireNetwork struct {
+		wireIdentity
+		Pool       string            `json:"pool,omitempty"`
+		Bridge     string            `json:"bridge,omitempty"`
+		VLAN       uint16            `json:"vlan,omitempty"`
+		Subnets    []netip.Prefix    `json:"subnets,omitempty"`
+		Attributes map[string]string `json:"attributes,omitempty"`
+	}
+
+	wireVM struct {
+		wireIdentity
+		Anonymous  bool              `json:"anonymous,omitempty"`
+		Pool       string            `json:"pool,omitempty"`
+		Host       string            `json:"host,omitempty"`
+		Tags       []string          `json:"tags,omitempty"`
+		Attributes map[string]string `json:"attributes,omitempty"`
+		VIFs       []wireVIF         `json:"vifs,omitempty"`
+	}
+
+	wireVIF struct {
+		Key     string       `json:"key,omitempty"`
+		SameAs  []string     `json:"same_as,omitempty"`
+		Origin  string       `json:"origin,omitempty"`
+		Device  string       `json:"device,omitempty"`
+		UUID    string       `json:"uuid,omitempty"`
+		Network string       `json:"network,omitempty"`
+		MAC     estate.MAC   `json:"mac,omitempty"`
+		IPs     []netip.Addr `json:"ips,omitempty"`
+		Ports   []wirePort   `json:"ports,omitempty"`
+	}
+
+	wirePort struct {
+		Host     string    `json:"host,omitempty"`
+		Bridge   string    `json:"bridge,omitempty"`
+		IfIndex  uint32    `json:"if_index,omitempty"`
+		OFPort   uint32    `json:"of_port,omitempty"`
+		Name     string    `json:"name,omitempty"`
+		VLAN     uint16    `json:"vlan,omitempty"`
+		Since    time.Time `json:"since,omitzero"`
+		Inactive bool      `json:"inactive,omitempty"`
+	}
+
+	wireAddressGroup struct {
+		Name    string   `json:"name,omitempty"`
+		UUID    string   `json:"uuid,omitempty"`
+		Members []string `json:"members,omitempty"`
+	}
+
+	wireVMGroup struct {
+		Name   string         `json:"name,omitempty"`
+		UUID   string         `json:"uuid,omitempty"`
+		VMs    []string       `json:"vms,omitempty"`
+		Select []wireSelector `json:"select,omitempty"`
+	}
+
+	wireSelector struct {
+		Tags       []string          `json:"tags,omitempty"`
+		Name       string            `json:"name,omitempty"`
+		Network    string            `json:"network,omitempty"`
+		Pool       string            `json:"pool,omitempty"`
+		Attributes map[string]string `json:"attributes,omitempty"`
+	}
+)
+
+// record is one entity of the estate with all that belongs to it.
+type record struct {
+	line []byte // JSON, without the newline
+	sum  [16]byte
+	wire wireRecord // empty if it is of a kind that is not known here
+}
+
+func sumOf(line []byte) [16]byte {
+	sum := sha256.Sum256(line)
+	return [16]byte(sum[:16])
+}
+
+// encode returns the records of m. Those of before that say the same are used again, so that states share them.
+func encode(m *estate.Model, before map[[16]byte]*record) ([]*record, error) {
+	list := make([]*record, 0, len(m.Pools)+len(m.Hosts)+len(m.Networks)+len(m.VMs)+len(m.AddressGroups)+len(m.VMGroups))
+	var failed error
+	add := func(w wireRecord) {
+		line, err := json.Marshal(&w)
+		if err != nil {
+			failed = err
+			return
+		}
+		sum := sumOf(line)
+		r, ok := before[sum]
+		if !ok {
+			r = &record{line: line, sum: sum}
+		}
+		list = append(list, r)
+	}
+	for i := range m.Pools {
+		p := &m.Pools[i]
+		add(wireRecord{Pool: &wirePool{wireIdentity{p.Key, p.SameAs, p.Origin, p.Name, p.UUID}, p.Attributes}})
+	}
+	for i := range m.Hosts {
+		h := &m.Hosts[i]
+		add(wireRecord{Host: &wireHost{wireIdentity{h.Key, h.SameAs, h.Origin, h.Name, h.UUID}, h.Pool, h.Exporters, convert(h.Bridges, toBridge), h.Attributes}})
+	}
+	for i := range m.Networks {
+		n := &m.Networks[i]
+		add(wireRecord{Network: &wireNetwork{wireIdentity{n.Key, n.SameAs, n.Origin, n.Name, n.UUID}, n.Pool, n.Bridge, n.VLAN, n.Subnets, n.Attributes}})
+	}
+	for i := range m.VMs {
+		v := &m.VMs[i]
+		add(wireRecord{VM: &wireVM{wireIdentity{v.Key, v.SameAs, v.Origin, v.Name, v.UUID}, v.Anonymous, v.Pool, v.Host, v.Tags, v.Attributes, convert(v.VIFs, toVIF)}})
+	}
+	for _, g := range m.AddressGroups {
+		g := wireAddressGroup(g)
+		add(wireRecord{AddressGroup: &g})
+	}
+	for _, g := range m.VMGroups {
+		add(wireRecord{VMGroup: &wireVMGroup{g.Name, g.UUID, g.VMs, convert(g.Select, toSelector)}})
+	}
+	return list, failed
+}
+
+func toBridge(b estate.Bridge) wireBridge { return wireBridge(b) }
+
+func toVIF(v estate.VIF) wireVIF {
+	return wireVIF{v.Key, v.SameAs, v.Origin, v.Device, v.UUID, v.Network, v.MAC, v.IPs, convert(v.Ports, toPort)}
+}
+
+func toPort(p estate.Port) wirePort { return wirePort(p) }
+
+func toSelector(s estate.Selector) wireSelector { return wireSelector(s) }
+
+// convert returns the elements of list as another type; nil stays nil.
+func convert[A, B any](list []A, to func(A) B) []B {
+	if list == nil {
+		return nil
+	}
+	out := make([]B, len(list))
+	for i, a := range list {
+		out[i] = to(a)
+	}
+	return out
+}
+
+// decodeRecord reads a line, which it keeps.
+func decodeRecord(line []byte) (*record, error) {
+	r := &record{line: line, sum: sumOf(line)}
+	if err := json.Unmarshal(line, &r.wire); err != nil {
+		return nil, fmt.Errorf("read record: %w", err)
+	}
+	return r, nil
+}
+
+// model returns the estate that records make.
+func model(records []*record) *estate.Model {
+	m := &estate.Model{Merged: true}
+	for _, r := range records {
+		switch w := &r.wire; {
+		case w.VM != nil:
+			v := w.VM
+			m.VMs = append(m.VMs, estate.VM{
+				Key: v.Key, SameAs: v.SameAs, Origin: v.Origin, Name: v.Name, UUID: v.UUID, Anonymous: v.Anonymous,
+				Pool: v.Pool, Host: v.Host, Tags: v.Tags, Attributes: v.Attributes, VIFs: convert(v.VIFs, fromVIF),
+			})
+		case w.Network != nil:
+			n := w.Network
+			m.Networks = append(m.Networks, estate.Network{
+				Key: n.Key, SameAs: n.SameAs, Origin: n.Origin, Name: n.Name, UUID: n.UUID,
+				Pool: n.Pool, Bridge: n.Bridge, VLAN: n.VLAN, Subnets: n.Subnets, Attributes: n.Attributes,
+			})
+		case w.Host != nil:
+			h := w.Host
+			m.Hosts = append(m.Hosts, estate.Host{
+				Key: h.Key, SameAs: h.SameAs, Origin: h.Origin, Name: h.Name, UUID: h.UUID, Pool: h.Pool, Exporters: h.Exporters,
+				Bridges: convert(h.Bridges, func(b wireBridge) estate.Bridge { return estate.Bridge(b) }), Attributes: h.Attributes,
+			})
+		case w.Pool != nil:
+			p := w.Pool
+			m.Pools = append(m.Pools, estate.Pool{Key: p.Key, SameAs: p.SameAs, Origin: p.Origin, Name: p.Name, UUID: p.UUID, Attributes: p.Attributes})
+		case w.AddressGroup != nil:
+			m.AddressGroups = append(m.AddressGroups, estate.AddressGroup(*w.AddressGroup))
+		case w.VMGroup != nil:
+			g := w.VMGroup
+			m.VMGroups = append(m.VMGroups, estate.VMGroup{
+				Name: g.Name, UUID: g.UUID, VMs: g.VMs,
+				Select: convert(g.Select, func(s wireSelector) estate.Selector { return estate.Selector(s) }),
+			})
+		}
+	}
+	return m
+}
+
+func fromVIF(v wireVIF) estate.VIF {
+	return estate.VIF{
+		Key: v.Key, SameAs: v.SameAs, Origin: v.Origin, Device: v.Device, UUID: v.UUID, Network: v.Network, MAC: v.MAC, IPs: v.IPs,
+		Ports: convert(v.Ports, func(p wirePort) estate.Port { return estate.Port(p) }),
+	}
+}
