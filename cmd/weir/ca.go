@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -16,9 +15,6 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/pki"
 )
-
-// pkiDir is where Weir's own authority lives in a data directory.
-func pkiDir(data string) string { return filepath.Join(data, "pki") }
 
 func newCA() *cobra.Command {
 	cmd := &cobra.Command{
@@ -34,7 +30,7 @@ docs/howto/connect-hosts.md goes through it.`,
 	return cmd
 }
 
-func caData(data string) string { return pkiDir(instance.DataDir(data)) }
+func caData(data string) string { return authorityDir(instance.DataDir(data)) }
 
 // openCA opens the authority of a data directory.
 func openCA(data string) (*pki.Authority, error) { return pki.Open(caData(data)) }

@@ -442,3 +442,47 @@ func TestListenerConfig(t *testing.T) {
 		}
 	}
 }
+
+func TestSwitchRestarted(t *testing.T) {
+	r := newFleet(t)
+	first, second := ovsdbtest.Start(t, nil), ovsdbtest.Start(t, nil)
+	for _, server := range []*ovsdbtest.Server{first, second} {
+		server.VSCtl("--no-wait", "add-br", "br0", "--", "set", "Interface", "br0", "ifindex=5", "--", "add-port", "br0", "p1", "--", "set", "Interface", "p1", "ifindex=6")
+	}
+	r.set(hosts.Host{ID: id1, Name: "hv1", Target: target(t, first.Socket())}, hosts.Host{ID: id2, Name: "hv2", Target: target(t, second.Socket())})
+	r.until("both are connected", func() bool { return len(r.events.of(event.HostConnected)) == 2 })
+	restarts := func(host string) (list []string) {
+		for _, e := range r.events.of(event.SwitchRestarted) {
+			if e.Subject == host {
+				list = append(list, e.Attributes["evidence"])
+			}
+		}
+		return list
+	}
+	// A port's new device, and a server that is restarted, say nothing; the bridge's own does.
+	first.VSCtl("--no-wait", "set", "Interface", "p1", "ifindex=9")
+	first.Stop()
+	first.Run()
+	r.until("it is connected again", func() bool { st := r.status("hv1").Session; return st.Starts == 2 && st.State == ovsdb.StateConnected })
+	first.VSCtl("--no-wait", "set", "Interface", "br0", "ifindex=5", "--", "set", "Open_vSwitch", ".", "other_config:seen=1")
+	r.until("the mark is seen", func() bool { return r.Session(id1).Rows().Root.OtherConfig["seen"] == "1" })
+	if list := restarts("hv1"); len(list) != 0 {
+		t.Errorf("restarts %q, want none", list)
+	}
+	first.VSCtl("--no-wait", "set", "Interface", "br0", "ifindex=10")
+	r.until("the new device tells", func() bool { return len(restarts("hv1")) == 1 })
+	r.ExporterRestarted(id1) // of the same restart
+	first.VSCtl("--no-wait", "set", "Open_vSwitch", ".", "other_config:flow-restore-wait=true")
+	r.until("that it waits for its flows tells", func() bool { return len(restarts("hv1")) == 2 })
+	if list := restarts("hv1"); !strings.Contains(list[0], `bridge "br0"`) || !strings.Contains(list[1], "flows are restored") {
+		t.Errorf("restarts %q", list)
+	}
+
+	// An exporter that numbers anew tells.
+	r.ExporterRestarted(id2)
+	r.ExporterRestarted(id2)
+	r.ExporterRestarted("no such")
+	if list := restarts("hv2"); len(list) != 1 || !strings.Contains(list[0], "exporter") {
+		t.Errorf("restarts %q", list)
+	}
+}

@@ -3,6 +3,7 @@ package hosts
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -23,18 +24,23 @@ const exportSettles = 2 * time.Minute
 // Of all others, an exporter of flows that numbers anew tells; Fleet.ExporterRestarted is told so.
 type restarts struct {
 	last    *ovsdb.Rows
-	exports time.Time // when rows of exports changed last
-	told    time.Time // when a restart was last told
+	devices map[ovsdb.UUID]int64 // ifindex of the own interface of each bridge, as far as it was ever known
+	exports time.Time            // when rows of exports changed last
+	told    time.Time            // when a restart was last told
 }
 
 // look compares rows with those that it saw last. It returns why the switch must have been started anew, or "".
 func (r *restarts) look(rows *ovsdb.Rows, now time.Time) string {
 	last := r.last
-	r.last = rows
-	if last == nil || last == rows {
+	if last == rows {
 		return ""
 	}
-	if !sameKeys(last.NetFlows, rows.NetFlows) || !sameKeys(last.IPFIXs, rows.IPFIXs) || !sameExports(last, rows) {
+	r.last = rows
+	renewed := r.newDevice(rows)
+	if last == nil {
+		return ""
+	}
+	if !sameExports(last, rows) {
 		r.exports = now
 	}
 	reason := ""
@@ -43,8 +49,8 @@ func (r *restarts) look(rows *ovsdb.Rows, now time.Time) string {
 		reason = "its database is a new one"
 	case last.Root.OtherConfig["flow-restore-wait"] != "true" && rows.Root.OtherConfig["flow-restore-wait"] == "true":
 		reason = "it waits until its flows are restored"
-	default:
-		reason = newDevice(last, rows)
+	case renewed != "":
+		reason = fmt.Sprintf("the device of bridge %q is a new one", renewed)
 	}
 	if reason != "" {
 		r.told = now
@@ -61,49 +67,41 @@ func (r *restarts) exporter(now time.Time) bool {
 	return true
 }
 
-// newDevice says of which bridge the own interface is another device now, or "".
-func newDevice(last, rows *ovsdb.Rows) string {
+// newDevice notes the devices of bridges' own interfaces, and returns the name of a bridge that has another one now, or "". While the database
+// was just restarted it tells of none.
+func (r *restarts) newDevice(rows *ovsdb.Rows) (bridge string) {
+	devices := map[ovsdb.UUID]int64{}
 	for _, id := range slices.Sorted(maps.Keys(rows.Bridges)) {
 		b := rows.Bridges[id]
-		if last.Bridges[id] == nil {
-			continue
-		}
+		before := r.devices[id]
+		devices[id] = before
 		for _, port := range b.Ports {
 			p := rows.Ports[port]
-			if p == nil || p.Name != b.Name {
+			if p == nil || p.Name != b.Name || len(p.Interfaces) != 1 {
 				continue
 			}
-			for _, i := range p.Interfaces {
-				before, after := last.Interfaces[i], rows.Interfaces[i]
-				if before != nil && after != nil && before.IfIndex != 0 && after.IfIndex != 0 && before.IfIndex != after.IfIndex {
-					return fmt.Sprintf("the device of bridge %q is a new one", b.Name)
-				}
+			i := rows.Interfaces[p.Interfaces[0]]
+			if i == nil || i.IfIndex == 0 {
+				continue
+			}
+			devices[id] = i.IfIndex
+			if before != 0 && before != i.IfIndex {
+				bridge = b.Name
 			}
 		}
 	}
-	return ""
+	r.devices = devices
+	return bridge
 }
 
-func sameKeys[V any](a, b map[ovsdb.UUID]V) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for k := range a {
-		if _, found := b[k]; !found {
-			return false
-		}
-	}
-	return true
-}
-
-// sameExports says whether each bridge exports by the same rows.
+// sameExports says whether each bridge exports as before: by the same rows, with the same content.
 func sameExports(a, b *ovsdb.Rows) bool {
 	for id, x := range b.Bridges {
 		if y := a.Bridges[id]; y == nil || y.NetFlow != x.NetFlow || y.IPFIX != x.IPFIX {
 			return false
 		}
 	}
-	return len(a.Bridges) == len(b.Bridges)
+	return len(a.Bridges) == len(b.Bridges) && reflect.DeepEqual(a.NetFlows, b.NetFlows) && reflect.DeepEqual(a.IPFIXs, b.IPFIXs)
 }
 
 // restarted returns why the switch must have been started anew, or "".
