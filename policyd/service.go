@@ -49,7 +49,8 @@ type Deps struct {
 	Authority func() *x509.CertPool                                                // Weir's own; nil: none
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer
 
-	CollectorPort uint16 // at which hosts reach the collector, unless another is configured; 0: hosts export nothing then
+	ActiveTimeout time.Duration // of the collector: with which hosts export, unless it is configured
+	CollectorPort uint16        // at which hosts reach the collector, unless another is configured; 0: hosts export nothing then
 }
 
 // Service looks after hosts. Its methods may be called from any goroutine.
@@ -98,7 +99,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.exports, err = export.New(export.Config{Instance: d.State.Instance(), CollectorPort: d.CollectorPort}, export.Deps{
+	s.exports, err = export.New(export.Config{Instance: d.State.Instance(), CollectorPort: d.CollectorPort, ActiveTimeout: d.ActiveTimeout}, export.Deps{
 		Log: d.Log, Events: d.Events, Metrics: d.Metrics, Detached: func(string) { s.again() },
 	})
 	return s, err

@@ -283,6 +283,9 @@ shutdown_timeout: 5
 	}
 	fails(t, exitFailed, "nothing.yaml: no such file or directory", "check-config", "--config", "nothing.yaml")
 
+	write(t, dir, "weir.yaml", []byte("collector:\n  active_timeout: 10s\nhosts:\n  export:\n    active_timeout: 11s\n"))
+	fails(t, exitFailed, "hosts.export.active_timeout: found 11s, longer than collector.active_timeout 10s", "check-config", "--data", dir)
+
 	write(t, dir, "weir.yaml", []byte("estate:\n  file: estate.yaml\n"))
 	fails(t, exitFailed, filepath.Join(dir, "estate.yaml")+": no such file or directory", "check-config", "--data", dir)
 	write(t, dir, "estate.yaml", []byte("pools:\n  - nme: berlin\n"))

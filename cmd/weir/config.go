@@ -139,6 +139,9 @@ func (c *config) Validate() error {
 	if c.ShutdownTimeout <= 0 {
 		return strictyaml.At("shutdown_timeout", fmt.Errorf("found %s, want more than 0s", c.ShutdownTimeout))
 	}
+	if asked := c.Hosts.Export.ActiveTimeout; asked > c.Collector.ActiveTimeout {
+		return strictyaml.At("hosts.export.active_timeout", fmt.Errorf("found %s, longer than collector.active_timeout %s, want at most that of the collector: else hosts seem silent between reports", asked, c.Collector.ActiveTimeout))
+	}
 	return nil
 }
 

@@ -23,6 +23,7 @@ func (n *node) wirePolicyd() (err error) {
 	n.policyd, err = policyd.New(n.config.Hosts, policyd.Deps{
 		Log: n.log, Metrics: n.metrics, State: n.state, Assembler: n.assembler, Estate: n.estate, Events: n.events, Listeners: n.sockets.hosts,
 		Identity: ca.identities, Authority: ca.pool, CollectorPort: n.sockets.flows[0].LocalAddr().Port(),
+		ActiveTimeout: n.config.Collector.ActiveTimeout,
 	})
 	return err
 }

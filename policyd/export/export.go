@@ -52,6 +52,9 @@ type Config struct {
 	// CollectorPort is at which hosts reach Weir whose settings have no Collector; the address is the one from which Weir reaches the
 	// host. 0: such hosts export nothing.
 	CollectorPort uint16
+
+	// ActiveTimeout is that of settings that have none, at least a second; 0: a minute.
+	ActiveTimeout time.Duration
 }
 
 // Deps are what Exports use and do not own.
@@ -82,6 +85,9 @@ func New(cfg Config, d Deps) (*Exports, error) {
 	}
 	if d.Now == nil {
 		d.Now = time.Now
+	}
+	if cfg.ActiveTimeout == 0 {
+		cfg.ActiveTimeout = time.Minute
 	}
 	e := &Exports{cfg: cfg, deps: d, hosts: map[string]*keeper{}}
 	e.deps.Log = d.Log.With("part", "export")

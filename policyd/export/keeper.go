@@ -238,8 +238,11 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 	return 0 // the session says already what it changed
 }
 
-// complete says where the host reaches Weir, if the settings do not. The session with the host tells, once it has rows.
+// complete says what the settings do not. Where the host reaches Weir the session tells, once it has rows.
 func (k *keeper) complete(h *Host) error {
+	if h.Settings.ActiveTimeout == 0 {
+		h.Settings.ActiveTimeout = max(k.e.cfg.ActiveTimeout.Truncate(time.Second), time.Second)
+	}
 	if h.Settings.Collector.IsValid() || k.e.cfg.CollectorPort == 0 {
 		return nil
 	}

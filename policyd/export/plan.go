@@ -241,9 +241,9 @@ func (d *deciding) foreign(goals map[*own.Column]goal) string {
 		}
 		to := targetsOf(d.rows, c, d.b)
 		if slices.Contains(to, target(d.settings.Collector)) {
-			return fmt.Sprintf("a row of table %s that is not Weir's sends to Weir already: it is left alone, unless hosts.export.take_over says otherwise", c.Table)
+			return fmt.Sprintf("a row of table %s that is not Weir's sends to Weir already: it is left alone, unless it is to be taken over (weir hosts export --take-over)", c.Table)
 		}
-		return fmt.Sprintf("a row of table %s that is not Weir's exports to %q: it is left alone, unless hosts.export.take_over says otherwise", c.Table, to)
+		return fmt.Sprintf("a row of table %s that is not Weir's exports to %q: it is left alone, unless it is to be taken over (weir hosts export --take-over)", c.Table, to)
 	}
 	return ""
 }

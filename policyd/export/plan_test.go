@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -46,7 +47,7 @@ func bridge(r *ovsdb.Rows, name string) *ovsdb.Bridge { return r.Bridges[ovsdb.U
 
 func ask(r *ovsdb.Rows, change func(*question)) *question {
 	s := Default()
-	s.Collector = collector
+	s.Collector, s.ActiveTimeout = collector, time.Minute
 	q := &question{
 		instance: instance, host: identity(), settings: &s, rows: r, has: upTo31,
 		yielded: func(string) bool { return false }, renew: func(uint16) bool { return false },

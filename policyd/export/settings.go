@@ -46,7 +46,7 @@ type Settings struct {
 	Protocol      Protocol            `yaml:"protocol" doc:"How bridges of hosts are made to export flows: ipfix, netflow (NetFlow 5: IPv4 only), off, or auto: ipfix with the userspace datapath, else netflow."`
 	Collector     netip.AddrPort      `yaml:"collector" doc:"Address and port of Weir as hosts reach it. Empty: the address from which Weir reaches the host's database, and the first port that the collector listens on."`
 	External      []netip.AddrPort    `yaml:"external" doc:"Further collectors, which are sent the same as Weir."`
-	ActiveTimeout time.Duration       `yaml:"active_timeout" doc:"After so long a flow that goes on is reported, in whole seconds."`
+	ActiveTimeout time.Duration       `yaml:"active_timeout" doc:"After so long a flow that goes on is reported, in whole seconds. 0s: collector.active_timeout."`
 	Sampling      uint32              `yaml:"sampling" doc:"With ipfix: one packet in so many is looked at. 0: every packet with the userspace datapath, one in 400 with the kernel's, where each goes through ovs-vswitchd."`
 	CacheFlows    uint32              `yaml:"cache_flows" doc:"With ipfix: flows that a bridge holds before it reports one early; 0 makes each packet a report."`
 	TakeOver      bool                `yaml:"take_over" doc:"Exports that others set up at a bridge, and that are in the way, are replaced until Weir is detached from the host. Without it they stay, and the bridge is left alone."`
@@ -55,7 +55,7 @@ type Settings struct {
 
 // Default is what a host is set up with if nothing else is said.
 func Default() Settings {
-	return Settings{Protocol: Auto, ActiveTimeout: time.Minute, CacheFlows: 10_000}
+	return Settings{Protocol: Auto, CacheFlows: 10_000}
 }
 
 // Validate reports everything that is wrong with s, each with its key.
@@ -65,8 +65,8 @@ func (s *Settings) Validate() error {
 		errs = append(errs, strictyaml.At(key, fmt.Errorf(format, args...)))
 	}
 	// 4200 s is the most that table IPFIX takes.
-	if t := s.ActiveTimeout; t < time.Second || t > 4200*time.Second || t%time.Second != 0 {
-		refuse("active_timeout", "found %s, want whole seconds from 1s to 70m", t)
+	if t := s.ActiveTimeout; t < 0 || t > 4200*time.Second || t%time.Second != 0 {
+		refuse("active_timeout", "found %s, want 0s, or whole seconds up to 70m", t)
 	}
 	if c := s.Collector; c != (netip.AddrPort{}) && !usable(c) {
 		refuse("collector", "found %q, want address and port of one host, e.g. 192.0.2.5:4739", c)

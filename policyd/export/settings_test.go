@@ -22,7 +22,7 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 	addr := netip.MustParseAddrPort
 	for want, change := range map[string]func(*Settings){
 		"active_timeout": func(s *Settings) { s.ActiveTimeout = 1500 * time.Millisecond },
-		"1s to 70m":      func(s *Settings) { s.ActiveTimeout = 2 * time.Hour },
+		"up to 70m":      func(s *Settings) { s.ActiveTimeout = 2 * time.Hour },
 		"collector":      func(s *Settings) { s.Collector = addr("0.0.0.0:4739") },
 		"external[1]":    func(s *Settings) { s.External = []netip.AddrPort{addr("192.0.2.1:2055"), addr("192.0.2.1:0")} },
 		"external[0]":    func(s *Settings) { s.External = []netip.AddrPort{addr("[fe80::1%eth0]:2055")} },
@@ -59,7 +59,7 @@ func TestOverrides(t *testing.T) {
 	got := base.With(pool).With(host)
 	want := Settings{
 		Protocol: NetFlow, Collector: addr("198.51.100.1:4739"), External: []netip.AddrPort{addr("192.0.2.1:2055"), addr("192.0.2.2:2055")},
-		ActiveTimeout: time.Minute, Sampling: 7, CacheFlows: 10_000, TakeOver: true, Bridges: map[string]Protocol{"br-tun": Off, "br0": Off},
+		Sampling: 7, CacheFlows: 10_000, TakeOver: true, Bridges: map[string]Protocol{"br-tun": Off, "br0": Off},
 	}
 	compare := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 	if diff := cmp.Diff(want, got, compare); diff != "" {
