@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
@@ -269,6 +270,9 @@ func (s *Service) Add(ctx context.Context, r AddRequest, by string) (state.Host,
 		if err := validName("pool", r.Pool); err != nil {
 			return state.Host{}, err
 		}
+	}
+	if r.UUID != "" && !estate.IsUUID(r.UUID) {
+		return state.Host{}, mistake("UUID %q: want one as %s", r.UUID, state.NewUUID())
 	}
 	trust, err := r.TLS.trust()
 	if err != nil {
