@@ -123,7 +123,11 @@ func eventServer(t *testing.T) (*running, *events, map[string]flow.ID) {
 		event.Event{ID: 6, Time: noon.Add(time.Minute), Kind: event.VIFPlugged, Host: ids["kvm1"], VM: ids["web-01"], VIF: 1 << 63, Subject: "web-01/0"},
 		event.Event{ID: 9, Time: noon.Add(2 * time.Minute), Kind: event.HostConnected, Host: ids["berlin/xcp1"], Subject: "xcp1"},
 	)
-	return serve(t, api.Deps{Estate: func() *estate.Snapshot { return snapshot }, Events: log}), log, ids
+	return serve(t, api.Deps{Estate: staticEstate(snapshot), Events: log}), log, ids
+}
+
+func staticEstate(s *estate.Snapshot) func() *estate.Snapshot {
+	return func() *estate.Snapshot { return s }
 }
 
 func TestListEvents(t *testing.T) {
