@@ -177,8 +177,8 @@ func (e *Exports) Plan(ctx context.Context, uuid string, settings *Settings) (Pl
 	return p, nil
 }
 
-// Resend has the templates of IPFIX sent again by the bridges of a host that export in one of the observation domains, or by all
-// of them if none or domain 0 is given. It is for a collector to which data came before its template: Open vSwitch sends templates once,
+// Resend has the templates of IPFIX sent again by the bridges of a host that export in one of the observation domains. Domain 0 is of
+// Open vSwitch's own statistics, whose templates come with those of any bridge: it is passed over. It is for a collector to which data came before its template: Open vSwitch sends templates once,
 // and then every ten minutes. What a bridge passes for up to half a second meanwhile is not exported, so it is done once
 // in some minutes only, however often it is asked for.
 func (e *Exports) Resend(uuid string, domains ...uint32) error {

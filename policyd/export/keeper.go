@@ -110,9 +110,6 @@ func (k *keeper) end() { close(k.gone) }
 
 func (k *keeper) resend(domains []uint32) {
 	k.mu.Lock()
-	if len(domains) == 0 {
-		domains = []uint32{0}
-	}
 	for _, d := range domains {
 		if len(k.asked) < maxBridges {
 			k.asked[d] = struct{}{}
@@ -273,7 +270,6 @@ func (k *keeper) decide(h *Host, rows *ovsdb.Rows, asked map[uint32]struct{}, no
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	q.yielded = func(bridge string) bool { return k.wipes[bridge] != nil && now.Before(k.wipes[bridge].until) }
-	_, all := asked[0]
 	byNumber := map[uint16]string{}
 	for _, b := range k.bridges {
 		byNumber[b.Domain] = b.Name
@@ -281,7 +277,7 @@ func (k *keeper) decide(h *Host, rows *ovsdb.Rows, asked map[uint32]struct{}, no
 	q.renew = func(domain uint16) bool {
 		_, this := asked[uint32(domain)]
 		last, ever := k.renewals[byNumber[domain]]
-		return (this || all) && (!ever || now.Sub(last) >= renewalsApart)
+		return this && (!ever || now.Sub(last) >= renewalsApart)
 	}
 	return decide(q)
 }

@@ -280,6 +280,7 @@ func TestTemplatesAreSentAgain(t *testing.T) {
 	for range 3 { // too soon
 		ask(domains[0])
 	}
+	ask(0) // nobody's
 	ask(domains[1])
 	again([2]int{2 * first[0], 2 * first[1]})
 	w.await(t, "br0=set br1=set")
@@ -338,7 +339,7 @@ func TestNoPacketIsLost(t *testing.T) {
 	w.set(s.settings(nil), false)
 	w.await(t, "br0=set br1=set")
 	changed()
-	s.must(w.exports.Resend(identity.UUID))
+	s.must(w.exports.Resend(identity.UUID, uint32(w.exports.Status()[0].Bridges[0].Domain)))
 	changed()
 	w.detach(t, s.settings(nil))
 	changed()
