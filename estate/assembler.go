@@ -193,6 +193,7 @@ func (a *Assembler) assemble(old map[string]*source, at time.Time) {
 		panic("BUG: compile a merged estate: " + err.Error())
 	}
 	snapshot.warnings = append(slices.Clone(a.frame.problems), snapshot.warnings...)
+	snapshot.since = at
 	a.deps.Estate.Store(snapshot)
 }
 

@@ -3,6 +3,7 @@ package estate
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/gaissmai/bart"
 
@@ -64,6 +65,7 @@ type Snapshot struct {
 
 	conflicts []Conflict
 	past      past
+	since     time.Time
 
 	// Element 0 of each is none.
 	hosts     []host
@@ -437,6 +439,9 @@ type Conflict struct {
 
 // Conflicts returns the addresses that several VIFs have, at most as many as there are warnings.
 func (s *Snapshot) Conflicts() []Conflict { return s.conflicts }
+
+// Since returns from when on the estate has been so, as far as an Assembler made it; else it is zero.
+func (s *Snapshot) Since() time.Time { return s.since }
 
 // Warnings returns what Compile found odd, though it could make sense of it.
 func (s *Snapshot) Warnings() []Problem { return s.warnings }

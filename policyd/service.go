@@ -105,6 +105,9 @@ func New(cfg Config, d Deps) (*Service, error) {
 	return s, err
 }
 
+// Recall tells which VIFs were plugged when that was recorded last, by the names of hosts; see hosts.Tracker. It is called before Run.
+func (s *Service) Recall(vifs map[string][]estate.Entity) { s.witness.Recall(vifs) }
+
 // again has follow look again.
 func (s *Service) again() {
 	select {

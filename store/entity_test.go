@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/store"
@@ -17,14 +18,20 @@ func vm(key, name string) store.Entity {
 	return store.Entity{Kind: flow.KindVM, ID: flow.NewID(flow.KindVM, key), Key: key, Name: name}
 }
 
-func publish(t *testing.T, c *store.Client, source string, at time.Time, want store.EntityChanges, entities ...store.Entity) {
+// publish publishes entities as a writer that has just been started.
+func publish(t *testing.T, c *store.Client, at time.Time, want store.EntityChanges, entities ...store.Entity) {
 	t.Helper()
-	got, err := store.PublishEntities(t.Context(), c, entities, source, at)
+	publishWith(t, store.NewEntities(c), at, want, entities...)
+}
+
+func publishWith(t *testing.T, e *store.Entities, at time.Time, want store.EntityChanges, entities ...store.Entity) {
+	t.Helper()
+	got, err := e.Publish(t.Context(), entities, at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got != want {
-		t.Errorf("PublishEntities(%d of %s) = %+v, want %+v", len(entities), source, got, want)
+		t.Errorf("Publish(%d entities) = %+v, want %+v", len(entities), got, want)
 	}
 }
 
@@ -32,31 +39,47 @@ func TestPublishEntitiesWritesWhatChanged(t *testing.T) {
 	c := migrated(t)
 	now := time.Now()
 	a, b := vm("a", "alpha"), vm("b", "beta")
-	a.Pool, a.Parent, a.Attributes = 7, 8, map[string]string{"os": "Debian", "owner": "Zoë's"}
+	a.Pool, a.Parent, a.Attributes, a.Source = 7, 8, map[string]string{"os": "Debian", "owner": "Zoë's"}, "file,host"
+	b.SameAs = a.ID
 
-	publish(t, c, "file", now, store.EntityChanges{})
-	publish(t, c, "file", now, store.EntityChanges{Changed: 2}, a, b)
-	publish(t, c, "file", now.Add(time.Second), store.EntityChanges{}, b, a)
-	publish(t, c, "xapi", now.Add(time.Second), store.EntityChanges{Changed: 1}, vm("x", "xray"))
-	publish(t, c, "file", now.Add(2*time.Second), store.EntityChanges{Removed: 1}, a)
-	publish(t, c, "file", now.Add(3*time.Second), store.EntityChanges{}, a)
-	publish(t, c, "file", now.Add(4*time.Second), store.EntityChanges{Changed: 1}, a, b)
+	publish(t, c, now, store.EntityChanges{})
+	publish(t, c, now, store.EntityChanges{Changed: 2}, a, b)
+	publish(t, c, now.Add(time.Second), store.EntityChanges{}, b, a)
+	if err := c.Exec(t.Context(), "INSERT INTO entities (id, valid_from, kind, key, name) VALUES (5, now64(), 'rule', 'r', 'a rule')"); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, c, now.Add(2*time.Second), store.EntityChanges{Removed: 1}, a)
+	publish(t, c, now.Add(3*time.Second), store.EntityChanges{}, a)
+	publish(t, c, now.Add(4*time.Second), store.EntityChanges{Changed: 1}, a, b)
 	a.Attributes = map[string]string{"os": "Debian"}
-	publish(t, c, "file", now.Add(5*time.Second), store.EntityChanges{Changed: 1}, a, b)
+	publish(t, c, now.Add(5*time.Second), store.EntityChanges{Changed: 1}, a, b)
 	// A clock that went back, and a moment that the column cannot tell from the last one.
 	a.Name = "aleph"
-	publish(t, c, "file", now, store.EntityChanges{Changed: 1}, a, b)
+	publish(t, c, now, store.EntityChanges{Changed: 1}, a, b)
 	a.Name = "alif"
-	publish(t, c, "file", now.Add(5*time.Second), store.EntityChanges{Changed: 1, Removed: 1}, a)
+	publish(t, c, now.Add(5*time.Second), store.EntityChanges{Changed: 1, Removed: 1}, a)
 
 	got := column(t, c, "SELECT concat(key, ' ', name, ' ', kind, ' ', toString(parent), ' ', toString(pool), ' ', toString(attributes), ' ', toString(removed), ' ', source) FROM entities_now ORDER BY key")
 	want := []string{
-		"a alif vm 8 7 {'os':'Debian'} false file",
-		"b beta vm 0 0 {} true file",
-		"x xray vm 0 0 {} false xapi",
+		"a alif vm 8 7 {'os':'Debian'} false file,host",
+		"b beta vm 0 0 {} true ",
+		"r a rule rule 0 0 {} false ",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("entities_now: -want +got\n%s", diff)
+	}
+	recorded, err := store.NewEntities(c).Recorded(t.Context())
+	if err != nil || len(recorded) != 2 {
+		t.Fatalf("Recorded() = %+v, %v; want a and b", recorded, err)
+	}
+	for _, r := range recorded {
+		want := a
+		if r.Removed {
+			want = b
+		}
+		if diff := cmp.Diff(want, r.Entity, cmpopts.EquateEmpty()); diff != "" || !r.First.Before(r.From) {
+			t.Errorf("Recorded() has %+v; -want +got\n%s", r, diff)
+		}
 	}
 	if got := column(t, c, "SELECT name FROM entities FINAL WHERE key = 'a' ORDER BY valid_from"); !cmp.Equal(got, []string{"alpha", "alpha", "aleph", "alif"}) {
 		t.Errorf("history of a = %q, want alpha, alpha (other attributes), aleph, alif", got)
@@ -84,7 +107,7 @@ func TestNamesNowAndThen(t *testing.T) {
 	day := time.Now().UTC().Truncate(time.Hour).Add(-48 * time.Hour)
 	group := store.Entity{Kind: flow.KindVMGroup, ID: flow.NewID(flow.KindVMGroup, "g"), Key: "g", Name: "web"}
 	a := vm("a", "old name")
-	publish(t, c, "file", day, store.EntityChanges{Changed: 2}, a, group)
+	publish(t, c, day, store.EntityChanges{Changed: 2}, a, group)
 	for _, at := range []time.Time{day.Add(-time.Hour), day.Add(time.Hour), day.Add(3 * time.Hour), day.Add(5 * time.Hour)} {
 		insertFlow(t, c, at, func(b *flow.Batch) {
 			b.SrcVM[0] = uint64(a.ID)
@@ -93,8 +116,8 @@ func TestNamesNowAndThen(t *testing.T) {
 		})
 	}
 	a.Name = "new name"
-	publish(t, c, "file", day.Add(2*time.Hour), store.EntityChanges{Changed: 1}, a, group)
-	publish(t, c, "file", day.Add(4*time.Hour), store.EntityChanges{Removed: 1}, group)
+	publish(t, c, day.Add(2*time.Hour), store.EntityChanges{Changed: 1}, a, group)
+	publish(t, c, day.Add(4*time.Hour), store.EntityChanges{Removed: 1}, group)
 
 	query := "SELECT concat(src_vm_name, '|', src_vm_name_then, '|', dst_vm_name, '|', dst_vm_name_then, '|', toString(dst_group_names), '|', network_name, network_name_then, host_name) FROM flows ORDER BY time_received"
 	want := []string{
@@ -177,11 +200,43 @@ func TestPublishManyEntities(t *testing.T) {
 		entities[i] = vm(fmt.Sprint(i), fmt.Sprintf("vm %d", i))
 	}
 	start := time.Now()
-	publish(t, c, "file", start, store.EntityChanges{Changed: len(entities)}, entities...)
-	publish(t, c, "file", start, store.EntityChanges{}, entities...)
+	e := store.NewEntities(c)
+	publishWith(t, e, start, store.EntityChanges{Changed: len(entities)}, entities...)
+	publishWith(t, e, start, store.EntityChanges{}, entities...)
+	entities[7].Name = "another"
+	publishWith(t, e, start.Add(time.Second), store.EntityChanges{Changed: 1}, entities...)
+	publish(t, c, start.Add(2*time.Second), store.EntityChanges{Removed: 1}, entities[1:]...)
 	if took := time.Since(start); took > 20*time.Second {
-		t.Errorf("20000 entities, twice: %s, want less than 20s", took)
+		t.Errorf("20000 entities, four times: %s, want less than 20s", took)
 	} else {
-		t.Logf("20000 entities, twice: %s", took)
+		t.Logf("20000 entities, four times: %s", took)
 	}
+}
+
+// What there was at a time is what was said last before it.
+func TestEntitiesAt(t *testing.T) {
+	c := migrated(t)
+	day := time.Now().UTC().Truncate(time.Hour).Add(-48 * time.Hour)
+	a, b := vm("a", "old"), vm("b", "beta")
+	publish(t, c, day, store.EntityChanges{Changed: 2}, a, b)
+	a.Name = "new"
+	publish(t, c, day.Add(time.Hour), store.EntityChanges{Changed: 1, Removed: 1}, a)
+	f := func(at time.Time, want ...string) {
+		t.Helper()
+		list, err := c.EntitiesAt(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range list {
+			got = append(got, e.Name)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("EntitiesAt(%s): -want +got\n%s", at, diff)
+		}
+	}
+	f(day.Add(-time.Hour))
+	f(day, "beta", "old")
+	f(day.Add(59*time.Minute), "beta", "old")
+	f(day.Add(time.Hour), "new")
 }

@@ -57,6 +57,7 @@ type node struct {
 	collector *collector.Collector
 	names     *collector.Names
 	published *store.ExporterNames
+	entities  *store.Entities
 	stats     *exporterStats
 	enricher  *enricher.Enricher
 	wal       *wal.Log
@@ -188,6 +189,7 @@ func (n *node) wire(o upOptions) error {
 	ids := store.NewBatchIDs(rand.Uint64)
 	templates := template.New(cfg.Collector.Templates)
 	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
+	n.entities = store.NewEntities(n.client)
 	n.stats = newExporterStats(n.client, n.started)
 	remembered, err := collectorstate.Open(cfg.Collector.State, collectorstate.Deps{Log: n.log, Store: templates, Parse: netflow.ParseTemplate, Now: time.Now})
 	if err != nil {
@@ -316,7 +318,11 @@ func (n *node) publishEntities(ctx context.Context, s *estate.Snapshot) error {
 	for i, e := range entities {
 		rows[i] = store.Entity(e)
 	}
-	_, err := store.PublishEntities(ctx, n.client, rows, "file", time.Now())
+	at := s.Since()
+	if at.IsZero() {
+		at = time.Now()
+	}
+	_, err := n.entities.Publish(ctx, rows, at)
 	return err
 }
 

@@ -149,6 +149,9 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 	if err := n.wire(o); err != nil {
 		return err
 	}
+	if err := n.recall(ctx); err != nil {
+		return err
+	}
 	if err := instance.Write(n.instance()); err != nil {
 		return err
 	}
