@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/lab/traffic"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/state"
 )
 
 // One real host, from weir hosts add to flows with the names of its VMs, and back to how it was.
@@ -104,6 +105,18 @@ hosts: {export: {active_timeout: 1s}}
 		}
 		return err
 	})
+
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	good(t, "state", "backup", copied, "--data", data)
+	if s, err := state.Open(ctx, copied, state.Deps{}); err != nil {
+		t.Error(err)
+	} else {
+		h, err := s.Host(ctx, "hv1")
+		if err = errors.Join(err, s.Close()); err != nil || h.Target.String() != target {
+			t.Errorf("the copy of the state has %+v, %v", h, err)
+		}
+	}
+	fails(t, exitFailed, "already exists", "state", "backup", copied, "--data", data)
 
 	// Detached, the host is as it was.
 	fails(t, exitFailed, "take it off", "hosts", "remove", "hv1", "--data", data)
