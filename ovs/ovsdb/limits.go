@@ -38,8 +38,12 @@ func (l *Limits) Validate() error {
 		key   string
 		value time.Duration
 	}{
-		{"dial_timeout", l.DialTimeout}, {"answer_timeout", l.AnswerTimeout}, {"message_timeout", l.MessageTimeout},
-		{"write_timeout", l.WriteTimeout}, {"probe", l.Probe}, {"backoff_min", l.BackoffMin},
+		{"dial_timeout", l.DialTimeout},
+		{"answer_timeout", l.AnswerTimeout},
+		{"message_timeout", l.MessageTimeout},
+		{"write_timeout", l.WriteTimeout},
+		{"probe", l.Probe},
+		{"backoff_min", l.BackoffMin},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, strictyaml.At(d.key, fmt.Errorf("found %s, want more than 0s", d.value)))
