@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +18,6 @@ import (
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/lab/netns"
-	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/site"
 )
 
@@ -70,8 +69,7 @@ type lab struct {
 	data string
 	out  io.Writer
 
-	hosts int  // with traffic
-	told  bool // where to look
+	told bool // where to look
 }
 
 // up reads as the life of a lab: look whether it can be, listen, start the site, describe it, run all, end all.
@@ -80,7 +78,7 @@ func up(ctx context.Context, data string, o upOptions, out io.Writer) (err error
 	if o.rate <= 0 {
 		return usageError{fmt.Errorf("--rate %v: expected more than 0 conversations a second", o.rate)}
 	}
-	l := &lab{out: out, hosts: o.site.Hosts}
+	l := &lab{out: out}
 	if l.data, err = filepath.Abs(data); err != nil {
 		return err
 	}
@@ -138,13 +136,11 @@ func closeListener(l net.Listener) error {
 	return nil
 }
 
-// activeTimeout is that of the hosts: one soon sees what is new.
-const activeTimeout = 5 * time.Second
-
-// configuration is that of the Weir of a lab. Flows come from the hosts only.
+// configuration is that of the Weir of a lab. Flows come from the hosts only, and one soon sees what is new.
 const configuration = `# Written by weirlab.
 estate: {file: estate.yaml}
 collector: {allow: [169.254.0.0/16, 127.0.0.0/8], active_timeout: 5s}
+hosts: {export: {active_timeout: 5s}}
 `
 
 // configure writes the files that Weir reads.
@@ -155,14 +151,14 @@ func (l *lab) configure() error {
 	return l.describe()
 }
 
-// describe writes the estate file.
+// describe writes what Weir does not read at the hosts.
 func (l *lab) describe() error {
 	body, err := strictyaml.Encode(l.site.Model())
 	if err != nil {
 		return fmt.Errorf("describe the estate: %w", err)
 	}
 	path := filepath.Join(l.data, "estate.yaml")
-	if err := os.WriteFile(path+".new", append([]byte("# Written by weirlab, anew when something happens to the lab.\n"), body...), 0o600); err != nil {
+	if err := os.WriteFile(path+".new", append([]byte("# Written by weirlab: names, networks, addresses and groups. What else there is, the hosts say.\n"), body...), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
@@ -181,40 +177,62 @@ func (l *lab) do(ctx context.Context, words []string) (string, error) {
 	return fmt.Sprintf("done within %v\n", took.Round(time.Millisecond)), l.describe()
 }
 
-// attach makes a Weir that is up know the hosts, and says where to look.
+// atOnce is how many hosts are added at the same time.
+const atOnce = 8
+
+// attach makes a Weir that is up know the hosts, and says where to look. What it knows of a former lab, whose hosts were elsewhere, it
+// forgets.
 func (l *lab) attach(ctx context.Context, i instance.Instance) error {
-	if err := l.export(ctx, i); err != nil {
+	if l.told {
+		_, err := fmt.Fprintf(l.out, "weir is up again, process %d\n", i.PID)
 		return err
+	}
+	l.told = true
+	targets := map[string]string{}
+	for _, h := range l.site.Hosts() {
+		var err error
+		if targets[h.Name], err = h.Listen(ctx, false); err != nil {
+			return err
+		}
+	}
+	g, adding := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, h := range l.site.Hosts() {
+		g.Go(func() error {
+			add := []string{"hosts", "add", h.Name, targets[h.Name], "--pool", site.Pool, "--uuid", h.UUID}
+			if _, err := l.weir.command(adding, add...); err == nil {
+				return nil
+			}
+			if _, err := l.weir.command(adding, "hosts", "remove", h.Name, "--force"); err != nil {
+				return err
+			}
+			_, err := l.weir.command(adding, add...)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	out, err := l.weir.command(ctx, "hosts", "list", "--json")
+	if err != nil {
+		return err
+	}
+	var known struct{ Hosts []struct{ Name string } }
+	if err := json.Unmarshal([]byte(out), &known); err != nil {
+		return fmt.Errorf("list hosts: %w", err)
+	}
+	for _, h := range known.Hosts {
+		if targets[h.Name] != "" {
+			continue
+		}
+		if _, err := l.weir.command(ctx, "hosts", "remove", h.Name, "--force"); err != nil {
+			return err
+		}
 	}
 	return l.announce(i)
 }
 
-// export sets up, at every host with traffic, that its flows go to Weir.
-func (l *lab) export(ctx context.Context, i instance.Instance) error {
-	listening, err := netip.ParseAddrPort(i.Listen[len(i.Listen)-1])
-	if err != nil {
-		return fmt.Errorf("export flows: %w", err)
-	}
-	for n, h := range l.site.Hosts()[:l.hosts] {
-		if err := h.ClearExports(ctx, l.site.Bridge()); err != nil {
-			return err
-		}
-		if err := h.SetIPFIX(ctx, l.site.Bridge(), ovsbed.IPFIX{
-			Targets: []netip.AddrPort{netip.AddrPortFrom(h.Root, listening.Port())}, ActiveTimeout: activeTimeout, MaxFlows: 10_000,
-			Sampling: 1, Domain: uint32(n + 1), NoOutput: true,
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (l *lab) announce(i instance.Instance) error {
-	if l.told {
-		fmt.Fprintf(l.out, "weir is up again, process %d\n", i.PID)
-		return nil
-	}
-	l.told = true
 	_, err := fmt.Fprintf(l.out, `
 weir is up, process %d
   status page  http://%s/

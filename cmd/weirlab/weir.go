@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -136,4 +137,17 @@ func (w *weir) await(ctx context.Context, pid int) (instance.Instance, error) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// command runs a weir command on the instance, and returns what it prints.
+func (w *weir) command(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, w.program, append(args, "--data", w.data)...)
+	out, err := cmd.Output()
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(e.Stderr)))
+	}
+	if err != nil {
+		return "", fmt.Errorf("weir %s: %w", strings.Join(args, " "), err)
+	}
+	return string(out), nil
 }

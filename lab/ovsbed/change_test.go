@@ -130,6 +130,8 @@ func TestChanges(t *testing.T) {
 	reached("restart of ovsdb-server")
 	must(hv1.RestartSwitch(ctx))
 	reached("restart of ovs-vswitchd")
+	must(hv1.ReloadSwitch(ctx))
+	reached("restart of ovs-vswitchd by script")
 	must(hv1.Kill())
 	must(hv1.Start(ctx))
 	reached("loss of power")
@@ -178,6 +180,10 @@ func TestManagers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if target, err = h.Listen(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	reached(target)
+	if err := h.EmerReset(ctx); err != nil {
 		t.Fatal(err)
 	}
 	reached(target)

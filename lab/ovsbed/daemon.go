@@ -51,8 +51,13 @@ func (h *Host) startDB(ctx context.Context) (err error) {
 
 // initDB puts into a new database what the packages' scripts put there before the switch starts, and what args say.
 func (h *Host) initDB(ctx context.Context, args ...string) error {
-	_, err := h.VSCtl(ctx, append([]string{
+	out, err := h.run(ctx, "ovs-vswitchd", "--version")
+	if err != nil {
+		return err
+	}
+	_, err = h.VSCtl(ctx, append([]string{
 		"--no-wait", "init", "--", "set", "open_vswitch", ".",
+		fmt.Sprintf("ovs_version=%q", versionIn(out)), `system_type="lab"`,
 		fmt.Sprintf("external_ids:system-id=%q", h.UUID), fmt.Sprintf("external_ids:hostname=%q", h.Name),
 	}, args...)...)
 	return err
@@ -121,7 +126,22 @@ func (h *Host) await(ctx context.Context, p *netns.Process, socket string) error
 
 // The daemons of a host can be ended and started again; the database stays. Each call returns when it is done.
 
-// RestartSwitch ends ovs-vswitchd and starts it again. Meanwhile nothing passes; flows, groups and meters are gone.
+// ReloadSwitch restarts ovs-vswitchd as the packages' scripts do, which tell it by other_config:flow-restore-wait not to forward
+// anything before they have put flows back. Here they are not: flows are gone, as after RestartSwitch.
+func (h *Host) ReloadSwitch(ctx context.Context) error {
+	const key = "flow-restore-wait"
+	if _, err := h.VSCtl(ctx, "set", "open_vswitch", ".", "other_config:"+key+"=true"); err != nil {
+		return err
+	}
+	if err := h.RestartSwitch(ctx); err != nil {
+		return err
+	}
+	_, err := h.VSCtl(ctx, "remove", "open_vswitch", ".", "other_config", key)
+	return err
+}
+
+// RestartSwitch ends ovs-vswitchd and starts it again, as its own monitor does when it crashes. Meanwhile nothing passes; flows,
+// groups and meters are gone. The database has no trace of it.
 func (h *Host) RestartSwitch(ctx context.Context) error {
 	err := h.daemon.Stop(syscall.SIGTERM, stopTimeout)
 	if err == nil {
@@ -214,11 +234,22 @@ func (h *Host) SetManagement(up bool) error {
 	return h.Namespace.SetLink(device, up)
 }
 
-// EmerReset makes the switch forget controllers, mirrors, NetFlow, IPFIX, sFlow, fail modes and other settings of bridges, as
-// XAPI does whenever its SDN controller changes.
+// EmerReset makes the switch forget controllers, mirrors, NetFlow, IPFIX, sFlow, fail modes and other settings of bridges, and the
+// database its managers and keys: their connections end. The managers and keys that were set last are then set again. XAPI does both
+// whenever its SDN controller changes.
 func (h *Host) EmerReset(ctx context.Context) error {
-	_, err := h.VSCtl(ctx, "emer-reset")
-	return err
+	if _, err := h.VSCtl(ctx, "emer-reset"); err != nil {
+		return err
+	}
+	if h.tls != (TLS{}) {
+		if err := h.SetTLS(ctx, h.tls); err != nil {
+			return err
+		}
+	}
+	if len(h.managers) == 0 {
+		return nil
+	}
+	return h.SetManagers(ctx, h.managers...)
 }
 
 // TLS is what the database of a host has for ssl: managers: paths of PEM files.
@@ -230,6 +261,7 @@ type TLS struct {
 
 // SetTLS gives the database keys, at once also for listeners that are there.
 func (h *Host) SetTLS(ctx context.Context, t TLS) error {
+	h.tls = t
 	_, err := h.VSCtl(ctx, "--", "--bootstrap", "set-ssl", t.Key, t.Certificate, t.CA)
 	return err
 }
@@ -237,6 +269,7 @@ func (h *Host) SetTLS(ctx context.Context, t TLS) error {
 // SetManagers says which managers the database dials ("tcp:ADDR:PORT", "ssl:ADDR:PORT") or listens for ("ptcp:…", "pssl:…"), and
 // no others.
 func (h *Host) SetManagers(ctx context.Context, targets ...string) error {
+	h.managers = targets
 	_, err := h.VSCtl(ctx, append([]string{"--no-wait", "set-manager"}, targets...)...)
 	return err
 }

@@ -46,6 +46,7 @@ func (f *Farm) start(ctx context.Context, b *Bed, hosts, vms int) error {
 	if err != nil {
 		return err
 	}
+	networks := [2]string{newUUID(), newUUID()} // untagged, and with farmVLAN
 	// One write of a batch of commands a host and one start: nothing is configured while the switch looks on.
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(starting)
@@ -56,7 +57,7 @@ func (f *Farm) start(ctx context.Context, b *Bed, hosts, vms int) error {
 		f.Hosts = append(f.Hosts, h)
 		own := make([]*VM, vms)
 		for j := range own {
-			own[j] = h.farmVM(i, j)
+			own[j] = h.farmVM(i, j, networks[j%2])
 		}
 		f.VMs = append(f.VMs, own...)
 		g.Go(func() error {
@@ -69,12 +70,12 @@ func (f *Farm) start(ctx context.Context, b *Bed, hosts, vms int) error {
 	return g.Wait()
 }
 
-// farmVM returns VM j of host i of a farm.
-func (h *Host) farmVM(i, j int) *VM {
+// farmVM returns VM j of host i of a farm, in a network.
+func (h *Host) farmVM(i, j int, network string) *VM {
 	vm := &VM{
 		Name: fmt.Sprintf("%s-%d", h.Name, j+1), Bridge: "br0", Host: h, domain: h.domain(nil),
 		MAC:      fmt.Sprintf("02:fa:%02x:%02x:%02x:%02x", (i+1)>>8, (i+1)&0xff, (j+1)>>8, (j+1)&0xff),
-		Identity: Identity{Platform: []Platform{XenServer, Libvirt, OpenStack}[i%3]},
+		Identity: Identity{Platform: []Platform{XenServer, Libvirt, OpenStack}[i%3], Network: network},
 	}
 	if j%2 == 1 {
 		vm.VLAN = farmVLAN

@@ -68,6 +68,9 @@ type Host struct {
 	db     *netns.Process
 	daemon *netns.Process
 
+	managers []string // set last
+	tls      TLS      // set last
+
 	links   int                      // made so far, for names
 	domains map[*netns.Namespace]int // of VMs: what XenServer calls their number
 }
@@ -170,8 +173,13 @@ func (h *Host) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return versionIn(out), nil
+}
+
+// versionIn returns the version in what a program of Open vSwitch says of itself: "ovs-vswitchd (Open vSwitch) 3.1.0".
+func versionIn(out string) string {
 	line, _, _ := strings.Cut(out, "\n")
-	return line[strings.LastIndexByte(line, ' ')+1:], nil
+	return line[strings.LastIndexByte(line, ' ')+1:]
 }
 
 // Port is an interface of a bridge.

@@ -67,8 +67,8 @@ var Commands = []Command{
 	{"emer-reset", []string{"HOST"}, "What is set up at the bridges of a host is wiped, as XAPI does when its SDN controller changes.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.EmerReset(ctx)
 	}},
-	{"restart", []string{"HOST"}, "ovs-vswitchd of a host ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
-		return a.host.RestartSwitch(ctx)
+	{"restart", []string{"HOST"}, "ovs-vswitchd of a host ends and starts again, as the packages' scripts do it.", func(_ *Site, ctx context.Context, a arguments) error {
+		return a.host.ReloadSwitch(ctx)
 	}},
 	{"restart-db", []string{"HOST"}, "ovsdb-server of a host ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.RestartDB(ctx)

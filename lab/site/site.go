@@ -64,7 +64,7 @@ func (s *Site) start(ctx context.Context, cfg Config, spaces *netns.Bed) (err er
 	if s.estate, err = flowgen.NewEstate(flowgen.Size{Hosts: cfg.Hosts, VMs: cfg.VMs}); err != nil {
 		return err
 	}
-	s.estate.Pool = "lab"
+	s.estate.Pool = Pool
 	bed, err := ovsbed.New(spaces)
 	if err != nil {
 		return err
@@ -162,14 +162,15 @@ func uuid(words ...string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// Model returns the site as a source of an estate declares it.
+// Pool is that of all hosts of a site.
+const Pool = "lab"
+
+// Model returns what the hosts do not say of the site: names, networks, addresses, groups and tags.
 func (s *Site) Model() estate.Model {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.estate.Model()
-	for i := range m.Hosts {
-		m.Hosts[i].UUID, m.Hosts[i].Exporters = s.hosts[i].UUID, []netip.Addr{s.hosts[i].Exporter}
-	}
+	m.Hosts = nil
 	for i := range m.Networks {
 		m.Networks[i].UUID = uuid("network", m.Networks[i].Name)
 	}
@@ -179,14 +180,15 @@ func (s *Site) Model() estate.Model {
 		}
 	}
 	for i := range m.VMs {
-		x := &m.VMs[i]
-		v := s.vms[i]
-		x.Name, x.UUID, x.Host = v.name, v.vifs[0].Identity.VM, v.vifs[0].Host.Name
+		x, v := &m.VMs[i], s.vms[i]
+		x.Name, x.UUID, x.Host = v.name, v.vifs[0].Identity.VM, ""
 		for j := range x.VIFs {
 			x.VIFs[j].UUID, x.VIFs[j].Ports = v.vifs[j].Identity.VIF, nil
-			if index := v.vifs[j].Port.IfIndex; index != 0 {
-				x.VIFs[j].Ports = []estate.Port{{IfIndex: index}}
-			}
+		}
+	}
+	if s.farm != nil {
+		for _, v := range s.farm.VMs {
+			m.VMs = append(m.VMs, estate.VM{Name: v.Name, UUID: v.Identity.VM, Pool: Pool})
 		}
 	}
 	return m

@@ -86,7 +86,7 @@ func TestSite(t *testing.T) {
 	for _, vm := range m.VMs {
 		names[vm.Name] = true
 	}
-	if len(names) != 24 || !names["shop"] || m.VMs[0].UUID == "" || m.VMs[0].VIFs[0].UUID == m.VMs[0].VIFs[1].UUID {
+	if len(names) != 24+50 || !names["shop"] || m.VMs[0].UUID == "" || m.VMs[0].VIFs[0].UUID == m.VMs[0].VIFs[1].UUID {
 		t.Errorf("model %+v", m)
 	}
 }
