@@ -251,10 +251,11 @@ func (s *Service) ours(externalIDs map[string]string) bool {
 	return own.Made(externalIDs, s.deps.State.Instance())
 }
 
-// Resend has the templates of an observation domain of a host sent again; see export.Exports.
+// Resend has the templates of an observation domain of a host sent again; see export.Exports. 0 is a host that is not known, as one that
+// is reached by a unix socket and has an address that nobody has said: then whoever exports in that domain.
 func (s *Service) Resend(host flow.ID, domain uint32) {
 	for _, st := range s.fleet.Hosts() {
-		if st.Host.FlowID() == host {
+		if host == 0 || st.Host.FlowID() == host {
 			// A host that is not looked after yet has nothing set up, and sends no templates.
 			_ = s.exports.Resend(st.Host.ID, domain)
 		}

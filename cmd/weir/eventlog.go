@@ -68,8 +68,8 @@ func (n *node) watchExporters(ctx context.Context) error {
 		}
 		for i := range list {
 			e := &list[i]
-			if host := n.hostOf(e.Exporter); e.HeldNow > 0 && host != 0 {
-				n.policyd.Resend(host, e.Domain)
+			if e.HeldNow > 0 {
+				n.policyd.Resend(n.hostOf(e.Exporter), e.Domain)
 			}
 		}
 		select {
