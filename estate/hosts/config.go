@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/ovs/ovsdb"
 )
@@ -34,7 +36,7 @@ func (c *ListenerConfig) SetDefaults() { c.TLS = true }
 
 // Validate says what is wrong with a listener, or nil.
 func (c *ListenerConfig) Validate() error {
-	if path, unix := strings.CutPrefix(c.Addr, "unix:"); unix {
+	if path, local := strings.CutPrefix(c.Addr, "unix:"); local {
 		if path == "" {
 			return strictyaml.At("addr", errors.New("found no path, expected unix:PATH"))
 		}
@@ -90,11 +92,22 @@ func Listen(ctx context.Context, list []ListenerConfig) ([]Listener, error) {
 }
 
 func listen(ctx context.Context, c ListenerConfig) (net.Listener, error) {
-	path, unix := strings.CutPrefix(c.Addr, "unix:")
-	if !unix {
+	path, local := strings.CutPrefix(c.Addr, "unix:")
+	if !local {
 		return (&net.ListenConfig{}).Listen(ctx, "tcp", c.Addr)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	if errors.Is(err, unix.EADDRINUSE) { // left over by one that was killed, unless somebody answers
+		if nc, dialErr := (&net.Dialer{}).DialContext(ctx, "unix", path); dialErr == nil {
+			return nil, errors.Join(err, nc.Close())
+		} else if !errors.Is(dialErr, unix.ECONNREFUSED) {
+			return nil, err
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+		l, err = (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -342,7 +342,7 @@ func (w *watcher) look(h Host, st ovsdb.Status, expired bool) (events []event.Ev
 		waits = true
 	}
 	if refused := st.State == ovsdb.StateRefused || st.State == ovsdb.StateConfirm; refused && w.refused != st.Error {
-		w.refused = st.Error
+		w.refused, w.told = st.Error, false
 		tell(event.HostRefused, "host %s is refused: %s", h.Name, st.Error)
 	}
 	if expired && !connected && !w.lost && w.refused == "" {

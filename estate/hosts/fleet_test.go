@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -217,6 +218,26 @@ func TestFleetTellsOfLoss(t *testing.T) {
 	r.until("it is back", func() bool { return len(r.events.of(event.HostConnected)) == 3 })
 }
 
+// A host that is refused, and believed later, is told of both times.
+func TestDialledHostIsConfirmed(t *testing.T) {
+	r := newFleet(t)
+	server := ovsdbtest.Start(t, nil)
+	certificate := secure(t, server, r.authority, "hv1", "", "")
+	h := hosts.Host{ID: id1, Name: "hv1", Target: target(t, "ssl:127.0.0.1:"+server.Listen("pssl:0:127.0.0.1")), TLS: ovsdb.TLS{Trust: ovsdb.TrustPin}}
+	r.set(h)
+	r.await("hv1", ovsdb.StateConfirm)
+	if e := r.one(event.HostRefused); e.Attributes["fingerprint"] != string(ovsdb.FingerprintOf(certificate)) || e.Host != h.FlowID() {
+		t.Errorf("event %+v", e)
+	}
+	if s := r.Session(id1); s.Rows() != nil {
+		t.Error("it was read before it was confirmed")
+	}
+	h.TLS.Pin = ovsdb.FingerprintOf(certificate)
+	r.set(h)
+	r.await("hv1", ovsdb.StateConnected)
+	r.one(event.HostConnected)
+}
+
 func TestHostDialsIn(t *testing.T) {
 	r := newFleet(t)
 	server := ovsdbtest.Start(t, nil)
@@ -419,6 +440,35 @@ func TestListenerIsBounded(t *testing.T) {
 	r.until("the list is full", func() bool {
 		return len(r.Strangers()) == 3 && metric(r.metrics, "weir_hosts_refused_total", "full") > 0
 	})
+}
+
+func TestListenAtASocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	list := []hosts.ListenerConfig{{Addr: "unix:" + path}}
+	// One that was killed leaves its socket behind.
+	old, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.(*net.UnixListener).SetUnlinkOnClose(false)
+	old.Close()
+	bound, err := hosts.Listen(t.Context(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bound[0].Close()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket %v, %v", info, err)
+	}
+	// One that lives keeps it.
+	if _, err := hosts.Listen(t.Context(), list); err == nil {
+		t.Error("the socket of another was taken")
+	}
+	if nc, err := net.Dial("unix", path); err != nil {
+		t.Error(err)
+	} else {
+		nc.Close()
+	}
 }
 
 func TestListenerConfig(t *testing.T) {

@@ -44,6 +44,7 @@ type Session struct {
 	mu     sync.Mutex // guards what follows
 	status Status
 	schema *Schema
+	lacks  []string // by schema
 	subs   map[chan struct{}]struct{}
 
 	offering sync.Mutex // held by one Offer at a time
@@ -85,16 +86,13 @@ func (s *Session) Schema() *Schema {
 func (s *Session) Status() Status {
 	s.mu.Lock()
 	st := s.status
-	schema := s.schema
+	st.SchemaVersion, st.Missing = s.schema.Version(), s.lacks
 	s.mu.Unlock()
 	if c := s.live.Load(); c != nil {
 		st.Heard = time.Unix(0, c.heard.Load())
 	}
 	if rows := s.Rows(); rows != nil {
 		st.OVSVersion, st.SystemID = rows.Root.OVSVersion, rows.Root.ExternalIDs["system-id"]
-	}
-	if schema != nil {
-		st.SchemaVersion, st.Missing = schema.Version(), schema.missing()
 	}
 	return st
 }
@@ -376,7 +374,7 @@ func (s *Session) use(ctx context.Context, p *Peer) error {
 	c.mu.Unlock()
 	err = m.start(answering, c, func() {
 		s.mu.Lock()
-		s.schema = schema
+		s.schema, s.lacks = schema, schema.missing()
 		s.mu.Unlock()
 		m.dirty = true // an empty database is known, too
 		publish()
@@ -457,34 +455,4 @@ func (s *Session) Try(ctx context.Context, operations ...Operation) error {
 		return nil // that of abort
 	}
 	return err
-}
-
-// Sync returns when ovs-vswitchd has carried out what was in the database when Sync was called. It counts next_cfg up, as
-// ovs-vsctl does after every change.
-func (s *Session) Sync(ctx context.Context) error {
-	results, err := s.Transact(ctx,
-		Mutate("Open_vSwitch", nil, Mutation{"next_cfg", "+=", 1}),
-		Select("Open_vSwitch", nil, "next_cfg"))
-	if err != nil {
-		return err
-	}
-	if len(results[1].Rows) != 1 {
-		return errors.New("sync: the database has no row Open_vSwitch: ovs-vswitchd was never set up there")
-	}
-	want, _ := results[1].Rows[0]["next_cfg"].(int64)
-	changes, cancel := s.Subscribe()
-	defer cancel()
-	for {
-		if rows := s.Rows(); rows != nil && rows.Root.CurCfg >= want {
-			return nil
-		}
-		if s.live.Load() == nil {
-			return fmt.Errorf("sync: %w", ErrNotConnected)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("sync: ovs-vswitchd has not applied change %d: is it running? %w", want, ctx.Err())
-		case <-changes:
-		}
-	}
 }

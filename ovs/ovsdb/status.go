@@ -34,10 +34,10 @@ type Status struct {
 	Trip   time.Duration  // of the last question that was answered, there and back
 	Starts uint64         // connections whose content became known, so far
 
-	OVSVersion    string // as "3.1.0"
-	SchemaVersion string // as "8.3.1"
-	SystemID      string // external_ids:system-id
-	Missing       []string
+	OVSVersion    string   // as "3.1.0"
+	SchemaVersion string   // as "8.3.1"
+	SystemID      string   // external_ids:system-id
+	Missing       []string // tables and columns that Weir reads and the host's schema lacks: "Controller.type"; not to be changed
 }
 
 // Certificate is what a person needs to know of a certificate to confirm it.
