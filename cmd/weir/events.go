@@ -191,13 +191,10 @@ func (o *eventsOptions) stream(ctx context.Context, after uint64, show func(*api
 	away := false
 	for ctx.Err() == nil {
 		err := o.streamOnce(ctx, &after, show, func() { away = false })
-		if ctx.Err() != nil {
-			break
-		}
 		if final, ok := errors.AsType[*finalError](err); ok {
 			return final.error
 		}
-		if !away {
+		if !away && ctx.Err() == nil {
 			complain(err)
 			away = true
 		}

@@ -126,12 +126,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	delay := retryMin
 	for ctx.Err() == nil {
 		before := position
-		var why error
-		if position, why = s.session(ctx, position); ctx.Err() != nil {
-			break
-		}
-		s.note(why)
-		if position > before {
+		if position = s.attempt(ctx, position); position > before {
 			delay = retryMin
 		}
 		select {
@@ -141,6 +136,15 @@ func (s *Sender) Run(ctx context.Context) error {
 		delay = min(2*delay, retryMax)
 	}
 	return nil
+}
+
+// attempt is a session whose end is noted, unless it is ours.
+func (s *Sender) attempt(ctx context.Context, position uint64) uint64 {
+	position, err := s.session(ctx, position)
+	if ctx.Err() == nil {
+		s.note(err)
+	}
+	return position
 }
 
 // begin returns the id above which events are for the receiver.
