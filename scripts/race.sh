@@ -5,7 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# Where it pays: shared templates, sockets and batches handed over, snapshots swapped, writers with retries.
-packages=(./collector/... ./estate/... ./enricher/... ./store/...)
+# Where it pays: shared templates, sockets and batches handed over, snapshots swapped, writers with retries, loops of hosts.
+packages=(./collector/... ./estate/... ./enricher/... ./store/... ./policyd/export/...)
 [ $# -eq 0 ] || packages=("$@")
 CGO_ENABLED=1 go test -race -short -vet=off -timeout 10m "${packages[@]}"
