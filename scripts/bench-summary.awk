@@ -35,6 +35,12 @@ END {
 	if (get("Stored", "%of-raw") != "") stored()
 	sizes()
 	questions()
+	hosts()
+}
+
+function hosts() {
+	if (get("FleetOfFarm", "ns/op") == "") return
+	printf "  %.0f hosts with 50 VMs each, and three that are frozen: all known after %.2f s\n", get("FleetOfFarm", "hosts"), get("FleetOfFarm", "ns/op") / 1e9
 }
 
 function decode(    line, k) {

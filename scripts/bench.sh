@@ -67,6 +67,7 @@ case ${1:-} in
   bench bench UDP 1x "$count"
   bench bench Stored 1x 1
   bench bench Size 1x 1
+  bench estate/hosts FleetOfFarm 5x 1
   summary bench
   ;;
 full)
