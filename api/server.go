@@ -59,8 +59,10 @@ type Deps struct {
 	Flows  func(context.Context, query.Request) (FlowsAnswer, error) // a *query.Error is the asker's mistake
 	Ready  func(context.Context) error                               // nil when flows that come in are stored
 	Estate func() *estate.Snapshot
-	Events EventSource
-	Hosts  HostService
+
+	EstateOf EstateService
+	Events   EventSource
+	Hosts    HostService
 }
 
 // Server is the HTTP server.

@@ -294,11 +294,12 @@ func (a *Assembler) assembled(sources []*source) *Model {
 	for _, s := range sources {
 		n += len(s.nodes)
 	}
-	m.VMs = make([]VM, 0, n)
+	m.VMs, a.merger.order = make([]VM, 0, n), make([]*cluster, 0, n)
 	for _, s := range sources {
 		for _, n := range s.nodes {
 			if n.cluster.members[0] == n {
 				m.VMs = append(m.VMs, n.cluster.vm)
+				a.merger.order = append(a.merger.order, n.cluster)
 			}
 		}
 	}

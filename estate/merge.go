@@ -43,6 +43,7 @@ type merger struct {
 	claims  map[identity]*cluster
 	changed map[*node]struct{}
 	left    map[*cluster]struct{} // of nodes that were removed
+	order   []*cluster            // all, as in the merged model
 }
 
 func newMerger(ids *identities, f *frame) *merger {

@@ -52,6 +52,7 @@ func TestInstance(t *testing.T) {
 		{"watch", testWatch},
 		{"status", testStatus},
 		{"exporters", testExporters},
+		{"estate", testEstate},
 		{"doctor", testHealthyDoctor},
 		{"api", testAPI},
 		{"metrics", testMetrics},

@@ -216,7 +216,7 @@ func (n *node) wire(o upOptions) error {
 	}
 	n.api = api.New(api.Deps{
 		Log: n.log, Listener: n.sockets.api, Admin: n.sockets.admin, Metrics: n.metrics, Version: versionString(),
-		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load, Events: n.events, Hosts: n.policyd,
+		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load, EstateOf: estateService{n.assembler, n.client}, Events: n.events, Hosts: n.policyd,
 	})
 	return nil
 }
