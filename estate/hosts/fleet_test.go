@@ -61,7 +61,7 @@ func newFleet(t *testing.T) *fleetRig {
 	}
 	cfg := hosts.Default()
 	cfg.Grace, cfg.MaxWaiting = 300*time.Millisecond, 3
-	cfg.Session.Probe, cfg.Session.BackoffMin, cfg.Session.BackoffMax = 500*time.Millisecond, 10*time.Millisecond, 50*time.Millisecond
+	cfg.Session.Probe, cfg.Session.BackoffMin, cfg.Session.BackoffMax = time.Second, 10*time.Millisecond, 50*time.Millisecond
 	listeners, err := hosts.Listen(t.Context(), []hosts.ListenerConfig{{Addr: "127.0.0.1:0", TLS: true}, {Addr: "127.0.0.1:0"}})
 	if err != nil {
 		t.Fatal(err)

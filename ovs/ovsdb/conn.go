@@ -16,6 +16,9 @@ import (
 // maxEcho is the longest echo that is answered; Open vSwitch's has no parameters.
 const maxEcho = 4 << 10
 
+// lastWords is how long a connection on which nothing can be written is still read.
+const lastWords = time.Second
+
 // RemoteError is the host's answer that a request as a whole failed.
 type RemoteError struct {
 	Method string
@@ -246,7 +249,12 @@ func (c *conn) ask(ctx context.Context, decode func(*cursor) error, method strin
 	c.mu.Unlock()
 
 	if err := c.send(map[string]any{"id": id, "method": method, "params": params}); err != nil {
-		c.close(err) // part of it may be on the way: nothing can follow
+		// Part of it may be on the way: nothing can follow. Why the host no longer listens may be waiting to be read.
+		select {
+		case <-c.done:
+		case <-time.After(lastWords):
+		}
+		c.close(err)
 		<-k.done
 		return k.outcome()
 	}
