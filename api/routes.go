@@ -58,9 +58,15 @@ type exportersBody struct {
 }
 
 func (s *Server) routes(api huma.API) {
-	s.eventRoutes(api)
-	s.hostRoutes(api)
-	s.estateRoutes(api)
+	if s.deps.Events != nil {
+		s.eventRoutes(api)
+	}
+	if s.deps.Hosts != nil {
+		s.hostRoutes(api)
+	}
+	if s.deps.EstateOf != nil {
+		s.estateRoutes(api)
+	}
 	huma.Register(api, huma.Operation{
 		OperationID: "get-status", Method: http.MethodGet, Path: "/api/v1/status", Tags: []string{"status"},
 		Summary: "How the instance does, from socket to store",

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/enricher"
+	"github.com/weirhq/weir/estate/feed"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/event/syslog"
 	"github.com/weirhq/weir/policyd"
@@ -16,23 +17,25 @@ import (
 
 // Status is how an instance does: its ledger from socket to store.
 type Status struct {
-	Version   string               `json:"version"`
-	Started   time.Time            `json:"started"`
-	Data      string               `json:"data_directory"`
-	Listen    []string             `json:"listen"`
-	Store     StoreStatus          `json:"store"`
-	Estate    EstateStatus         `json:"estate"`
-	Ledger    Ledger               `json:"ledger"` // the server fills it in
-	Hosts     policyd.Summary      `json:"hosts"`  // the server fills it in
-	Events    event.Stats          `json:"events"`
-	Syslog    *syslog.Stats        `json:"syslog,omitempty"` // nil where no receiver is configured
-	Collector collector.Stats      `json:"collector"`
-	Enricher  enricher.Stats       `json:"enricher"`
-	Writer    store.WriterStats    `json:"writer"`
-	Retention store.RetentionStats `json:"retention"`
-	Fold      fold.Stats           `json:"fold"`
-	Alarms    []string             `json:"alarms"` // what is wrong now and wants somebody to act; the server fills it in
-	Exporters []collector.Exporter `json:"-"`      // served at /api/v1/exporters
+	Version   string                `json:"version"`
+	Started   time.Time             `json:"started"`
+	Data      string                `json:"data_directory"`
+	Listen    []string              `json:"listen"`
+	Store     StoreStatus           `json:"store"`
+	Estate    EstateStatus          `json:"estate"`
+	Ledger    Ledger                `json:"ledger"`           // the server fills it in
+	Hosts     policyd.Summary       `json:"hosts"`            // the server fills it in
+	Feed      *feed.PublisherStatus `json:"feed,omitempty"`   // nil where no collectors are served
+	Follow    *feed.FollowerStatus  `json:"follow,omitempty"` // nil where the estate is known here
+	Events    event.Stats           `json:"events"`
+	Syslog    *syslog.Stats         `json:"syslog,omitempty"` // nil where no receiver is configured
+	Collector collector.Stats       `json:"collector"`
+	Enricher  enricher.Stats        `json:"enricher"`
+	Writer    store.WriterStats     `json:"writer"`
+	Retention store.RetentionStats  `json:"retention"`
+	Fold      fold.Stats            `json:"fold"`
+	Alarms    []string              `json:"alarms"` // what is wrong now and wants somebody to act; the server fills it in
+	Exporters []collector.Exporter  `json:"-"`      // served at /api/v1/exporters
 }
 
 // StoreStatus says which ClickHouse is used.
@@ -139,6 +142,9 @@ func (s *Status) alarms() []string {
 	}
 	if n := s.Collector.ClocksOff; n > 0 {
 		list = append(list, fmt.Sprintf("clocks of exporters are off, in %d observation domains: see weir exporters", n))
+	}
+	if f := s.Follow; f != nil && !f.Following && time.Since(f.Since) >= awayAlarm {
+		list = append(list, fmt.Sprintf("policyd is not followed since %s, the estate stays as it was: %s", f.Since.UTC().Format(time.DateTime), f.Problem))
 	}
 	if s.Ledger.Problem != "" {
 		list = append(list, "the books do not balance, which is a bug of weir: "+s.Ledger.Problem)

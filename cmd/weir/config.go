@@ -12,6 +12,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
+	"github.com/weirhq/weir/estate/feed"
 	"github.com/weirhq/weir/estate/file"
 	"github.com/weirhq/weir/event/syslog"
 	"github.com/weirhq/weir/internal/strictyaml"
@@ -24,14 +25,16 @@ import (
 
 // config is the configuration file.
 type config struct {
-	Collector       collector.Config `yaml:"collector" doc:"Where flows come in."`
-	Hosts           policyd.Config   `yaml:"hosts" doc:"Open vSwitch hosts. Which there are is not said here: weir hosts add."`
-	Estate          file.Config      `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
-	Store           storeConfig      `yaml:"store" doc:"Where flows go."`
-	Events          eventsConfig     `yaml:"events" doc:"What happens in the estate, and who is told."`
-	API             api.Config       `yaml:"api" doc:"Status page, metrics and API."`
-	Log             logConfig        `yaml:"log" doc:"What is logged, to standard error."`
-	ShutdownTimeout time.Duration    `yaml:"shutdown_timeout" doc:"At the end, longest wait until all flows that came in are stored."`
+	Collector       collector.Config  `yaml:"collector" doc:"Where flows come in."`
+	Hosts           policyd.Config    `yaml:"hosts" doc:"Open vSwitch hosts. Which there are is not said here: weir hosts add."`
+	Estate          file.Config       `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
+	Store           storeConfig       `yaml:"store" doc:"Where flows go."`
+	Feed            feed.ServerConfig `yaml:"feed" doc:"Of weir policyd and weir up: the estate for collectors that work alone."`
+	Follow          feed.Config       `yaml:"follow" doc:"Of weir collector: the policyd whose estate it uses."`
+	Events          eventsConfig      `yaml:"events" doc:"What happens in the estate, and who is told."`
+	API             api.Config        `yaml:"api" doc:"Status page, metrics and API."`
+	Log             logConfig         `yaml:"log" doc:"What is logged, to standard error."`
+	ShutdownTimeout time.Duration     `yaml:"shutdown_timeout" doc:"At the end, longest wait until all flows that came in are stored."`
 }
 
 // storeConfig says which ClickHouse is used.
@@ -127,6 +130,8 @@ func defaultConfig() config {
 		Hosts:           policyd.Default(),
 		Estate:          file.Default(),
 		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Fold: fold.Default(), Retention: store.DefaultRetention()},
+		Feed:            feed.DefaultServerConfig(),
+		Follow:          feed.DefaultConfig(),
 		Events:          eventsConfig{Syslog: syslog.Default()},
 		API:             api.Default(),
 		Log:             logConfig{Level: logLevel(slog.LevelInfo), Format: "text"},
@@ -169,6 +174,9 @@ func (c *config) rebase(file, data string) {
 	if c.Store.Fold.File == "" {
 		c.Store.Fold.File = filepath.Join(data, "fold.json")
 	}
+	if c.Follow.Cache == "" {
+		c.Follow.Cache = filepath.Join(data, "estate.cache")
+	}
 	if c.Collector.State.File == "" {
 		c.Collector.State.File = filepath.Join(data, "collector.state")
 	}
@@ -180,6 +188,7 @@ func (c *config) rebase(file, data string) {
 	for _, p := range []*string{
 		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
 		&c.Store.WAL.Dir, &c.Store.Fold.File, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
+		&c.Follow.CA, &c.Follow.Cert, &c.Follow.Key, &c.Follow.Cache,
 		&receiver.CAFile, &receiver.CertFile, &receiver.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {

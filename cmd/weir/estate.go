@@ -45,9 +45,12 @@ func writeDemoEstate(name string) error {
 
 // estateStatus says what is known of the estate.
 func (n *node) estateStatus() api.EstateStatus {
-	snapshot, source := n.estate.Load(), n.source.Status()
+	snapshot := n.estate.Load()
 	e := countEntities(snapshot)
-	e.File, e.Problem = source.File, source.Problem
+	if n.role.governs {
+		source := n.source.Status()
+		e.File, e.Problem = source.File, source.Problem
+	}
 	for _, w := range snapshot.Warnings() {
 		e.Warnings = append(e.Warnings, w.Error())
 	}

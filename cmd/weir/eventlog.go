@@ -53,12 +53,16 @@ const watchInterval = 5 * time.Second
 // hosts whose exporters number anew.
 func (n *node) watchExporters(ctx context.Context) error {
 	silence, restarts := collector.NewSilence(), collector.NewRestarts()
+	others := elsewhere{map[netip.Addr]int64{}}
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
 		now := time.Now()
-		list := n.collector.Exporters(now)
-		for _, e := range silence.Look(list, now) {
+		var list []collector.Exporter
+		if n.role.collects {
+			list = n.collector.Exporters(now)
+		}
+		for _, e := range silence.Look(others.add(list, n.live, now), now) {
 			n.events.Emit(n.about(e))
 		}
 		for _, exporter := range restarts.Look(list) {

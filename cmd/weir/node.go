@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"os"
 	"strings"
@@ -18,21 +17,17 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
-	"github.com/weirhq/weir/collector/netflow"
-	collectorstate "github.com/weirhq/weir/collector/state"
-	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/enricher"
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/feed"
 	"github.com/weirhq/weir/estate/file"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/event/syslog"
-	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/lab/demo"
 	"github.com/weirhq/weir/lab/flowgen"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/state"
-	"github.com/weirhq/weir/query/rollup"
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
@@ -40,9 +35,24 @@ import (
 	"github.com/weirhq/weir/store/wal"
 )
 
-// node is a running instance: all services of `weir up`, wired.
+// role is what an instance does.
+type role struct {
+	name string // of the command
+
+	collects bool // receives flows, enriches and stores them
+	governs  bool // knows hosts and estate, keeps the store in bounds, tells what happens
+}
+
+var (
+	everything    = role{"up", true, true}
+	policydAlone  = role{"policyd", false, true}
+	collectorOnly = role{"collector", true, false}
+)
+
+// node is a running instance: the services of its role, wired.
 type node struct {
 	*env
+	role    role
 	sockets *sockets
 	started time.Time
 	metrics *prometheus.Registry
@@ -68,14 +78,21 @@ type node struct {
 	events    *event.Log
 	syslog    *syslog.Sender // nil where none is configured
 	policyd   *policyd.Service
+	live      *estate.Liveness
+	feed      *feed.Publisher // nil where no collectors are served
+	feedReady chan struct{}
+	follower  *feed.Follower // of a collector that works alone
 	api       *api.Server
 	demo      *demo.Demo // nil without --demo
 }
 
 // newNode makes what needs neither sockets nor store.
-func newNode(e *env, started time.Time) (n *node, err error) {
-	n = &node{env: e, started: started, metrics: prometheus.NewRegistry(), estate: estate.NewHolder()}
+func newNode(e *env, r role, started time.Time) (n *node, err error) {
+	n = &node{env: e, role: r, started: started, metrics: prometheus.NewRegistry(), estate: estate.NewHolder()}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if !r.governs {
+		return n, nil
+	}
 	n.assembler = estate.NewAssembler(estate.AssemblerDeps{Log: e.log, Estate: n.estate})
 	n.source, err = file.New(e.config.Estate, file.Deps{Log: e.log, Estate: n.assembler, Metrics: n.metrics})
 	return n, err
@@ -141,6 +158,9 @@ func (n *node) openStore(ctx context.Context) error {
 	if n.reader, err = store.Open(read); err != nil {
 		return err
 	}
+	if !n.role.governs {
+		return nil // its write-ahead log takes what comes until the store is there
+	}
 	if err := n.client.WaitReady(ctx); err != nil {
 		return fmt.Errorf("wait for store %q: %w", n.client.Addr(), err)
 	}
@@ -152,112 +172,103 @@ func (n *node) openStore(ctx context.Context) error {
 	return err
 }
 
-// wire makes the services. It starts none. The caller closes n.wal, if it is set, also after an error.
+// wire makes the services of the node's role. It starts none. The caller closes n.wal, if it is set, also after an error.
 func (n *node) wire(o upOptions) error {
-	cfg := &n.config
-	live := estate.NewLiveness(3 * cfg.Collector.ActiveTimeout)
-	n.enricher = enricher.New(enricher.Deps{Estate: n.estate, Live: live, Metrics: n.metrics})
-
-	free := store.NewFreeList(2*len(n.sockets.flows)+cfg.Store.Writer.Queue, cfg.Collector.BatchCap())
-	var err error
-	n.wal, err = wal.Open(cfg.Store.WAL, wal.Deps{Log: n.log, Metrics: n.metrics})
-	if err != nil {
-		return err
+	n.live = estate.NewLiveness(3 * n.config.Collector.ActiveTimeout)
+	var steps []func() error
+	if n.role.collects {
+		steps = append(steps, n.wireCollector)
 	}
-	sums := rollup.New(rand.Uint64())
-	n.writer, err = store.NewWriter(cfg.Store.Writer, store.WriterDeps{
-		Log: n.log, Metrics: n.metrics, Client: n.client, WAL: n.wal, Recycle: free.Put,
-		Derive: func(r *wal.Record, b *flow.Batch) {
-			collector, slot := n.fold.Slot()
-			sums.Derive(b, collector, slot, r.Add)
-		},
-	})
-	if err != nil {
-		return err
+	if n.role.governs {
+		steps = append(steps, n.wireRetention, n.wireEvents, n.wirePolicyd, n.wireFeed)
+	} else {
+		steps = append(steps, n.wireFollower)
 	}
-	n.fold, err = fold.New(cfg.Store.Fold, fold.Deps{Log: n.log, Metrics: n.metrics, Client: n.client, Name: hostName(), Settled: n.writer.Settled})
-	if err != nil {
-		return err
-	}
-	kept := store.RetentionDeps{Log: n.log, Metrics: n.metrics, Client: n.client}
-	if n.supervisor != nil {
-		kept.Dir = storeDir(n.data)
-	}
-	if n.retention, err = store.NewRetention(cfg.Store.Retention, kept); err != nil {
-		return err
-	}
-	ids := store.NewBatchIDs(rand.Uint64)
-	templates := template.New(cfg.Collector.Templates)
-	n.names, n.published = collector.NewNames(templates), store.NewExporterNames(n.client)
-	n.entities = store.NewEntities(n.client)
-	n.stats = newExporterStats(n.client, n.started)
-	remembered, err := collectorstate.Open(cfg.Collector.State, collectorstate.Deps{Log: n.log, Store: templates, Parse: netflow.ParseTemplate, Now: time.Now})
-	if err != nil {
-		return err
-	}
-	n.collector, err = collector.New(cfg.Collector, collector.Deps{
-		Log: n.log, Metrics: n.metrics, Conns: n.sockets.flows, Templates: templates, State: remembered,
-		Get: free.Get, Enrich: n.enricher.Enrich, Seal: n.writer.Seal, BatchID: ids.Next,
-		Seen: live.Seen,
-	})
-	if err != nil {
-		return err
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	if o.demo {
+		var err error
 		if n.demo, err = newDemo(n.sockets, o.rate, n.log); err != nil {
 			return err
 		}
 	}
-	if err := n.wireEvents(); err != nil {
-		return err
-	}
-	if err := n.wirePolicyd(); err != nil {
-		return err
-	}
-	n.api = api.New(api.Deps{
+	d := api.Deps{
 		Log: n.log, Listener: n.sockets.api, Admin: n.sockets.admin, Metrics: n.metrics, Version: versionString(),
-		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load, EstateOf: estateService{n.assembler, n.client}, Events: n.events, Hosts: n.policyd,
-	})
+		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load,
+	}
+	if n.role.governs {
+		d.EstateOf, d.Events, d.Hosts = estateService{n.assembler, n.client}, n.events, n.policyd
+	}
+	n.api = api.New(d)
 	return nil
+}
+
+// wireRetention makes what keeps the store within its age and size, and what tells it the estate: one does that for all.
+func (n *node) wireRetention() (err error) {
+	kept := store.RetentionDeps{Log: n.log, Metrics: n.metrics, Client: n.client}
+	if n.supervisor != nil {
+		kept.Dir = storeDir(n.data)
+	}
+	n.retention, err = store.NewRetention(n.config.Store.Retention, kept)
+	n.entities = store.NewEntities(n.client)
+	return err
 }
 
 // run runs the services until ctx is done or one of them fails, then stops them along the way of the data: sources,
 // writer, and the caller the store.
 func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
-	if err := n.fold.Open(ctx); err != nil {
-		return err
+	if n.role.collects {
+		if err := n.openFold(ctx); err != nil {
+			return err
+		}
 	}
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
-	written := make(chan error, 1)
-	go func() { written <- n.writer.Run(writing) }()
-	logged := make(chan error, 1)
-	go func() { logged <- n.events.Run(writing) }()
+	written, logged := make(chan error, 1), make(chan error, 1)
+	written <- nil
+	logged <- nil
+	if n.role.collects {
+		<-written
+		go func() { written <- n.writer.Run(writing) }()
+	}
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.collector.Run(ctx) })
-	g.Go(func() error { return n.source.Run(ctx) })
-	g.Go(func() error { return n.policyd.Run(ctx) })
-	g.Go(func() error { return n.fold.Run(ctx) })
-	g.Go(func() error { return n.publish(ctx) })
-	g.Go(func() error { return n.publishStats(ctx) })
-	g.Go(func() error { return n.watchExporters(ctx) })
-	g.Go(func() error { return n.retention.Run(ctx) })
-	g.Go(func() error { return n.api.Run(ctx) })
-	g.Go(func() error {
-		select {
-		case err := <-logged:
-			logged <- nil
-			return err
-		case <-ctx.Done():
-			return nil
+	start := func(services ...func(context.Context) error) {
+		for _, run := range services {
+			g.Go(func() error { return run(ctx) })
 		}
-	})
-	if n.syslog != nil {
-		g.Go(func() error { return n.syslog.Run(ctx) })
+	}
+	start(n.api.Run, n.publish)
+	if n.role.collects {
+		start(n.collector.Run, n.fold.Run, n.publishStats)
+	}
+	if n.role.governs {
+		<-logged
+		go func() { logged <- n.events.Run(writing) }()
+		g.Go(func() error {
+			select {
+			case err := <-logged:
+				logged <- nil
+				return err
+			case <-ctx.Done():
+				return nil
+			}
+		})
+		start(n.source.Run, n.policyd.Run, n.watchExporters, n.retention.Run)
+		if n.syslog != nil {
+			start(n.syslog.Run)
+		}
+		if n.feed != nil {
+			start(n.feed.Run, n.serveFeed, n.readyFeed)
+		}
+	} else {
+		start(n.follower.Run)
 	}
 	if n.demo != nil {
-		g.Go(func() error { return n.demo.Run(ctx) })
+		start(n.demo.Run)
 	}
 	if storeFailed != nil {
 		g.Go(func() error {
@@ -272,7 +283,9 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	err := g.Wait()
 	stopWriting()
 	err = errors.Join(err, <-written, <-logged)
-	n.publishLastStats(ctx)
+	if n.role.collects {
+		n.publishLastStats(ctx)
+	}
 	return err
 }
 
@@ -287,15 +300,17 @@ func (n *node) publish(ctx context.Context) error {
 	defer tick.Stop()
 	var published *estate.Snapshot
 	for {
-		if s := n.estate.Load(); s != published {
+		if s := n.estate.Load(); n.role.governs && s != published {
 			if err := n.publishEntities(ctx, s); err != nil {
 				n.complain(ctx, "entities", err)
 			} else {
 				published = s
 			}
 		}
-		if err := n.publishNames(ctx); err != nil {
-			n.complain(ctx, "names of exporters", err)
+		if n.role.collects {
+			if err := n.publishNames(ctx); err != nil {
+				n.complain(ctx, "names of exporters", err)
+			}
 		}
 		select {
 		case <-changes:
@@ -375,7 +390,10 @@ func newDemo(s *sockets, rate float64, log *slog.Logger) (*demo.Demo, error) {
 func (n *node) instance() instance.Instance {
 	i := instance.Instance{
 		Data: n.data, PID: os.Getpid(), Version: versionString(), Started: n.started, Config: n.file,
-		Store: n.client.Addr(), API: dialable(n.sockets.api.Addr().String()), Admin: adminSocket(n.data), Listen: n.sockets.flowAddrs(),
+		Store: n.client.Addr(), API: dialable(n.sockets.api.Addr().String()), Listen: n.sockets.flowAddrs(),
+	}
+	if n.sockets.admin != nil {
+		i.Admin = adminSocket(n.data)
 	}
 	if n.supervisor != nil {
 		i.StorePID = n.supervisor.PID()
@@ -389,7 +407,15 @@ func (n *node) announce(out io.Writer) {
 	fmt.Fprintf(out, "weir %s is up after %.1f s, data in %s\n\n", i.Version, time.Since(n.started).Seconds(), i.Data)
 	fmt.Fprintf(out, "  status page  http://%s/\n", i.API)
 	fmt.Fprintf(out, "  ClickHouse   http://%s/\n", i.Store)
-	fmt.Fprintf(out, "  flows        NetFlow 5, NetFlow 9 and IPFIX to UDP %s\n", strings.Join(i.Listen, ", "))
+	if n.role.collects {
+		fmt.Fprintf(out, "  flows        NetFlow 5, NetFlow 9 and IPFIX to UDP %s\n", strings.Join(i.Listen, ", "))
+	}
+	if n.feed != nil {
+		fmt.Fprintf(out, "  estate feed  %s\n", n.sockets.feed.Addr())
+	}
+	if n.follower != nil {
+		fmt.Fprintf(out, "  estate       of %s\n", n.config.Follow.URL)
+	}
 	if n.demo != nil {
 		fmt.Fprintln(out, "  demo         3 simulated hosts with 24 VMs are sending")
 	}
@@ -404,15 +430,27 @@ func (n *node) announce(out io.Writer) {
 func (n *node) status() api.Status {
 	s := api.Status{
 		Version: versionString(), Started: n.started, Data: n.data, Listen: n.sockets.flowAddrs(),
-		Store:     api.StoreStatus{Mode: string(n.config.Store.Mode), Addr: n.client.Addr()},
-		Estate:    n.estateStatus(),
-		Retention: n.retention.Stats(),
-		Fold:      n.fold.Stats(),
-		Events:    n.events.Stats(),
-		Writer:    n.writer.Stats(), // before the collector: see Status.balance
-		Enricher:  n.enricher.Stats(),
-		Collector: n.collector.Stats(),
-		Exporters: n.collector.Exporters(time.Now()),
+		Store:  api.StoreStatus{Mode: string(n.config.Store.Mode), Addr: n.client.Addr()},
+		Estate: n.estateStatus(),
+	}
+	if n.role.collects {
+		s.Fold = n.fold.Stats()
+		s.Writer = n.writer.Stats() // before the collector: see Status.balance
+		s.Enricher = n.enricher.Stats()
+		s.Collector = n.collector.Stats()
+		s.Exporters = n.collector.Exporters(time.Now())
+	}
+	if n.role.governs {
+		s.Retention = n.retention.Stats()
+		s.Events = n.events.Stats()
+	}
+	if n.feed != nil {
+		feed := n.feed.Status()
+		s.Feed = &feed
+	}
+	if n.follower != nil {
+		follow := n.follower.Status()
+		s.Follow = &follow
 	}
 	if n.supervisor != nil {
 		s.Store.PID, s.Store.Restarts = n.supervisor.PID(), n.supervisor.Restarts()

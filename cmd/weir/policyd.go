@@ -20,9 +20,13 @@ func authorityDir(data string) string { return filepath.Join(data, "ca") }
 // wirePolicyd makes what looks after hosts.
 func (n *node) wirePolicyd() (err error) {
 	ca := &authority{dir: authorityDir(n.data)}
+	port := uint16(0)
+	if len(n.sockets.flows) > 0 {
+		port = n.sockets.flows[0].LocalAddr().Port()
+	}
 	n.policyd, err = policyd.New(n.config.Hosts, policyd.Deps{
 		Log: n.log, Metrics: n.metrics, State: n.state, Assembler: n.assembler, Estate: n.estate, Events: n.events, Listeners: n.sockets.hosts,
-		Identity: ca.identities, Authority: ca.pool, CollectorPort: n.sockets.flows[0].LocalAddr().Port(),
+		Identity: ca.identities, Authority: ca.pool, CollectorPort: port,
 		ActiveTimeout: n.config.Collector.ActiveTimeout,
 	})
 	return err

@@ -316,14 +316,15 @@ func metricsPage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	e.config.Collector.Listen, e.config.API.Listen, e.config.Store.Mode = []string{"127.0.0.1:0"}, "127.0.0.1:0", storeServer
-	n, err := newNode(e, time.Now())
+	e.config.Feed.Listen, e.config.Feed.TLS, e.config.Follow.URL = "127.0.0.1:0", false, "http://127.0.0.1:1"
+	n, err := newNode(e, everything, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(e.data, "run"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if n.sockets, err = bind(t.Context(), e); err != nil {
+	if n.sockets, err = bind(t.Context(), everything, e); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -348,6 +349,9 @@ func metricsPage(t *testing.T) string {
 		}
 	})
 	if err := n.wire(upOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.wireFollower(); err != nil { // of weir collector
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -72,6 +72,22 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if e.Problem != "" {
 		add("estate file", cli.Bad, "%s", e.Problem)
 	}
+	if f := s.Feed; f != nil {
+		following := 0
+		for _, c := range f.Collectors {
+			following += min(1, c.Following)
+		}
+		style := cli.Plain
+		if following < len(f.Collectors) {
+			style = cli.Warn
+		}
+		add("collectors", style, "%d of %d known follow, %d exporters live", following, len(f.Collectors), f.Live)
+	}
+	if f := s.Follow; f != nil && f.Following {
+		add("policyd", cli.Plain, "%s followed since %s", f.URL, f.Since.UTC().Format(time.DateTime))
+	} else if f != nil {
+		add("policyd", cli.Bad, "%s not followed: %s", f.URL, f.Problem)
+	}
 	hosts := cli.Plain
 	if s.Hosts.Connected < s.Hosts.Hosts || s.Hosts.Waiting > 0 {
 		hosts = cli.Warn

@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
+	"github.com/weirhq/weir/estate/feed"
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
@@ -37,7 +38,7 @@ loopback only.`,
   weir up --data /var/lib/weir --listen :2055,:4739`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return up(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return up(cmd.Context(), everything, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -83,7 +84,7 @@ func (o *upOptions) apply(e *env) error {
 }
 
 // up reads as the life of an instance: prepare, bind, start the store, wire, run, and stop along the way of the data.
-func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) {
+func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err error) {
 	started := time.Now()
 	if o.data == "" {
 		o.data = instance.DefaultDirs[1]
@@ -98,6 +99,9 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 	if err := o.apply(env); err != nil {
 		return usageError{err} // the configuration file by itself was right
 	}
+	if err := r.check(&env.config); err != nil {
+		return err
+	}
 	if err := env.makeData(); err != nil {
 		return err
 	}
@@ -111,24 +115,26 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 			return err
 		}
 	}
-	n, err := newNode(env, started)
+	n, err := newNode(env, r, started)
 	if err != nil {
 		return err
 	}
-	if err := n.source.Load(); err != nil {
-		return err
+	if r.governs {
+		if err := n.source.Load(); err != nil {
+			return err
+		}
+		if err := n.openState(ctx); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, n.state.Close()) }()
 	}
-	if err := n.openState(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, n.state.Close()) }()
 	if env.config.Store.Mode == storeEmbedded {
 		// The store of a weir that was killed ends by itself, but may still be about it.
 		if err := embedded.WaitUnlocked(ctx, storeDir(env.data), 4*env.config.Store.Embedded.ShutdownTimeout); err != nil {
 			return err
 		}
 	}
-	if n.sockets, err = bind(ctx, env); err != nil {
+	if n.sockets, err = bind(ctx, r, env); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.sockets.close()) }()
@@ -149,7 +155,9 @@ func up(ctx context.Context, o upOptions, stdout, stderr io.Writer) (err error) 
 	if err := n.wire(o); err != nil {
 		return err
 	}
-	if err := n.recall(ctx); err != nil {
+	if n.follower != nil {
+		n.follower.Load()
+	} else if err := n.recall(ctx); err != nil {
 		return err
 	}
 	if err := instance.Write(n.instance()); err != nil {
@@ -166,20 +174,29 @@ type sockets struct {
 	api   net.Listener
 	admin net.Listener
 	hosts []hosts.Listener // for hosts that dial in
+	feed  net.Listener     // nil where no collectors are served
 	store net.Listener     // nil where the store is a server
 }
 
-func bind(ctx context.Context, e *env) (s *sockets, err error) {
+func bind(ctx context.Context, r role, e *env) (s *sockets, err error) {
 	s = &sockets{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if s.flows, err = collector.Listen(e.config.Collector); err != nil {
-		return s, err
+	if r.collects {
+		if s.flows, err = collector.Listen(e.config.Collector); err != nil {
+			return s, err
+		}
 	}
 	if s.api, err = api.Listen(e.config.API); err != nil {
+		return s, err
+	}
+	if !r.governs {
+		return s, nil
+	}
+	if s.feed, err = feed.ListenFeed(e.config.Feed); err != nil {
 		return s, err
 	}
 	if s.admin, err = api.ListenAdmin(adminSocket(e.data)); err != nil {
@@ -200,7 +217,7 @@ func (s *sockets) close() error {
 	for _, c := range s.flows {
 		errs = append(errs, c.Close())
 	}
-	listeners := []net.Listener{s.api, s.admin, s.store}
+	listeners := []net.Listener{s.api, s.admin, s.feed, s.store}
 	for _, l := range s.hosts {
 		listeners = append(listeners, l)
 	}

@@ -20,6 +20,12 @@ type (
 		VM           *wireVM           `json:"vm,omitempty"`
 		AddressGroup *wireAddressGroup `json:"address_group,omitempty"`
 		VMGroup      *wireVMGroup      `json:"vm_group,omitempty"`
+		Past         *wirePast         `json:"past,omitempty"`
+	}
+
+	wirePast struct {
+		VM    wireVM    `json:"vm"`
+		Until time.Time `json:"until"`
 	}
 
 	wireIdentity struct {
@@ -128,7 +134,7 @@ func sumOf(line []byte) [16]byte {
 
 // encode returns the records of m. Those of before that say the same are used again, so that states share them.
 func encode(m *estate.Model, before map[[16]byte]*record) ([]*record, error) {
-	list := make([]*record, 0, len(m.Pools)+len(m.Hosts)+len(m.Networks)+len(m.VMs)+len(m.AddressGroups)+len(m.VMGroups))
+	list := make([]*record, 0, len(m.Pools)+len(m.Hosts)+len(m.Networks)+len(m.VMs)+len(m.AddressGroups)+len(m.VMGroups)+len(m.Past))
 	var failed error
 	add := func(w wireRecord) {
 		line, err := json.Marshal(&w)
@@ -156,8 +162,7 @@ func encode(m *estate.Model, before map[[16]byte]*record) ([]*record, error) {
 		add(wireRecord{Network: &wireNetwork{wireIdentity{n.Key, n.SameAs, n.Origin, n.Name, n.UUID}, n.Pool, n.Bridge, n.VLAN, n.Subnets, n.Attributes}})
 	}
 	for i := range m.VMs {
-		v := &m.VMs[i]
-		add(wireRecord{VM: &wireVM{wireIdentity{v.Key, v.SameAs, v.Origin, v.Name, v.UUID}, v.Anonymous, v.Pool, v.Host, v.Tags, v.Attributes, convert(v.VIFs, toVIF)}})
+		add(wireRecord{VM: toVM(&m.VMs[i])})
 	}
 	for _, g := range m.AddressGroups {
 		g := wireAddressGroup(g)
@@ -166,7 +171,14 @@ func encode(m *estate.Model, before map[[16]byte]*record) ([]*record, error) {
 	for _, g := range m.VMGroups {
 		add(wireRecord{VMGroup: &wireVMGroup{g.Name, g.UUID, g.VMs, convert(g.Select, toSelector)}})
 	}
+	for i := range m.Past {
+		add(wireRecord{Past: &wirePast{*toVM(&m.Past[i].VM), m.Past[i].Until}})
+	}
 	return list, failed
+}
+
+func toVM(v *estate.VM) *wireVM {
+	return &wireVM{wireIdentity{v.Key, v.SameAs, v.Origin, v.Name, v.UUID}, v.Anonymous, v.Pool, v.Host, v.Tags, v.Attributes, convert(v.VIFs, toVIF)}
 }
 
 func toBridge(b estate.Bridge) wireBridge { return wireBridge(b) }
@@ -206,11 +218,7 @@ func model(records []*record) *estate.Model {
 	for _, r := range records {
 		switch w := &r.wire; {
 		case w.VM != nil:
-			v := w.VM
-			m.VMs = append(m.VMs, estate.VM{
-				Key: v.Key, SameAs: v.SameAs, Origin: v.Origin, Name: v.Name, UUID: v.UUID, Anonymous: v.Anonymous,
-				Pool: v.Pool, Host: v.Host, Tags: v.Tags, Attributes: v.Attributes, VIFs: convert(v.VIFs, fromVIF),
-			})
+			m.VMs = append(m.VMs, fromVM(w.VM))
 		case w.Network != nil:
 			n := w.Network
 			m.Networks = append(m.Networks, estate.Network{
@@ -234,9 +242,18 @@ func model(records []*record) *estate.Model {
 				Name: g.Name, UUID: g.UUID, VMs: g.VMs,
 				Select: convert(g.Select, func(s wireSelector) estate.Selector { return estate.Selector(s) }),
 			})
+		case w.Past != nil:
+			m.Past = append(m.Past, estate.Past{VM: fromVM(&w.Past.VM), Until: w.Past.Until})
 		}
 	}
 	return m
+}
+
+func fromVM(v *wireVM) estate.VM {
+	return estate.VM{
+		Key: v.Key, SameAs: v.SameAs, Origin: v.Origin, Name: v.Name, UUID: v.UUID, Anonymous: v.Anonymous,
+		Pool: v.Pool, Host: v.Host, Tags: v.Tags, Attributes: v.Attributes, VIFs: convert(v.VIFs, fromVIF),
+	}
 }
 
 func fromVIF(v wireVIF) estate.VIF {

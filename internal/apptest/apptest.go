@@ -106,8 +106,14 @@ func (o *output) String() string {
 // It leads its own process group, as a job of a shell does.
 func Start(t testing.TB, data string, args ...string) *App {
 	t.Helper()
+	return StartAs(t, "up", data, args...)
+}
+
+// StartAs is Start for another command that runs an instance: policyd, collector.
+func StartAs(t testing.TB, command, data string, args ...string) *App {
+	t.Helper()
 	a := &App{t: t, bin: Binary(t), out: &output{}, done: make(chan struct{})}
-	a.cmd = exec.Command(a.bin, append([]string{"up", "--data", data}, args...)...)
+	a.cmd = exec.Command(a.bin, append([]string{command, "--data", data}, args...)...)
 	a.cmd.Stdout, a.cmd.Stderr = a.out, a.out
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := a.cmd.Start(); err != nil {
