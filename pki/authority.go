@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -89,16 +90,27 @@ func create(dir string, algorithm Algorithm, now time.Time) (*Authority, error) 
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"ca.key", "ca.pem"} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s is there already: every host that trusts it would have to be given the new one; move it away first if that is meant", name)
-		}
+	if _, err := os.Lstat(filepath.Join(dir, "ca.pem")); !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("ca.pem is there already (%w): every host that trusts it would have to be given the new one; move it away first if that is meant", fs.ErrExist)
 	}
+	// Another Weir may do the same now, or was killed in between: whose key is there first is everybody's, and all certificates of it are as good.
+	file := filepath.Join(dir, "ca.key")
 	key, err := newKey(algorithm)
 	if err != nil {
 		return nil, err
 	}
-	template, err := authorityTemplate(now)
+	text, err := keyPEM(key)
+	if err != nil {
+		return nil, err
+	}
+	err = writeFile(file, text, os.Link)
+	if errors.Is(err, fs.ErrExist) {
+		key, err = readKey(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	template, err := authorityTemplate(key, now)
 	if err != nil {
 		return nil, err
 	}
@@ -106,21 +118,26 @@ func create(dir string, algorithm Algorithm, now time.Time) (*Authority, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := writePair(dir, "ca", self); err != nil {
+	if err := writeFile(filepath.Join(dir, "ca.pem"), certificatePEM(self.Certificate), os.Rename); err != nil {
 		return nil, err
 	}
 	return &Authority{dir: dir, self: self}, nil
 }
 
-func authorityTemplate(now time.Time) (*x509.Certificate, error) {
+func authorityTemplate(key crypto.Signer, now time.Time) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(public)
 	return &x509.Certificate{
 		SerialNumber: serial,
-		// The number makes authorities of several Weirs different to who looks them up by name.
-		Subject:   pkix.Name{Organization: []string{"Weir"}, CommonName: fmt.Sprintf("Weir authority %x", serial.Bytes()[:4])},
+		// The number makes authorities of several Weirs different to who looks them up by name, and is the same for a key.
+		Subject:   pkix.Name{Organization: []string{"Weir"}, CommonName: fmt.Sprintf("Weir authority %x", digest[:4])},
 		NotBefore: now.Add(-clockSlack), NotAfter: now.Add(AuthorityLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
@@ -145,8 +162,11 @@ func Open(dir string) (*Authority, error) {
 // Ensure opens the authority in dir, and makes one if there is none.
 func Ensure(dir string, now time.Time) (*Authority, error) {
 	a, err := Open(dir)
-	if errors.Is(err, ErrNone) {
-		return Init(dir, ECDSA, now)
+	if !errors.Is(err, ErrNone) {
+		return a, err
+	}
+	if a, err = Init(dir, ECDSA, now); errors.Is(err, fs.ErrExist) { // another was faster
+		return Open(dir)
 	}
 	return a, err
 }
@@ -223,7 +243,7 @@ func (a *Authority) issue(r Request, now time.Time) (Pair, error) {
 	if err := os.MkdirAll(issued, 0o700); err != nil {
 		return Pair{}, err
 	}
-	return pair, writeFile(filepath.Join(issued, r.Name+".pem"), certificatePEM(pair.Certificate))
+	return pair, writeFile(filepath.Join(issued, r.Name+".pem"), certificatePEM(pair.Certificate), os.Rename)
 }
 
 // signNew makes a key and a certificate for both sides of a connection: a switch listens with the same one with which it dials.
@@ -270,12 +290,11 @@ func (a *Authority) signNew(r Request, now time.Time) (Pair, error) {
 func (a *Authority) Renew(now time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	template, err := authorityTemplate(now)
+	template, err := authorityTemplate(a.self.Key, now)
 	if err == nil {
-		template.Subject = a.self.Certificate.Subject
 		var self Pair
 		if self, err = sign(template, template, a.self.Key, a.self.Key); err == nil {
-			err = writeFile(filepath.Join(a.dir, "ca.pem"), certificatePEM(self.Certificate))
+			err = writeFile(filepath.Join(a.dir, "ca.pem"), certificatePEM(self.Certificate), os.Rename)
 		}
 	}
 	if err != nil {
@@ -296,12 +315,8 @@ func (a *Authority) Identities(now time.Time) ([]tls.Certificate, error) {
 	defer a.mu.Unlock()
 	if a.identities == nil {
 		for _, i := range identities {
-			pair, err := readPair(a.dir, i.file)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, fmt.Errorf("read Weir's certificate: %w", err)
-			}
 			id := identity{file: i.file}
-			if err == nil {
+			if pair, err := readPair(a.dir, i.file); err == nil { // else it is made anew: two that write at once leave a key and another's certificate
 				id.tls = a.chain(pair)
 			}
 			a.identities = append(a.identities, id)
@@ -370,7 +385,7 @@ func (a *Authority) WriteHost(dir string, p Pair) error {
 		text []byte
 	}{{name + "-privkey.pem", key}, {name + "-cert.pem", certificatePEM(p.Certificate)}, {"weir-ca.pem", a.PEM()}} {
 		if err == nil {
-			err = writeFile(filepath.Join(dir, f.name), f.text)
+			err = writeFile(filepath.Join(dir, f.name), f.text, os.Rename)
 		}
 	}
 	if err != nil {
@@ -432,10 +447,10 @@ func writePair(dir, name string, p Pair) error {
 		return err
 	}
 	// The key first: a certificate without its key is of no use, the other way round it is made again.
-	if err := writeFile(filepath.Join(dir, name+".key"), key); err != nil {
+	if err := writeFile(filepath.Join(dir, name+".key"), key, os.Rename); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, name+".pem"), certificatePEM(p.Certificate))
+	return writeFile(filepath.Join(dir, name+".pem"), certificatePEM(p.Certificate), os.Rename)
 }
 
 func readPair(dir, name string) (Pair, error) {
@@ -443,21 +458,32 @@ func readPair(dir, name string) (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	file := filepath.Join(dir, name+".key")
-	info, err := os.Stat(file)
+	key, err := readKey(filepath.Join(dir, name+".key"))
 	if err != nil {
 		return Pair{}, err
 	}
+	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(c.PublicKey) {
+		return Pair{}, fmt.Errorf("read %q: %s.key is not the key of %s.pem", dir, name, name)
+	}
+	return Pair{c, key}, nil
+}
+
+func readKey(file string) (crypto.Signer, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return Pair{}, fmt.Errorf("others may read %q (mode %#o): chmod 600 it, and consider whether the key is still secret", file, mode)
+		return nil, fmt.Errorf("others may read %q (mode %#o): chmod 600 it, and consider whether the key is still secret", file, mode)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return Pair{}, err
+		return nil, err
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return Pair{}, fmt.Errorf("read %q: no private key in PEM form", file)
+		return nil, fmt.Errorf("read %q: no private key in PEM form", file)
 	}
 	var key crypto.Signer
 	switch block.Type {
@@ -469,13 +495,9 @@ func readPair(dir, name string) (Pair, error) {
 		err = fmt.Errorf("found PEM of type %q, expected that of a private key", block.Type)
 	}
 	if err != nil {
-		return Pair{}, fmt.Errorf("read %q: %w", file, err)
+		return nil, fmt.Errorf("read %q: %w", file, err)
 	}
-	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(c.PublicKey) {
-		return Pair{}, fmt.Errorf("read %q: it is not the key of %s.pem", file, name)
-	}
-	return Pair{c, key}, nil
+	return key, nil
 }
 
 func readCertificate(file string) (*x509.Certificate, error) {
@@ -494,22 +516,24 @@ func readCertificate(file string) (*x509.Certificate, error) {
 	return c, nil
 }
 
-// writeFile puts text into a file of mode 0600, at once: a reader, and who comes after a crash, sees the old content or the new.
-func writeFile(name string, text []byte) error {
+// writeFile puts text into a file of mode 0600, at once: a reader, and who comes after a crash, sees the old content or the new. It is put in
+// place by os.Rename, or by os.Link, which is an fs.ErrExist if there is one already.
+func writeFile(name string, text []byte, place func(from, to string) error) error {
 	dir := filepath.Dir(name)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
+	defer os.Remove(f.Name()) //nolint:errcheck // after os.Rename it is no longer there
 	_, err = f.Write(text)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
+		err = place(f.Name(), name)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return err
 	}
 	d, err := os.Open(dir)
 	if err != nil {

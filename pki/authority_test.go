@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -161,7 +162,7 @@ func TestFiles(t *testing.T) {
 	if err := errors.Join(os.Remove(key), os.WriteFile(key, text, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pki.Open(dir); err == nil || !strings.Contains(err.Error(), "not the key of") {
+	if _, err := pki.Open(dir); err == nil || !strings.Contains(err.Error(), "is not the key of") {
 		t.Errorf("another key: %v", err)
 	}
 }
@@ -235,6 +236,59 @@ func TestEnsure(t *testing.T) {
 	b, err := pki.Ensure(dir, now)
 	if err != nil || !b.Certificate().Equal(a.Certificate()) {
 		t.Errorf("a second time: %v", err)
+	}
+}
+
+// Several that begin at once, or after one that was killed half-way, have one authority.
+func TestEnsureAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "pki")
+	const count = 8
+	var wg sync.WaitGroup
+	certificates := make([]*x509.Certificate, count)
+	for i := range count {
+		wg.Go(func() {
+			a, err := pki.Ensure(dir, now)
+			if err == nil {
+				_, err = a.Identities(now)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			p, err := a.Issue(pki.Request{Name: "hv1"}, now)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			certificates[i] = p.Certificate
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	a, err := pki.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range certificates {
+		if err := believed(c, a.Pool(), now, "hv1"); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := a.Identities(now); err != nil {
+		t.Error(err)
+	}
+
+	if err := os.Remove(filepath.Join(dir, "ca.pem")); err != nil { // as if killed before it was there
+		t.Fatal(err)
+	}
+	again, err := pki.Ensure(dir, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := believed(certificates[0], again.Pool(), now, "hv1"); err != nil {
+		t.Error(err)
 	}
 }
 
