@@ -6,6 +6,6 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 # Where it pays: shared templates, sockets and batches handed over, snapshots swapped, writers with retries, loops of hosts.
-packages=(./collector/... ./estate/... ./enricher/... ./store/... ./policyd/export/...)
+packages=(./collector/... ./estate/... ./enricher/... ./store/... ./ovs/... ./policyd/export/...)
 [ $# -eq 0 ] || packages=("$@")
 CGO_ENABLED=1 go test -race -short -vet=off -timeout 10m "${packages[@]}"
