@@ -167,8 +167,8 @@ func (i instance) fill(b *testing.B, hosts *flowgen.Estate, from, to time.Time, 
 	number := self[0].Number
 	w, err := store.NewWriter(store.DefaultWriterConfig(), store.WriterDeps{
 		Log: quiet, Client: i.client, WAL: log, Recycle: free.Put,
-		Derive: func(r *wal.Record, b *flow.Batch) {
-			sums.Derive(b, number, time.UnixMilli(b.TimeReceived[0]).Truncate(slot).Add(time.Duration(number)*time.Second), r.Add)
+		Derive: func(r *wal.Record, batches []*flow.Batch) {
+			sums.Derive(batches, number, time.UnixMilli(batches[0].TimeReceived[0]).Truncate(slot).Add(time.Duration(number)*time.Second), r.Add)
 		},
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/apptest"
 	"github.com/weirhq/weir/lab/flowgen"
+	"github.com/weirhq/weir/store"
 )
 
 // inserters is how many inserts are under way at a time: as many as store.DefaultWriterConfig has.
@@ -28,7 +30,8 @@ const inserters = 2
 
 // BenchmarkStored brings flows over UDP into a running Weir, to the last row of the table flows and of the rollups, and in
 // turns with that inserts the same rows, encoded beforehand, into the flows of the same store without rollups: what the
-// engine takes. The sender offers half as much again as the engine took; the write-ahead log holds what waits.
+// engine takes, a batch an insert, and as many as Weir joins when the store is behind. The sender offers half as much
+// again as the engine took; the write-ahead log holds what waits.
 func BenchmarkStored(b *testing.B) {
 	const rounds = 3
 	i := up(b, filepath.Join(b.TempDir(), "data"), flowgen.Demo())
@@ -36,16 +39,21 @@ func BenchmarkStored(b *testing.B) {
 	batch := enrichedBatch(b, 50_000)
 	block := batch.AppendNative(nil)
 	flows := storedFlowsWanted(b)
-	var raw, udp best
+	joined := store.DefaultWriterConfig().JoinRows / batch.Len()
+	var single, raw, udp best
 	for b.Loop() {
 		for range rounds {
-			raw.take(i.insert(b, block, batch.Len(), flows))
+			single.take(i.insert(b, block, batch.Len(), flows))
+			i.exec(b, "TRUNCATE TABLE flows")
+			raw.take(i.insert(b, bytes.Repeat(block, joined), joined*batch.Len(), flows))
 			i.exec(b, "TRUNCATE TABLE flows")
 			udp.take(i.receive(b, s, flows, 1.5*raw.rate))
 			i.exec(b, "TRUNCATE TABLE flows")
 		}
 	}
 	b.ReportMetric(0, "ns/op")
+	raw.take(single)
+	b.ReportMetric(single.rate, "raw-single-rows/s")
 	b.ReportMetric(raw.rate, "raw-rows/s")
 	b.ReportMetric(udp.rate, "rows/s")
 	b.ReportMetric(100*udp.rate/raw.rate, "%of-raw")

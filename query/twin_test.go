@@ -686,7 +686,7 @@ func TestRollupsAnswerAsSingleRecords(t *testing.T) {
 		w.rows.Host[i], w.rows.Pool[i] = w.entities[0].id, 0 // rollups know the pool by its host, and here it has none
 	}
 	e.insert(t, w)
-	rollup.New(seed).Derive(w.rows, 1, from, func(table, partition string, rows int, encode func([]byte) []byte) {
+	rollup.New(seed).Derive([]*flow.Batch{w.rows}, 1, from, func(table, partition string, rows int, encode func([]byte) []byte) {
 		if _, err := e.writer.InsertNative(t.Context(), table, encode(nil), ""); err != nil {
 			t.Fatal(err)
 		}

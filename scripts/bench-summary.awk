@@ -87,6 +87,7 @@ function udp(    i, n, parts, rate, rates, list, impls, impl, line, j, base) {
 function stored() {
 	print "  From UDP to rows and rollups stored, beside raw rows of the same flows, encoded beforehand, into the same store\n"
 	printf "  %.0f rows/s of %.0f: %.0f %%   goal: 80 %% or more\n", get("Stored", "rows/s"), get("Stored", "raw-rows/s"), 100 * get("Stored", "rows/s") / get("Stored", "raw-rows/s")
+	printf "  (raw rows as single batches of 50 000: %.0f rows/s)\n", get("Stored", "raw-single-rows/s")
 	printf "  CPU time a row: Weir %.0f ns, store %.0f ns (raw rows alone: %.0f ns)\n\n", get("Stored", "weir-cpu-ns/row"), get("Stored", "store-cpu-ns/row"), get("Stored", "raw-store-cpu-ns/row")
 }
 

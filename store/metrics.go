@@ -19,6 +19,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	inRows         = desc("in_rows_total", "Rows in sealed batches that were handed over to be stored. With the replayed ones they are the stored, the dropped and the waiting ones.")
 	inBatches      = desc("in_batches_total", "Sealed batches that were handed over to be stored.")
+	joinedBatches  = desc("joined_batches_total", "Batches that went on as a part of another, since the store was behind: they are in no other figure of batches but those handed over.")
 	replayedRows   = desc("replayed_rows_total", "Rows that were found in the write-ahead log, from former runs.")
 	storedRows     = desc("stored_rows_total", "Rows that the store has committed.")
 	storedBatches  = desc("stored_batches_total", "Batches that the store has committed.")
@@ -47,6 +48,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	s := m.w.Stats()
 	put(inRows, prometheus.CounterValue, s.In.Rows)
 	put(inBatches, prometheus.CounterValue, s.In.Batches)
+	put(joinedBatches, prometheus.CounterValue, s.Joined)
 	put(replayedRows, prometheus.CounterValue, s.Replayed.Rows)
 	put(storedRows, prometheus.CounterValue, s.Stored.Rows)
 	put(storedBatches, prometheus.CounterValue, s.Stored.Batches)

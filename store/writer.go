@@ -25,16 +25,17 @@ import (
 // WriterConfig is about batches on their way to the store.
 type WriterConfig struct {
 	Queue        int           `yaml:"queue" doc:"Batches that may wait in memory for the write-ahead log; those that come while so many wait are dropped and counted. A batch takes some 300 bytes a flow."`
+	JoinRows     int           `yaml:"join_rows" doc:"While the store is behind, batches are joined to one of so many flows at most, since few large inserts cost it less than many small ones. 0 joins none."`
 	Inserters    int           `yaml:"inserters" doc:"Inserts at a time."`
 	RetryFirst   time.Duration `yaml:"retry_first" doc:"Pause before an insert that failed is tried again; each further pause is twice as long."`
 	RetryMax     time.Duration `yaml:"retry_max" doc:"Longest pause between two tries."`
 	FlushTimeout time.Duration `yaml:"flush_timeout" doc:"At the end, longest wait until the batches that still wait are stored; those that are not stay in the write-ahead log."`
 }
 
-// DefaultWriterConfig keeps two inserts under way.
+// DefaultWriterConfig keeps two inserts under way, and joins three full batches: they still fit the memory of the log.
 func DefaultWriterConfig() WriterConfig {
 	return WriterConfig{
-		Queue: 32, Inserters: 2, RetryFirst: 100 * time.Millisecond, RetryMax: 5 * time.Second, FlushTimeout: 10 * time.Second,
+		Queue: 32, JoinRows: 160_000, Inserters: 2, RetryFirst: 100 * time.Millisecond, RetryMax: 5 * time.Second, FlushTimeout: 10 * time.Second,
 	}
 }
 
@@ -46,6 +47,9 @@ func (c *WriterConfig) Validate() error {
 	}
 	if c.Queue < 1 || c.Queue > 10_000 {
 		refuse("queue", "found %d, want 1 to 10000", c.Queue)
+	}
+	if c.JoinRows < 0 || c.JoinRows > 500_000 {
+		refuse("join_rows", "found %d, want 0 to 500000", c.JoinRows) // the store makes two parts of more than a million
 	}
 	if c.Inserters < 1 || c.Inserters > 16 {
 		refuse("inserters", "found %d, want 1 to 16", c.Inserters)
@@ -72,9 +76,9 @@ type WriterDeps struct {
 	// Recycle takes back a batch as soon as the log has it or it is dropped; FreeList.Put is meant.
 	Recycle func(*flow.Batch)
 
-	// Derive adds to r what else is to be stored of batch b, whose flows are in r already: rollups. The tables need the
-	// column batch, with the id of the batch in each row that is added. It is called by one goroutine. May be nil.
-	Derive func(r *wal.Record, b *flow.Batch)
+	// Derive adds to r what else is to be stored of batches, whose flows are in r already: rollups. The tables need the
+	// column batch, with r.Batch in each row that is added. It is called by one goroutine. May be nil.
+	Derive func(r *wal.Record, batches []*flow.Batch)
 }
 
 // Reasons for which rows are dropped.
@@ -95,6 +99,9 @@ var DropReasons = []string{DropStoreFull, DropRefused, DropStopped, DropCorrupt,
 //	Seal ─► queue ─► encoder: blocks, Derive ─► log ─► inserters: insert, again and again ─► Retire
 //	                                             └─► Recycle
 //
+// An insert costs the store much, whatever is in it, and parts of few rows are merged more often. So while the store is behind,
+// batches that follow each other are joined to one, under the id of the first.
+//
 // A batch is safe when the log has it. What the log has is inserted until the store takes it, also by the next Writer
 // after a restart. A slow store fills the log, a full log the queue, and only a full queue drops.
 //
@@ -111,6 +118,10 @@ type Writer struct {
 	queue chan *flow.Batch
 	tally tally
 
+	// Of the encoder.
+	gathered []*flow.Batch
+	ahead    *flow.Batch // out of the queue, and too large to be joined with what was before it
+
 	latency prometheus.Histogram
 
 	mu      sync.Mutex
@@ -122,8 +133,8 @@ type Writer struct {
 	untold  int         // guarded by mu: batches dropped since
 }
 
-// WriterStats counts what became of sealed batches. In + Replayed = Stored + Σ Dropped + Waiting holds for rows and for
-// batches at every moment. A batch of which any row was dropped is a dropped one.
+// WriterStats counts what became of sealed batches. In + Replayed = Stored + Σ Dropped + Waiting holds for rows at every
+// moment, and for batches with Joined on the right side. A batch of which any row was dropped is a dropped one.
 type WriterStats struct {
 	In       Amount            // sealed
 	Replayed Amount            // found in the log, from former runs
@@ -131,6 +142,7 @@ type WriterStats struct {
 	Stored   Amount            // committed by the store
 	Waiting  Amount            // in the queue, in the log, or under way
 	Dropped  map[string]Amount // by reason; every reason is there
+	Joined   uint64            // batches that went on as a part of another, in the figures above as rows only
 
 	DerivedStored, DerivedDropped uint64 // rows of tables other than flows
 
@@ -219,7 +231,7 @@ func (s *WriterStats) Check() error {
 		dropped.Rows += d.Rows
 	}
 	in := Amount{s.In.Batches + s.Replayed.Batches, s.In.Rows + s.Replayed.Rows}
-	out := Amount{s.Stored.Batches + dropped.Batches + s.Waiting.Batches, s.Stored.Rows + dropped.Rows + s.Waiting.Rows}
+	out := Amount{s.Stored.Batches + dropped.Batches + s.Waiting.Batches + s.Joined, s.Stored.Rows + dropped.Rows + s.Waiting.Rows}
 	if in != out {
 		return fmt.Errorf("sealed and replayed %+v, stored, dropped and waiting %+v", in, out)
 	}
@@ -251,7 +263,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	g.Go(func() error {
 		defer filled()
 		for b, ok := w.next(ctx); ok; b, ok = w.next(ctx) {
-			w.append(insert, b)
+			w.append(insert, w.gather(ctx, b))
 		}
 		return nil
 	})
@@ -298,6 +310,10 @@ func (w *Writer) Settled(ctx context.Context) error {
 
 // next returns the next batch, or false when ctx is done and none is left: from then on Seal takes none.
 func (w *Writer) next(ctx context.Context) (*flow.Batch, bool) {
+	if b := w.ahead; b != nil {
+		w.ahead = nil
+		return b, true
+	}
 	select {
 	case b := <-w.queue:
 		return b, true
@@ -314,12 +330,69 @@ func (w *Writer) next(ctx context.Context) (*flow.Batch, bool) {
 	}
 }
 
+// joinWait bounds how long a batch waits for others: what waits is lost if the process is killed.
+const joinWait = 500 * time.Millisecond
+
+// gather returns b and the batches behind it that are to be logged and stored as one with it: while the store is behind, those
+// that come within joinWait. They have Config.JoinRows rows at most, if b does not have more alone.
+func (w *Writer) gather(ctx context.Context, b *flow.Batch) []*flow.Batch {
+	list, rows := append(w.gathered[:0], b), b.Len()
+	defer func() { w.gathered = list }()
+	if rows+b.Len() > w.cfg.JoinRows || !w.behind() {
+		return list
+	}
+	const look = 10 * time.Millisecond
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for end := time.Now().Add(joinWait); ; {
+		for len(w.queue) > 0 { // there is no other receiver
+			next := <-w.queue
+			if rows += next.Len(); rows > w.cfg.JoinRows {
+				w.ahead = next
+				return list
+			}
+			list = append(list, next)
+		}
+		if rows+b.Len() > w.cfg.JoinRows || !w.behind() || !time.Now().Before(end) {
+			return list
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return list
+		}
+	}
+}
+
+// behind reports whether the log has more than the inserters are busy with.
+func (w *Writer) behind() bool { return w.deps.WAL.Waiting() > w.cfg.Inserters }
+
+// join makes batches one: under the id of the first, which it returns.
+func (w *Writer) join(batches []*flow.Batch) (id uint64, shares []flow.Share) {
+	first := batches[0]
+	id, shares = first.ID[0], first.Shares
+	for _, b := range batches[1:] {
+		ids := b.ID[:b.Len()]
+		for i := range ids {
+			ids[i] = id
+		}
+		shares = append(shares, b.Shares...)
+	}
+	if n := uint64(len(batches) - 1); n > 0 {
+		w.mu.Lock()
+		w.stats.Joined += n
+		w.stats.Waiting.Batches -= n
+		w.mu.Unlock()
+	}
+	return id, shares
+}
+
 // flowsTable is the table of the batches themselves.
 const flowsTable = "flows"
 
-// append encodes b, brings it into the log, as soon as that has room, and gives it back. ctx is done when nothing is to be
-// waited for any more.
-func (w *Writer) append(ctx context.Context, b *flow.Batch) {
+// append encodes batches as one, brings them into the log, as soon as that has room, and gives them back. ctx is done when
+// nothing is to be waited for any more.
+func (w *Writer) append(ctx context.Context, batches []*flow.Batch) {
 	w.mu.Lock()
 	w.derived++
 	w.mu.Unlock()
@@ -327,14 +400,18 @@ func (w *Writer) append(ctx context.Context, b *flow.Batch) {
 		w.mu.Lock()
 		w.logged++
 		w.mu.Unlock()
+		for _, b := range batches {
+			w.deps.Recycle(b)
+		}
 	}()
+	id, shares := w.join(batches)
 	r := w.deps.WAL.New()
-	encode(r, b)
+	encode(r, batches)
 	if w.deps.Derive != nil {
-		w.deps.Derive(r, b)
+		w.deps.Derive(r, batches)
 	}
-	rows, id := b.Len(), b.ID[0]
-	w.tally.begin(id, b.Shares)
+	rows := r.Rows
+	w.tally.begin(id, shares)
 	for {
 		err := w.deps.WAL.Append(r)
 		switch {
@@ -343,7 +420,6 @@ func (w *Writer) append(ctx context.Context, b *flow.Batch) {
 			w.mu.Lock()
 			w.stats.Logged.add(1, rows)
 			w.mu.Unlock()
-			w.deps.Recycle(b)
 			return
 		case errors.Is(err, wal.ErrFull):
 			if w.waitForRoom(ctx) {
@@ -356,7 +432,6 @@ func (w *Writer) append(ctx context.Context, b *flow.Batch) {
 			w.drop(1, rows, DropRefused, err)
 		}
 		w.tally.end(id, rows, rows)
-		w.deps.Recycle(b)
 		return
 	}
 }
@@ -375,21 +450,25 @@ func (w *Writer) waitForRoom(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// encode puts b into r, cut where the day changes, since table flows has a partition for each day (UTC) of time_received.
-// Almost every batch is one piece.
-func encode(r *wal.Record, b *flow.Batch) {
+// encode puts batches into r, cut where the day changes, since table flows has a partition for each day (UTC) of
+// time_received. Almost every record is one piece.
+func encode(r *wal.Record, batches []*flow.Batch) {
 	const day = 24 * 60 * 60 * 1000 // ms
-	rows := b.Len()
-	times := b.TimeReceived[:rows]
-	r.Batch, r.Rows, r.First, r.Last = b.ID[0], rows, slices.Min(times), slices.Max(times)
-	for from := 0; from < rows; {
-		to := from + 1
-		for to < rows && times[to]/day == times[from]/day {
-			to++
+	r.Batch, r.First, r.Last = batches[0].ID[0], math.MaxInt64, math.MinInt64
+	for _, b := range batches {
+		rows := b.Len()
+		times := b.TimeReceived[:rows]
+		r.Rows += rows
+		r.First, r.Last = min(r.First, slices.Min(times)), max(r.Last, slices.Max(times))
+		for from := 0; from < rows; {
+			to := from + 1
+			for to < rows && times[to]/day == times[from]/day {
+				to++
+			}
+			partition := time.UnixMilli(times[from]).UTC().Format("20060102")
+			r.Add(flowsTable, partition, to-from, func(dst []byte) []byte { return b.AppendNativeRows(dst, from, to) })
+			from = to
 		}
-		partition := time.UnixMilli(times[from]).UTC().Format("20060102")
-		r.Add(flowsTable, partition, to-from, func(dst []byte) []byte { return b.AppendNativeRows(dst, from, to) })
-		from = to
 	}
 }
 

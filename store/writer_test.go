@@ -47,6 +47,7 @@ func runWriter(t *testing.T, c *store.Client, change func(*setup)) *writer {
 	t.Helper()
 	w := &writer{free: store.NewFreeList(4, 100), ids: store.NewBatchIDs(rand.Uint64)}
 	s := setup{cfg: store.DefaultWriterConfig(), wal: wal.Default(), boot: "this"}
+	s.cfg.JoinRows = 0 // tests count batches
 	s.cfg.RetryFirst, s.cfg.RetryMax = 5*time.Millisecond, 100*time.Millisecond
 	s.wal.MaxSize, s.wal.KeepFree = 256*bytesize.MiB, 0
 	s.deps = store.WriterDeps{Log: discard, Client: c, Recycle: func(b *flow.Batch) {
@@ -97,7 +98,7 @@ func runWriter(t *testing.T, c *store.Client, change func(*setup)) *writer {
 func balance(t *testing.T, s store.WriterStats) {
 	t.Helper()
 	in := store.Amount{Batches: s.In.Batches + s.Replayed.Batches, Rows: s.In.Rows + s.Replayed.Rows}
-	sum := store.Amount{Batches: s.Stored.Batches + s.Waiting.Batches, Rows: s.Stored.Rows + s.Waiting.Rows}
+	sum := store.Amount{Batches: s.Stored.Batches + s.Waiting.Batches + s.Joined, Rows: s.Stored.Rows + s.Waiting.Rows}
 	for _, d := range s.Dropped {
 		sum.Batches += d.Batches
 		sum.Rows += d.Rows
@@ -519,17 +520,102 @@ func createDerived(t testing.TB, c *store.Client) {
 	}
 }
 
-// derive is the smallest rollup: a row for each batch with the number of its flows and the sum of their bytes.
-func derive(r *wal.Record, b *flow.Batch) {
-	batch, rows, sum := flow.Column[uint64]{b.ID[0]}, flow.Column[uint64]{uint64(b.Len())}, flow.Column[uint64]{0}
-	for _, n := range b.Bytes[:b.Len()] {
-		sum[0] += n
+// derive is the smallest rollup: a row for each record with the number of its flows and the sum of their bytes.
+func derive(r *wal.Record, batches []*flow.Batch) {
+	batch, rows, sum := flow.Column[uint64]{r.Batch}, flow.Column[uint64]{0}, flow.Column[uint64]{0}
+	for _, b := range batches {
+		rows[0] += uint64(b.Len())
+		for _, n := range b.Bytes[:b.Len()] {
+			sum[0] += n
+		}
 	}
 	r.Add("derived", "all", 1, func(dst []byte) []byte {
 		return flow.AppendNative(dst, 1, []flow.NativeColumn{
 			{Name: "batch", Type: "UInt64", Cells: &batch}, {Name: "rows", Type: "UInt64", Cells: &rows}, {Name: "bytes", Type: "UInt64", Cells: &sum},
 		})
 	})
+}
+
+// While the store is behind batches go on as one, whose rows are counted, derived of and stored together, also where an insert has to
+// be repeated: nothing is lost, doubled, or somebody else's.
+func TestWriterJoins(t *testing.T) {
+	database, srv := storetest.Database(t)
+	cfg := config(srv, database)
+	c := openConfig(t, cfg)
+	migrate(t, c)
+	createDerived(t, c)
+	gate := newGate(t, srv.Addr)
+	cfg.Addr = gate.addr
+	gate.close()
+	const batches, rows, most = 60, 100, 1000
+	w := runWriter(t, openConfig(t, cfg), func(s *setup) {
+		s.cfg.JoinRows, s.cfg.Queue, s.deps.Derive = most, batches, derive
+	})
+	rng := rand.New(rand.NewPCG(29, 8))
+	var some, all flow.Tally
+	seal := func() {
+		w.seal(rng, rows, func(b *flow.Batch) {
+			b.Shares = append(b.Shares, flow.Share{Of: &all, Rows: rows - 1}, flow.Share{Of: &some, Rows: 1})
+			all.Sealed.Add(rows - 1)
+			some.Sealed.Add(1)
+			// Where the day changes a record has two pieces of flows, each of several blocks.
+			for i := range b.Len() {
+				b.TimeReceived[i] = time.Date(2026, 11, 24, 23, 59, 59, 0, time.UTC).UnixMilli() + int64(i)*20
+			}
+		})
+		balance(t, w.Stats())
+	}
+	for range batches / 2 {
+		seal()
+	}
+	eventually(t, "the log has the first half", func() bool { return w.returned.Load() == w.handed.Load() })
+	chance := rand.New(rand.NewPCG(29, 9)) // of the gate alone, whose lock guards it
+	gate.watch(func(b []byte) bool { return !bytes.Contains(b, []byte(`"written_rows":"`)) || chance.IntN(4) > 0 })
+	gate.open()
+	for range batches / 2 {
+		seal()
+	}
+	eventually(t, "all is stored", func() bool { return w.Stats().Waiting.Rows == 0 })
+	s := w.stop()
+	if s.Stored.Rows != batches*rows || s.In.Batches != batches || s.Joined == 0 || s.Stored.Batches+s.Joined != batches || s.Doubled != 0 {
+		t.Errorf("%+v, want %d batches of %d rows in, some of them joined, all stored", s, batches, rows)
+	}
+	t.Logf("%d batches became %d", batches, s.Stored.Batches)
+	var stored, records, largest, parts uint64
+	scan(t, c, "SELECT sum(n), count(), max(n), max(p) FROM (SELECT batch, count() AS n, uniqExact(_partition_id) AS p FROM flows GROUP BY batch)", &stored, &records, &largest, &parts)
+	if stored != batches*rows || records != s.Stored.Batches || largest > most || largest <= rows || parts != 2 {
+		t.Errorf("flows has %d rows of %d records, the largest of %d, in %d partitions at most; want %d of %d, at most %d, in 2", stored, records, largest, parts, batches*rows, s.Stored.Batches, most)
+	}
+	var sum, derived, bytes, want uint64
+	scan(t, c, "SELECT sum(rows), count(), sum(bytes) FROM derived", &sum, &derived, &bytes)
+	scan(t, c, "SELECT sum(bytes) FROM flows", &want)
+	if sum != batches*rows || derived != records || bytes != want {
+		t.Errorf("derived: %d records of %d rows and %d bytes, want %d of %d and %d", derived, sum, bytes, records, batches*rows, want)
+	}
+	for n, tally := range map[uint64]*flow.Tally{batches: &some, batches * (rows - 1): &all} {
+		if got := tally.Read(); got != (flow.Tallied{Sealed: n, Logged: n, Stored: n}) {
+			t.Errorf("%+v, want %d sealed, logged and stored", got, n)
+		}
+	}
+}
+
+// A joined record is one insert, and so one part: what was in it is there as a whole or not at all.
+func TestBlocksOfAnInsertAreOnePart(t *testing.T) {
+	c := migrated(t)
+	if err := c.Exec(t.Context(), "SYSTEM STOP MERGES flows"); err != nil {
+		t.Fatal(err)
+	}
+	const rows, blocks = 50_000, 10 // as many flows as Config.JoinRows may be
+	b := flow.NewBatch(rows)
+	fill(b, rows, rand.New(rand.NewPCG(30, 8)))
+	if _, err := c.InsertNative(t.Context(), "flows", bytes.Repeat(b.AppendNative(nil), blocks), "token"); err != nil {
+		t.Fatal(err)
+	}
+	var parts, stored uint64
+	scan(t, c, "SELECT count(), sum(rows) FROM system.parts WHERE database = currentDatabase() AND table = 'flows' AND active", &parts, &stored)
+	if parts != 1 || stored != rows*blocks {
+		t.Errorf("%d parts with %d rows, want one with %d", parts, stored, rows*blocks)
+	}
 }
 
 // A token is remembered across a killed store.

@@ -32,9 +32,9 @@ func (n *node) wireCollector() error {
 	sums := rollup.New(rand.Uint64())
 	n.writer, err = store.NewWriter(cfg.Store.Writer, store.WriterDeps{
 		Log: n.log, Metrics: n.metrics, Client: n.client, WAL: n.wal, Recycle: free.Put,
-		Derive: func(r *wal.Record, b *flow.Batch) {
+		Derive: func(r *wal.Record, batches []*flow.Batch) {
 			collector, slot := n.fold.Slot()
-			sums.Derive(b, collector, slot, r.Add)
+			sums.Derive(batches, collector, slot, r.Add)
 		},
 	})
 	if err != nil {

@@ -91,7 +91,7 @@ func TestFullDisk(t *testing.T) {
 estate: {file: estate.yaml}
 store:
   wal: {max_size: 64MiB, keep_free: 32MiB}
-  retention: {warn_free: 110MiB, min_free: 90MiB, interval: 500ms}
+  retention: {warn_free: 100MiB, min_free: 90MiB, interval: 500ms}
   writer: {retry_max: 500ms}
 `)
 	addr := udpPort(t)
@@ -179,7 +179,7 @@ store:
 		t.Fatal(err)
 	}
 	l.stop()
-	s = drained(t, a, soon)
+	s = drained(t, a, 2*soon)
 	apptest.Eventually(t, soon, "no alarm is left", func() error {
 		if s = statusOf(t, a); len(s.Alarms) > 0 {
 			return fmt.Errorf("%q", s.Alarms)

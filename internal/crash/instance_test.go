@@ -58,13 +58,13 @@ func statusOf(t *testing.T, a *apptest.App) api.Status {
 		t.Fatal(err)
 	}
 	w := &s.Writer
-	rows, batches := w.Stored.Rows+w.Waiting.Rows, w.Stored.Batches+w.Waiting.Batches
+	rows, batches := w.Stored.Rows+w.Waiting.Rows, w.Stored.Batches+w.Waiting.Batches+w.Joined
 	for _, d := range w.Dropped {
 		rows += d.Rows
 		batches += d.Batches
 	}
 	if rows != w.In.Rows+w.Replayed.Rows || batches != w.In.Batches+w.Replayed.Batches {
-		t.Errorf("in + replayed is not stored + dropped + waiting: %+v", w)
+		t.Errorf("in + replayed is not stored + dropped + waiting, with the joined batches: %+v", w)
 	}
 	return s
 }

@@ -63,15 +63,17 @@ type Aggregator struct {
 // New returns an aggregator whose hash tables are seeded with seed, which outsiders do not know.
 func New(seed uint64) *Aggregator { return &Aggregator{seed: seed | 1} }
 
-// sum forgets what it held and sums the rows of b.
-func (a *Aggregator) sum(b *flow.Batch) {
+// sum forgets what it held and sums the rows of batches.
+func (a *Aggregator) sum(batches []*flow.Batch) {
 	a.minute.reset()
 	a.received.reset()
 	a.group.reset()
 	a.exporters.reset()
 	a.last, a.lastIndex = flow.Addr{}, none
-	for i := range b.Len() {
-		a.add(b, i)
+	for _, b := range batches {
+		for i := range b.Len() {
+			a.add(b, i)
+		}
 	}
 }
 

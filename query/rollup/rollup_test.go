@@ -154,7 +154,7 @@ func TestAggregatorAgreesWithTwin(t *testing.T) {
 			b.SrcGroups.Set(i, []uint64{1, 2, 3}[:r.IntN(4)])
 			b.DstGroups.Set(i, []uint64{2, 4}[:r.IntN(3)])
 		}
-		a.sum(b)
+		a.sum([]*flow.Batch{b})
 		want := slow(b, exporters)
 		same(t, seed, "minute", &a.minute, want.minute)
 		same(t, seed, "received", &a.received, want.received)
@@ -193,8 +193,8 @@ func TestSumDoesNotAllocateOnceWarm(t *testing.T) {
 	for i := range b.Len() {
 		b.DstGroups.Set(i, nil)
 	}
-	a := New(1)
-	if n := testing.AllocsPerRun(20, func() { a.sum(b) }); n != 0 {
+	a, list := New(1), []*flow.Batch{b}
+	if n := testing.AllocsPerRun(20, func() { a.sum(list) }); n != 0 {
 		t.Errorf("sum of a batch of 1000 rows: %v allocations, want 0", n)
 	}
 }

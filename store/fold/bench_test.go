@@ -50,7 +50,7 @@ func BenchmarkFold(b *testing.B) {
 			for i := range batch.Len() {
 				batch.ID[i] = uint64(number + 1)
 			}
-			sums.Derive(batch, collector, slot, func(table, _ string, n int, encode func([]byte) []byte) {
+			sums.Derive([]*flow.Batch{batch}, collector, slot, func(table, _ string, n int, encode func([]byte) []byte) {
 				buf = encode(buf[:0])
 				made += n
 				start := time.Now()
@@ -126,7 +126,7 @@ func BenchmarkReadWithLines(b *testing.B) {
 			for i := range batch.Len() {
 				batch.ID[i] = uint64(number + 1)
 			}
-			sums.Derive(batch, collector, slot, func(table, _ string, _ int, encode func([]byte) []byte) {
+			sums.Derive([]*flow.Batch{batch}, collector, slot, func(table, _ string, _ int, encode func([]byte) []byte) {
 				buf = encode(buf[:0])
 				if _, err := c.InsertNative(b.Context(), table, buf, ""); err != nil {
 					b.Fatal(err)

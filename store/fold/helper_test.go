@@ -113,9 +113,9 @@ func start(t testing.TB, writer, folder *store.Client, dir, boot string, cfg fol
 	wcfg.Queue, wcfg.RetryFirst, wcfg.RetryMax = 1000, 5*time.Millisecond, 100*time.Millisecond
 	c.Writer, err = store.NewWriter(wcfg, store.WriterDeps{
 		Log: discard, Client: writer, WAL: log, Recycle: func(*flow.Batch) {},
-		Derive: func(r *wal.Record, b *flow.Batch) {
+		Derive: func(r *wal.Record, batches []*flow.Batch) {
 			collector, slot := c.Slot()
-			sums.Derive(b, collector, slot, r.Add)
+			sums.Derive(batches, collector, slot, r.Add)
 		},
 	})
 	if err != nil {

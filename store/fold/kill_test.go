@@ -83,7 +83,7 @@ func insert(t testing.TB, c *store.Client, r *rand.Rand, n int, f *fold.Folder) 
 	}
 	put("flows", b.AppendNative(nil))
 	collector, slot := f.Slot()
-	rollup.New(1).Derive(b, collector, slot, func(table, _ string, _ int, encode func([]byte) []byte) { put(table, encode(nil)) })
+	rollup.New(1).Derive([]*flow.Batch{b}, collector, slot, func(table, _ string, _ int, encode func([]byte) []byte) { put(table, encode(nil)) })
 }
 
 // folder is one that is open, over c, with nobody writing while it folds. It is the collector whose identity is in dir.

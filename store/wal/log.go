@@ -369,6 +369,13 @@ func (l *Log) Append(r *Record) error {
 	return nil
 }
 
+// Waiting returns how many records are not retired.
+func (l *Log) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats.Waiting
+}
+
 // Freed receives when Append may have room again, and sometimes when it has not.
 func (l *Log) Freed() <-chan struct{} { return l.room }
 
