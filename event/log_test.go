@@ -276,6 +276,9 @@ func TestLostState(t *testing.T) {
 
 // While the store is away for long, the oldest are dropped and counted, in memory and on disk, and followers miss nothing.
 func TestBoundedWhileAway(t *testing.T) {
+	if testing.Short() {
+		t.Skip("more than twenty thousand events")
+	}
 	var away atomic.Bool
 	away.Store(true)
 	tab := &table{fails: func() (error, error) {
@@ -418,6 +421,9 @@ func follow(t *testing.T, l *event.Log, after uint64, q event.Query, n int, paus
 
 // A follower gets all that it asks for from where it was, whether it is in memory or in the table only, and however slow it is.
 func TestFollow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("more than twenty thousand events")
+	}
 	tab := &table{}
 	l := start(t, newLog(t, event.Deps{Keep: newState(t), Table: tab}))
 	const all = 25_000 // more than what is in memory

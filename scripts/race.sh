@@ -5,7 +5,8 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-# Where it pays: shared templates, sockets and batches handed over, snapshots swapped, writers with retries, loops of hosts.
-packages=(./collector/... ./estate/... ./enricher/... ./store/... ./ovs/... ./policyd/export/...)
+# Where it pays: shared templates, sockets and batches handed over, snapshots swapped, writers with retries, sessions and loops of
+# hosts, events.
+packages=(./collector/... ./estate/... ./enricher/... ./store/... ./event/... ./policyd/... ./ovs/...)
 [ $# -eq 0 ] || packages=("$@")
 CGO_ENABLED=1 go test -race -short -vet=off -timeout 10m "${packages[@]}"

@@ -77,7 +77,11 @@ func TestFormatIsStrict(t *testing.T) {
 		}
 		return string(b)
 	}
-	for range 3000 {
+	rounds := 3000
+	if testing.Short() {
+		rounds = 200
+	}
+	for range rounds {
 		e := event.Event{ID: r.Uint64(), Time: then, Kind: event.Kind(text(60)), Host: flow.ID(r.IntN(12)), Bridge: 1, Network: 2, VM: flow.ID(r.Uint64()), VIF: 4, Subject: text(300), Text: text(1200), Attributes: map[string]string{}}
 		for range r.IntN(40) {
 			e.Attributes[text(70)] = text(600)

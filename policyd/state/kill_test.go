@@ -98,15 +98,18 @@ func TestKill(t *testing.T) {
 		if !lines.Scan() { // it is at work
 			t.Fatalf("the child said nothing: %v", cmd.Wait())
 		}
-		kill := time.AfterFunc(time.Duration(r.IntN(60_000))*time.Microsecond, func() { cmd.Process.Kill() })
+		left := r.IntN(40) // lines, after which it is killed within the next few
+		var kill *time.Timer
 		for more := true; more; more = lines.Scan() {
+			if left--; left < 0 && kill == nil {
+				kill = time.AfterFunc(time.Duration(r.IntN(10_000))*time.Microsecond, func() { cmd.Process.Kill() })
+			}
 			what, n, _ := strings.Cut(lines.Text(), " ")
 			var number int
 			if _, err := fmt.Sscan(n, &number); err == nil { // the last line may be cut
 				done[what] = max(done[what], number)
 			}
 		}
-		kill.Stop()
 		cmd.Wait()
 		check(t, name, done, half)
 		if t.Failed() {
