@@ -1,4 +1,4 @@
--- Why:  several collectors write to one database. Each folds its own sums, up to a line of its own: docs/adr/0017-split.md.
+-- Why:  several collectors write to one database. Each folds its own sums, up to a line of its own: docs/adr/0017-several-collectors.md.
 -- Cost: none to speak of: columns that existing rows have by default, one new table, views made anew. Sums by batch of the
 --       hour in which it is applied are never folded, and are right as they are. The Weir that used the database is stopped before.
 -- Undo: CREATE OR REPLACE the views as in 0002, ALTER TABLE flows_1m_rows, flows_1h_rows, flows_rx_1m_rows, flows_group_1m_rows,
