@@ -39,8 +39,11 @@ END {
 }
 
 function hosts() {
-	if (get("FleetOfFarm", "ns/op") == "") return
-	printf "  %.0f hosts with 50 VMs each, and three that are frozen: all known after %.2f s\n", get("FleetOfFarm", "hosts"), get("FleetOfFarm", "ns/op") / 1e9
+	if (get("FleetOfFarm", "ns/op") != "")
+		printf "  %.0f hosts with 50 VMs each, and three that are frozen: all known after %.2f s\n", get("FleetOfFarm", "hosts"), get("FleetOfFarm", "ns/op") / 1e9
+	if (get("Hosts", "known-ms") != "")
+		printf "  64 of them, from the start of weir up: connected after %.1f s, all VIFs in the estate after %.1f s (CPU time %.1f s); all export %.1f s after they are told to\n",
+			get("Hosts", "connected-ms") / 1000, get("Hosts", "known-ms") / 1000, get("Hosts", "cpu-ms") / 1000, get("Hosts", "export-ms") / 1000
 }
 
 function decode(    line, k) {
