@@ -253,6 +253,21 @@ func TestHostDialsIn(t *testing.T) {
 		t.Error(err)
 	}
 
+	// Somebody says that it is the same host: it waits, and the session is as it was.
+	other, err := pki.Init(filepath.Join(t.TempDir(), "other"), pki.ECDSA, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	impostor := ovsdbtest.Start(t, nil)
+	impostor.VSCtl("--no-wait", "set", "Open_vSwitch", ".", "external_ids:system-id="+id1)
+	secure(t, impostor, other, "hv1", weirCA(t, r.authority), "")
+	impostor.VSCtl("--no-wait", "set-manager", "ssl:"+r.addr[true])
+	r.until("it waits", func() bool { list := r.Strangers(); return len(list) == 1 && list[0].Host == id1 })
+	if st := r.status("hv1").Session; st.State != ovsdb.StateConnected || st.Cert.Fingerprint != ovsdb.FingerprintOf(certificate) || st.Error != "" {
+		t.Errorf("status %+v", st)
+	}
+	impostor.Stop()
+
 	// It is restarted and dials in anew, into the same session.
 	s := r.Session(id1)
 	server.Stop()

@@ -319,9 +319,12 @@ func (s *Session) believes(p *Peer) error {
 	if s.d.Authority != nil {
 		own = s.d.Authority()
 	}
-	s.saw(p.chain)
 	if err := t.verify(p.chain, own, time.Now()); err != nil {
-		s.change(func(st *Status) { st.Error, st.Peer = err.Error(), p.Addr })
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.status.State == StateNew || s.status.State == StateWaiting { // the status is that of the connection, if there is one
+			s.status.Error, s.status.Peer, s.status.Cert = err.Error(), p.Addr, p.Cert
+		}
 		return err
 	}
 	if p.Legacy() && !t.Legacy {
