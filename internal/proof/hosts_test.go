@@ -2,6 +2,7 @@ package proof_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ func (r *rig) begin() {
 	r.passes("begin", "web", "db")
 	r.passes("begin", "db", "app")
 	r.passes("begin", "red", "blue")
+	r.settled = time.Now()
 }
 
 // A VM is there that was not before.
@@ -153,6 +155,13 @@ func (r *rig) history() {
 			to = "shop"
 		}
 		apptest.Eventually(r, soon, m.what+": names now", func() error { return r.check(m, from, to) })
+	}
+	was, is := r.command("estate", "search", "10.1.0.1", "--at", r.settled.UTC().Format(time.RFC3339Nano)), r.command("estate", "search", "10.1.0.1")
+	if !strings.Contains(was, "web") || strings.Contains(was, "shop") || !strings.Contains(is, "shop") || strings.Contains(is, "web") {
+		r.Errorf("what had the address of web when all began, and has it now:\n%s\n%s", was, is)
+	}
+	if says := r.command("estate", "explain", "10.1.0.1"); !strings.Contains(says, "shop") || !strings.Contains(says, "hv1") {
+		r.Errorf("who says so:\n%s", says)
 	}
 	r.Logf("%d rows of marks are right then and now, %v after the start", len(r.marks), time.Since(r.began).Round(time.Second))
 }

@@ -44,11 +44,12 @@ type rig struct {
 	hv   map[string]*ovsbed.Host
 	vms  map[string]*ovsbed.VM // by the name that they had first
 
-	names  map[string]string // of VMs in the estate file
-	began  time.Time
-	port   uint16 // of the last marked datagrams
-	marks  []mark
-	events uint64 // id of the last network event that was looked at
+	names   map[string]string // of VMs in the estate file
+	began   time.Time
+	settled time.Time // when Weir knew everything that there was first
+	port    uint16    // of the last marked datagrams
+	marks   []mark
+	events  uint64 // id of the last network event that was looked at
 }
 
 // mark is datagrams that were sent from one VM to another by a port of their own.
