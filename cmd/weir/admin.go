@@ -29,6 +29,9 @@ func admin(ctx context.Context, in instance.Instance, method, path string, body,
 
 // adminDo is admin for answers that the caller reads, and closes.
 func adminDo(ctx context.Context, in instance.Instance, method, path string, body any) (*http.Response, error) {
+	if in.Admin == "" {
+		return nil, fmt.Errorf("ask weir for %s: the instance in %q is a collector alone: ask at policyd", path, in.Data)
+	}
 	var text []byte
 	if body != nil {
 		var err error

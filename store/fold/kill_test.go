@@ -117,7 +117,7 @@ func TestFoldKilledAtEveryStep(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 3))
-	stride := int64(8)
+	stride := int64(11)
 	ways := []bool{r.IntN(2) == 0}
 	if os.Getenv("WEIR_FOLD_STEPS") == "all" {
 		stride, ways = 1, []bool{false, true}
@@ -221,7 +221,7 @@ func TestReadersWhileFolding(t *testing.T) {
 	now := &clock{now: time.Now().Truncate(time.Hour)}
 	folders := []*fold.Folder{slowFolder(t, c, t.TempDir(), now, 300*time.Millisecond), slowFolder(t, c, t.TempDir(), now, 200*time.Millisecond)}
 	r := rand.New(rand.NewPCG(5, 5))
-	for range 3 {
+	for range 2 {
 		for _, f := range folders {
 			insert(t, c, r, 100, f)
 		}
@@ -345,7 +345,7 @@ func TestRollupsAcrossKills(t *testing.T) {
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
 	collectors := []running{begin(dirs[0]), begin(dirs[1])}
 	gone := begin(dirs[2])
-	for range 5 {
+	for range 2 {
 		gone.seal(r, 20, time.Now())
 	}
 	gone.stored(t)
@@ -356,14 +356,14 @@ func TestRollupsAcrossKills(t *testing.T) {
 			dirs[2] = t.TempDir() // a new one
 			collectors = append(collectors, begin(dirs[2]))
 		}
-		for range 5 {
+		for range 3 {
 			for _, w := range collectors {
 				w.seal(r, 1+r.IntN(60), time.Now())
 			}
 		}
 		if round%2 == 0 {
 			pid := srv.PID()
-			for range 3 { // some of it is under way when the store dies
+			for range 2 { // some of it is under way when the store dies
 				for _, w := range collectors {
 					w.seal(r, 1+r.IntN(60), time.Now())
 				}
