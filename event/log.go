@@ -219,10 +219,12 @@ func (l *Log) recover(ctx context.Context) error {
 	if len(kept) > 0 {
 		floor = max(floor, kept[len(kept)-1].ID)
 	}
-	if l.next, err = l.deps.Keep.ReserveEventIDs(ctx, idBlock, floor); err != nil {
-		return err
+	if first, err := l.deps.Keep.ReserveEventIDs(ctx, idBlock, floor); err == nil {
+		l.next, l.reserved = first, first+idBlock
+	} else { // a full disk does not keep Weir from starting: events wait until there are ids
+		l.noteDisk(err)
+		l.next, l.reserved = floor+1, floor+1
 	}
-	l.reserved = l.next + idBlock
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ring.before = l.next - 1

@@ -387,6 +387,30 @@ func TestDiskFails(t *testing.T) {
 	balanced(t, l.Log)
 }
 
+// A disk that is full from the start delays events, and stops nothing.
+func TestStartOnFullDisk(t *testing.T) {
+	disk, tab := &failing{Keeper: newState(t)}, &table{events: []event.Event{{ID: 70}}}
+	disk.bad.Store(true)
+	l := start(t, newLog(t, event.Deps{Keep: disk, Table: tab}))
+	emit(l, 1, 0, 5)
+	until(t, "the problem is told", func() error {
+		if s := l.Stats(); s.Unkept == "" || s.Waiting != 5 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	if events, err := l.Events(t.Context(), event.Query{}); err != nil || len(events) != 1 {
+		t.Errorf("%d events without ids, %v; want the table's", len(events), err)
+	}
+	disk.bad.Store(false)
+	stored(t, l.Log, 5)
+	once(t, tab.all()[1:], 1, 5)
+	if first := tab.all()[1].ID; first <= 70 {
+		t.Errorf("id %d is not above those of the table", first)
+	}
+	balanced(t, l.Log)
+}
+
 func kept(t *testing.T, s *state.State, n int) error {
 	events, err := s.KeptEvents(t.Context())
 	if err == nil && len(events) != n {

@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
+	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/instance"
@@ -108,7 +109,7 @@ func examine(ctx context.Context, data, configFile string) []finding {
 		return append(list, checkInstance(ctx, in, cfg)...)
 	case err == nil:
 		list = append(list, checkEstateFile(cfg))
-		list = append(list, checkSockets(cfg)...)
+		list = append(list, checkSockets(ctx, cfg)...)
 	}
 	if !errors.Is(notFound, instance.ErrNotRunning) {
 		return append(list, finding{"instance", "problem", notFound.Error(), "run this as the user of weir"})
@@ -203,7 +204,7 @@ func checkEstateFile(cfg config) finding {
 }
 
 // checkSockets binds what `weir up` would, and lets go of it at once.
-func checkSockets(cfg config) []finding {
+func checkSockets(ctx context.Context, cfg config) []finding {
 	var free, problems []string
 	note := func(network, addr string, err error) {
 		if err != nil {
@@ -233,10 +234,20 @@ func checkSockets(cfg config) []finding {
 		note("tcp", cfg.Store.Embedded.Listen, listen(embedded.Listen(cfg.Store.Embedded)))
 	}
 	note("tcp", cfg.API.Listen, listen(api.Listen(cfg.API)))
+	for _, l := range cfg.Hosts.Listeners {
+		if strings.HasPrefix(l.Addr, "unix:") {
+			continue // its file would have to be made
+		}
+		bound, err := hosts.Listen(ctx, []hosts.ListenerConfig{l})
+		for _, b := range bound {
+			err = errors.Join(err, b.Close())
+		}
+		note("tcp", l.Addr, err)
+	}
 	ports := finding{Check: "ports", State: "ok", Found: "free: " + strings.Join(free, ", ")}
 	if len(problems) > 0 {
 		ports.State, ports.Found = "problem", strings.Join(problems, "; ")
-		ports.Do = "stop what listens there (`ss -lnptu` names it), or configure other ports: collector.listen, store.embedded.listen, api.listen"
+		ports.Do = "stop what listens there (`ss -lnptu` names it), or configure other ports: collector.listen, store.embedded.listen, api.listen, hosts.listeners"
 	}
 	return []finding{ports, checkReceiveBuffer(buffer)}
 }

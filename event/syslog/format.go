@@ -28,9 +28,9 @@ func Format(h Header, e *event.Event, name func(flow.ID) string, limit int) []by
 	head := "<" + priority + ">1 " + e.Time.UTC().Format("2006-01-02T15:04:05.000Z") + " " + token(h.Hostname, 255) + " weir " +
 		strconv.Itoa(h.PID) + " " + token(string(e.Kind), 32) + " "
 
-	text := e.Subject + ": " + e.Text
-	if e.Subject == "" {
-		text = e.Text
+	text := e.Text
+	if e.Subject != "" && !strings.Contains(text, e.Subject) {
+		text = e.Subject + ": " + text
 	}
 	message := " " + text8(text)
 
