@@ -161,7 +161,7 @@ func (r *rig) configure() {
 	r.must(os.WriteFile(filepath.Join(r.data, "weir.yaml"), fmt.Appendf(nil, `
 estate: {file: estate.yaml}
 collector: {listen: ["0.0.0.0:%d"], active_timeout: 10m, flush_interval: 100ms} # hosts without traffic are not silent soon
-hosts: {listeners: [{addr: "%v:6640"}], grace: 3s, session: {probe: 1s}, export: {active_timeout: 1s}}
+hosts: {listeners: [{addr: "%v:6640"}], grace: 5s, session: {probe: 2s}, export: {active_timeout: 1s}}
 `, port, r.hv["hv3"].Root), 0o600))
 	r.describe()
 }
