@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
@@ -86,9 +87,19 @@ func open(ctx context.Context, file string, d Deps) (*State, error) {
 		err = s.update(ctx, func(tx *sql.Tx) error { return s.identify(ctx, tx) })
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(explain(err, path), db.Close())
 	}
 	return s, nil
+}
+
+// explain says of an error that the disk is full, if it is: SQLite says "disk I/O error" then.
+func explain(err error, path string) error {
+	const needed = 128 << 10 // bytes, of the files beside the database
+	var fs unix.Statfs_t
+	if unix.Statfs(path, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < needed {
+		return fmt.Errorf("%w: its disk is full: make room", err)
+	}
+	return err
 }
 
 // identify reads the id of this Weir, or gives it one.
