@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/weirhq/weir/flow"
 )
 
 // FileSource and HostSource name the sources of an estate.
@@ -36,6 +39,7 @@ type Assembler struct {
 	merger  *merger
 	model   *Model
 	past    []Past // the earliest first
+	memo    memo
 }
 
 // How much is known of how VMs were, for flows that come in late.
@@ -187,10 +191,21 @@ func (a *Assembler) assemble(old map[string]*source, at time.Time) {
 	}
 	a.remember(a.merger.settle(), at)
 
+	before := a.model
 	a.model = a.assembled(sources)
-	snapshot, err := Compile(a.model)
+	// What is not used any more stays in the lists of groups: now and then they are made anew.
+	const waste = 1 << 20
+	a.memo.valid = len(a.memo.lists) < waste && sameAround(before, a.model)
+	a.memo.parts = make([]*part, len(a.merger.order))
+	for i, c := range a.merger.order {
+		a.memo.parts[i] = c.part
+	}
+	snapshot, err := compile(a.model, flow.NewID, &a.memo)
 	if err != nil {
 		panic("BUG: compile a merged estate: " + err.Error())
+	}
+	for i, c := range a.merger.order {
+		c.part = a.memo.parts[i]
 	}
 	snapshot.warnings = append(slices.Clone(a.frame.problems), snapshot.warnings...)
 	snapshot.since = at
@@ -198,15 +213,22 @@ func (a *Assembler) assemble(old map[string]*source, at time.Time) {
 }
 
 // remember keeps how VMs were that are different from now on.
-func (a *Assembler) remember(changed []VM, at time.Time) {
-	for i := range changed {
-		a.past = append(a.past, Past{changed[i], at})
+func (a *Assembler) remember(changed []Past, at time.Time) {
+	for _, p := range changed {
+		p.Until = at
+		a.past = append(a.past, p)
 	}
 	drop := max(0, len(a.past)-maxPast)
 	for drop < len(a.past) && at.Sub(a.past[drop].Until) > pastWindow {
 		drop++
 	}
 	a.past = slices.Delete(a.past, 0, drop)
+}
+
+// sameAround reports whether all that VMs refer to is the same.
+func sameAround(a, b *Model) bool {
+	return reflect.DeepEqual(a.Pools, b.Pools) && reflect.DeepEqual(a.Hosts, b.Hosts) && reflect.DeepEqual(a.Networks, b.Networks) &&
+		reflect.DeepEqual(a.AddressGroups, b.AddressGroups) && reflect.DeepEqual(a.VMGroups, b.VMGroups)
 }
 
 // replace puts the nodes of a source in place of those that it had before; either may be nil. What says the same stays.

@@ -275,7 +275,7 @@ func TestMergeTells(t *testing.T) {
 		"vif "+strings.ToLower(someUUID)+"/0 web/0 <web> map[device:0 ips:10.0.0.5 mac:02:00:00:00:00:01 network:front] file",
 		"vm "+uuidVM+" "+uuidVM+" <lab> map[host:xcp1] host",
 		"vif "+uuidVIF+" "+uuidVM+"/02:00:00:00:00:01 <"+uuidVM+"> map[device:02:00:00:00:00:01 mac:02:00:00:00:00:01 network:front ports:xcp1/xenbr0/vif3.0] host",
-		`warning vms[1].vifs[0].mac: the same MAC address in network "front" as vms[0].vifs[0].mac: look-ups by it find no VIF`,
+		`warning VM "`+uuidVM+`".vifs[0].mac: the same MAC address in network "front" as VM "web".vifs[0].mac: look-ups by it find no VIF`,
 	)
 	f("both VIFs of a VM are known by their MAC addresses", func(m *estate.Model) {
 		m.VMs[0].VIFs = append(m.VMs[0].VIFs, estate.VIF{Device: "1", MAC: 0x020000000002})
@@ -305,7 +305,7 @@ func (r changer) source(name string) *estate.Model {
 	}
 	isHost := strings.HasPrefix(name, "host:")
 	for i := range 2 {
-		h := estate.Host{Name: fmt.Sprint("xcp", i), Pool: pool, UUID: fmt.Sprintf("00000002-0000-4000-8000-%012d", i), Bridges: []estate.Bridge{{Name: "br0"}}}
+		h := estate.Host{Name: fmt.Sprint("xcp", i), Pool: pool, UUID: fmt.Sprintf("00000002-0000-4000-8000-%012d", i), Bridges: []estate.Bridge{{Name: "br0", VirtualObsID: fmt.Sprint("xcp", i)}}}
 		if isHost {
 			if fmt.Sprint("host:", i) != name {
 				continue
@@ -336,6 +336,9 @@ func (r changer) source(name string) *estate.Model {
 		for j := range 1 + r.IntN(2) {
 			vif := estate.VIF{Device: fmt.Sprint(j), MAC: estate.MAC(0x020000000000 + r.Uint64N(8))}
 			if r.IntN(2) == 0 {
+				vif.IPs = []netip.Addr{address(r.IntN(8)), address(8 + r.IntN(2))}
+			}
+			if r.IntN(2) == 0 {
 				vif.UUID = fmt.Sprintf("00000005-0000-4000-8000-%012d", 2*k+j)
 			}
 			if len(m.Networks) > 0 && r.IntN(2) == 0 {
@@ -349,9 +352,54 @@ func (r changer) source(name string) *estate.Model {
 		m.VMs = append(m.VMs, vm)
 	}
 	if name == "file" && len(m.VMs) > 0 {
+		m.AddressGroups = []estate.AddressGroup{{Name: "low", Members: []string{"10.0.0.0/30"}}, {Name: fmt.Sprint("of", r.IntN(20)), Members: []string{"10.0.0.2", "2001:db8::/32"}}}
 		m.VMGroups = []estate.VMGroup{{Name: "some", VMs: []string{fmt.Sprintf("00000004-0000-4000-8000-%012d", r.IntN(5))}, Select: []estate.Selector{{Tags: []string{"1"}}}}}
 	}
 	return m
+}
+
+// address returns one of ten addresses.
+func address(i int) netip.Addr {
+	if i >= 8 {
+		return netip.MustParseAddr(fmt.Sprint("2001:db8::", i))
+	}
+	return netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+}
+
+// answers returns what a snapshot says to every question that can be asked about the sources of a changer, now and before.
+func answers(s *estate.Snapshot, at time.Time) []string {
+	var list []string
+	say := func(what string, ref estate.Ref, m estate.Match, addr flow.Addr) {
+		e := s.Endpoint(ref)
+		var ends [1]uint64
+		groups := s.AppendGroups(nil, ends[:], []estate.Ref{ref}, []flow.Addr{addr})
+		list = append(list, fmt.Sprint(what, m, e.ID, e.VM, e.Network, e.Bridge, e.NetworkRef, e.Host, s.VMGroups(ref), groups))
+	}
+	late, _ := s.Late()
+	for network := range estate.NetworkRef(3) {
+		for i := range 10 {
+			addr := flow.Addr(address(i).As16())
+			ref, m := s.Addr(addr, network)
+			say(fmt.Sprint("addr ", i, network), ref, m, addr)
+			mac := uint64(0x020000000000 + i)
+			ref, m = s.MAC(mac, network)
+			say(fmt.Sprint("mac ", i, network), ref, m, flow.Addr{})
+			for _, ago := range []time.Duration{time.Second / 2, 3 * time.Second, 20 * time.Second} {
+				ms := at.Add(-ago).UnixMilli()
+				say(fmt.Sprint("late addr ", i, network, ago), late.Addr(addr, network, ms), 0, addr)
+				say(fmt.Sprint("late mac ", i, network, ago), late.MAC(mac, network, ms), 0, flow.Addr{})
+			}
+		}
+	}
+	for _, host := range []string{"xcp0", "xcp1"} {
+		v := s.Vantage(flow.Addr{}, flow.VirtualID(host), 0)
+		for n := range uint32(14) {
+			ref, m := s.Port(&v, 5, n)
+			say(fmt.Sprint("port ", host, n), ref, m, flow.Addr{})
+			say(fmt.Sprint("late port ", host, n), late.Port(v.PortKey(5, n), at.Add(-3*time.Second).UnixMilli()), 0, flow.Addr{})
+		}
+	}
+	return list
 }
 
 // little changes one VM of a source, or leaves one out.
@@ -503,6 +551,22 @@ func TestAssembledAtOnceIsTheSame(t *testing.T) {
 			}
 			if diff := cmp.Diff(anonymous(once.Model()), anonymous(step.Model()), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Fatalf("seed %d, round %d, step %d, %s: at once - and step by step +:\n%s", seed, round, n, source, diff)
+			}
+			// What was compiled in parts is what is compiled as a whole.
+			whole, err := estate.Compile(step.Model())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(whole.Entities(), step.Load().Entities()); diff != "" {
+				t.Fatalf("seed %d, round %d, step %d, %s: entities, as a whole - and in parts +:\n%s", seed, round, n, source, diff)
+			}
+			if diff := cmp.Diff(answers(whole, step.at), answers(step.Load(), step.at)); diff != "" {
+				t.Fatalf("seed %d, round %d, step %d, %s: look-ups, as a whole - and in parts +:\n%s", seed, round, n, source, diff)
+			}
+			for _, e := range whole.Entities() {
+				if got, ok := step.Load().Entity(e.ID); !ok || !got.Equal(&e) {
+					t.Fatalf("seed %d, round %d, step %d: Entity(%d) = %+v, %v; want %+v", seed, round, n, e.ID, got, ok, e)
+				}
 			}
 			for _, m := range []*estate.Model{once.Model(), step.Model()} {
 				if twice := keyTwice(m); twice != "" {

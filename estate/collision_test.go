@@ -14,7 +14,7 @@ func TestIDCollision(t *testing.T) {
 		{Pools: []Pool{{Name: "ab"}, {Name: "cd"}}},
 		{Pools: []Pool{{Name: "ab"}}, Networks: []Network{{Name: "cd"}}},
 	} {
-		if _, err := compile(m, poor); err == nil || !strings.Contains(err.Error(), `has the id of pool "ab" (pools[0]): rename one of them`) {
+		if _, err := compile(m, poor, nil); err == nil || !strings.Contains(err.Error(), `has the id of pool "ab" (pools[0]): rename one of them`) {
 			t.Errorf("compile with a collision: %v", err)
 		}
 	}

@@ -51,18 +51,29 @@ func (p *Problems) Error() string {
 // entities with one key or id, references that lead to none or to several, a malformed value, an exporter or port of
 // two owners. What live networks do have — one MAC or IP address at two VIFs of a network, overlapping subnets, an
 // address outside the subnets of its network — is a warning, and the look-up in question is [Ambiguous].
-func Compile(m *Model) (*Snapshot, error) { return compile(m, flow.NewID) }
+func Compile(m *Model) (*Snapshot, error) { return compile(m, flow.NewID, nil) }
 
-func compile(m *Model, newID func(flow.Kind, string) flow.ID) (*Snapshot, error) {
+// compile compiles a model; of one of which parts were compiled before, memo has them. nil is none.
+func compile(m *Model, newID func(flow.Kind, string) flow.ID, memo *memo) (*Snapshot, error) {
 	c := &compiler{
-		m: m, newID: newID, hash: newHasher(), endpointVM: []int{-1}, owners: map[flow.ID]owner{}, bridgeNames: map[string]uint32{}, listNo: map[string]uint32{},
+		m: m, newID: newID, memo: memo, hash: newHasher(), bridgeNames: map[string]uint32{}, listNo: map[string]uint32{},
 		s: &Snapshot{
-			hosts: make([]host, 1, 1+len(m.Hosts)), networks: make([]network, 1, 1+len(m.Networks)), endpoints: make([]Endpoint, 1),
+			hosts: make([]host, 1, 1+len(m.Hosts)), networks: make([]network, 1, 1+len(m.Networks)),
 			exporters: map[flow.Addr]HostRef{}, domains: map[domainKey]int{}, virtuals: map[virtualKey]bridgeRef{}, vlans: map[vlanKey]uint32{},
-			byID: map[flow.ID]int32{}, addr6: map[addrKey]uint32{},
+			addr6: map[addrKey]uint32{}, prefixes: new(bart.Table[uint32]),
 		},
 	}
-	c.list(nil)
+	entities, vifs := c.count()
+	c.s.byID, c.s.entities = newTable(entities, c.hash), make([]Entity, 0, entities)
+	c.s.endpoints = make([]Endpoint, 1, 1+vifs)
+	c.endpointVM = make([]int32, 1, 1+vifs)
+	c.endpointVM[0] = -1
+	c.macs, c.addrs4, c.ports = make([]located[uint64], 0, vifs), make([]located[uint64], 0, vifs), make([]port, 0, vifs)
+	if memo != nil && memo.valid {
+		c.s.lists, c.listNo, c.s.prefixes = slices.Clip(memo.lists), maps.Clone(memo.listNo), memo.prefixes
+	} else {
+		c.list(nil)
+	}
 	c.addPools()
 	c.addHosts()
 	c.addNetworks()
@@ -78,9 +89,7 @@ func compile(m *Model, newID func(flow.Kind, string) flow.ID) (*Snapshot, error)
 	if len(c.problems.List) > 0 {
 		return nil, &c.problems
 	}
-	for i := range c.s.entities {
-		c.s.byID[c.s.entities[i].ID] = int32(i)
-	}
+	c.keep()
 	return c.s, nil
 }
 
@@ -90,7 +99,8 @@ type compiler struct {
 	hash     hasher
 	s        *Snapshot
 	problems Problems
-	owners   map[flow.ID]owner
+	paths    []string // of the entities; of a merged model none
+	memo     *memo    // nil: none
 
 	pools, hosts, networks, vms directory
 	vmPool, vmHost              []int // by VM: index in pools or hosts, -1 if it has none
@@ -101,18 +111,19 @@ type compiler struct {
 	past                        []pastVIF
 	pastGroups                  map[Ref][]uint64
 
-	endpointVM []int             // by Ref: index in vms
+	fresh    []int  // VMs that were not compiled before
+	begun    []mark // by place in fresh: where the VM's own begins
+	ended    []mark // and ends
+	firstRef []int  // by VM: its first VIF
+	union    []uint64
+
+	endpointVM []int32           // by Ref: index in vms; -1: of the past
 	listNo     map[string]uint32 // where in Snapshot.lists, by the ids
 	listKey    []byte
-	macs       []located[MAC]
-	addrs      []located[netip.Addr]
+	macs       []located[uint64]
+	addrs4     []located[uint64]
+	addrs6     []located[netip.Addr]
 	ports      []port
-}
-
-type owner struct {
-	path string
-	key  string
-	kind flow.Kind
 }
 
 // located is an address of a VIF.
@@ -172,20 +183,64 @@ func (c *compiler) enter(path, given, uuid, parentKey string, e Entity) (flow.ID
 		e.Key = strings.ToLower(uuid)
 	}
 	e.ID = c.newID(e.Kind, e.Key)
-	if o, ok := c.owners[e.ID]; ok {
-		switch {
-		case o.kind == e.Kind && o.key == e.Key && uuid != "":
-			c.refuse(path+".uuid", "%s is also the uuid of %s", e.Key, o.path)
-		case o.kind == e.Kind && o.key == e.Key:
-			c.refuse(path, "%s %q is also %s: give it another name, or both a uuid", noun(e.Kind), e.Key, o.path)
+	if i := c.s.byID.get(uint64(e.ID)); i != 0 {
+		o := &c.s.entities[i-1]
+		switch other := c.pathOf(int(i - 1)); {
+		case o.Kind == e.Kind && o.Key == e.Key && uuid != "":
+			c.refuse(path+".uuid", "%s is also the uuid of %s", e.Key, other)
+		case o.Kind == e.Kind && o.Key == e.Key:
+			c.refuse(path, "%s %q is also %s: give it another name, or both a uuid", noun(e.Kind), e.Key, other)
 		default:
-			c.refuse(path, "%s %q has the id of %s %q (%s): rename one of them", noun(e.Kind), e.Key, noun(o.kind), o.key, o.path)
+			c.refuse(path, "%s %q has the id of %s %q (%s): rename one of them", noun(e.Kind), e.Key, noun(o.Kind), o.Key, other)
 		}
 		return 0, e.Key
 	}
-	c.owners[e.ID] = owner{path, e.Key, e.Kind}
-	c.s.entities = append(c.s.entities, e)
+	if !c.m.Merged {
+		c.paths = append(c.paths, path)
+	}
+	c.publish(e)
 	return e.ID, e.Key
+}
+
+// publish makes e an entity of the snapshot. No other has its id.
+func (c *compiler) publish(e Entity) {
+	c.s.entities = append(c.s.entities, e)
+	c.s.byID.put(uint64(e.ID), uint32(len(c.s.entities)))
+}
+
+// pathOf returns where entity i is in the model.
+func (c *compiler) pathOf(i int) string {
+	if i < len(c.paths) {
+		return c.paths[i]
+	}
+	e := &c.s.entities[i]
+	return fmt.Sprintf("%s %q", noun(e.Kind), e.Name)
+}
+
+// count returns how many entities there can be, and how many VIFs there are, those of the past included.
+func (c *compiler) count() (n, vifs int) {
+	m := c.m
+	n = len(m.Pools) + len(m.Hosts) + len(m.Networks) + len(m.VMs) + len(m.AddressGroups) + len(m.VMGroups)
+	for i := range m.Pools {
+		n += len(m.Pools[i].SameAs)
+	}
+	for i := range m.Hosts {
+		n += len(m.Hosts[i].Bridges) + len(m.Hosts[i].SameAs)
+	}
+	for i := range m.Networks {
+		n += len(m.Networks[i].SameAs)
+	}
+	for i := range m.VMs {
+		vifs += len(m.VMs[i].VIFs)
+		n += len(m.VMs[i].VIFs) + len(m.VMs[i].SameAs)
+		for j := range m.VMs[i].VIFs {
+			n += len(m.VMs[i].VIFs[j].SameAs)
+		}
+	}
+	for i := range m.Past {
+		vifs += len(m.Past[i].VM.VIFs)
+	}
+	return n, vifs
 }
 
 // alias publishes the further keys of the entity that was entered last, unless it was refused.
@@ -203,12 +258,11 @@ func (c *compiler) alias(id flow.ID, keys []string) {
 // addAliases adds those further keys that no entity has.
 func (c *compiler) addAliases() {
 	for _, e := range c.aliases {
-		if o, ok := c.owners[e.ID]; ok {
-			c.warn(o.path, "%s %q goes by a key that was found to be another one's, too", noun(e.Kind), e.Key)
+		if i := c.s.byID.get(uint64(e.ID)); i != 0 {
+			c.warn(c.pathOf(int(i-1)), "it goes by key %q, which was found to be that of another %s, too", e.Key, noun(e.Kind))
 			continue
 		}
-		c.owners[e.ID] = owner{kind: e.Kind, key: e.Key}
-		c.s.entities = append(c.s.entities, e)
+		c.publish(e)
 	}
 }
 
@@ -452,12 +506,31 @@ func (c *compiler) prefix(path string, p netip.Prefix) (netip.Prefix, bool) {
 
 func (c *compiler) addVMs() {
 	c.vms = c.newDirectory("VM")
-	for i, vm := range c.m.VMs {
+	n := len(c.m.VMs)
+	c.vms.entries = make([]entry, 0, n)
+	c.vmPool, c.vmHost, c.vmNetworks, c.vmGroups = make([]int, 0, n), make([]int, 0, n), make([][]NetworkRef, 0, n), make([][]uint64, 0, n)
+	c.firstRef = make([]int, 0, n)
+	for i := range c.m.VMs {
+		if !c.reuse(i) {
+			c.begin()
+			c.addVM(i)
+			c.end(i)
+		}
+	}
+}
+
+// addVM adds a VM and its VIFs.
+func (c *compiler) addVM(i int) {
+	vm := &c.m.VMs[i]
+	{
 		path := at("vms", i)
+		if c.m.Merged { // numbers say nothing there
+			path = fmt.Sprintf("VM %q", vm.Name)
+		}
 		inPool := c.find(&c.pools, path+".pool", vm.Pool, -1)
 		onHost := c.find(&c.hosts, path+".host", vm.Host, inPool)
 		if vm.Host == "" {
-			onHost = c.hostOfPorts(&vm, inPool)
+			onHost = c.hostOfPorts(vm, inPool)
 		}
 		pool := inPool
 		if onHost >= 0 {
@@ -473,7 +546,7 @@ func (c *compiler) addVMs() {
 		c.vmPool, c.vmHost = append(c.vmPool, pool), append(c.vmHost, onHost)
 		c.vmNetworks, c.vmGroups = append(c.vmNetworks, nil), append(c.vmGroups, nil)
 		if !c.named(path, vm.Name) {
-			continue
+			return
 		}
 		attributes := with(vm.Attributes, "tags", strings.Join(vm.Tags, ","))
 		if onHost >= 0 {
@@ -514,7 +587,7 @@ func (c *compiler) addVIF(path string, i, j int) {
 	if vif.MAC&multicastBit != 0 || vif.MAC >= 1<<48 {
 		c.refuse(path+".mac", "%s is a multicast address, which no interface has", vif.MAC)
 	} else if vif.MAC != 0 {
-		c.macs = append(c.macs, located[MAC]{vif.MAC, net, ref, path + ".mac"})
+		c.macs = append(c.macs, located[uint64]{uint64(vif.MAC), net, ref, path + ".mac"})
 	}
 	var first flow.Addr
 	for n, a := range vif.IPs {
@@ -523,7 +596,11 @@ func (c *compiler) addVIF(path string, i, j int) {
 		if !ok {
 			continue
 		}
-		c.addrs = append(c.addrs, located[netip.Addr]{u, net, ref, path})
+		if k, ok := addr4Key(u.As16()); ok {
+			c.addrs4 = append(c.addrs4, located[uint64]{k, net, ref, path})
+		} else {
+			c.addrs6 = append(c.addrs6, located[netip.Addr]{u, net, ref, path})
+		}
 		if first == (flow.Addr{}) {
 			first = u.As16()
 		}
@@ -572,7 +649,7 @@ func (c *compiler) addVIF(path string, i, j int) {
 	})
 	c.alias(id, vif.SameAs)
 	e.ID = uint64(id)
-	c.s.endpoints, c.endpointVM = append(c.s.endpoints, e), append(c.endpointVM, i)
+	c.s.endpoints, c.endpointVM = append(c.s.endpoints, e), append(c.endpointVM, int32(i))
 	if net != 0 {
 		c.vmNetworks[i] = append(c.vmNetworks[i], net)
 	}
@@ -661,32 +738,28 @@ func (c *compiler) buildSubnets() {
 // OpenFlow ports count for themselves; at a host of which none is known, NetFlow 5 comes from something else than Open
 // vSwitch and has interface indexes as well (Vantage.ofScope).
 func (c *compiler) buildPorts() {
-	type entry struct {
-		ref  Ref // or many
-		path string
+	n := 0
+	for i := range c.ports {
+		n += 1 + max(1, len(c.s.hosts[c.ports[i].host].bridges))
 	}
-	found := make(map[uint64]entry, len(c.ports))
+	c.s.ports = newTable(n, c.hash)
 	for i := range c.ports {
 		p := &c.ports[i]
 		h := &c.s.hosts[p.host]
 		put := func(bridge int, exact bool) {
-			scope, ofScope := h.scopeOf(bridge)
-			if p.ofPort {
-				scope = ofScope
-			}
-			k := uint64(scope)<<32 | uint64(p.index)
-			other, ok := found[k]
+			k := h.portKey(bridge, p)
+			value := c.s.ports.get(k)
 			switch {
-			case !ok:
-				found[k] = entry{p.ref, p.path}
-			case other.ref == p.ref:
-			case exact && !c.m.Merged:
-				c.refuse(p.path, "%d is also that of another VIF at host %q (%s)", p.index, c.m.Hosts[p.host-1].Name, other.path)
-			case exact:
+			case value == 0:
+				c.s.ports.put(k, uint32(p.ref))
+			case value == uint32(p.ref):
+			case exact && c.m.Merged:
 				c.warn(p.path, "%d is that of several VIFs at host %q: it tells none of them", p.index, c.m.Hosts[p.host-1].Name)
-				found[k] = entry{Ref(many), p.path}
+				c.s.ports.set(k, many)
+			case exact:
+				c.refuse(p.path, "%d is also that of another VIF at host %q (%s)", p.index, c.m.Hosts[p.host-1].Name, c.firstPort(k))
 			default: // on two bridges, and the row does not say on which
-				found[k] = entry{Ref(many), p.path}
+				c.s.ports.set(k, many)
 			}
 		}
 		if p.bridge >= 0 {
@@ -700,38 +773,84 @@ func (c *compiler) buildPorts() {
 			put(-1, len(h.bridges) == 0)
 		}
 	}
-	c.s.ports = newTable(len(found), c.hash)
-	for k, e := range found {
-		c.s.ports.put(k, uint32(e.ref))
+}
+
+// portKey returns the key of a port by a bridge of its host; bridge -1 is the host as a whole.
+func (h *host) portKey(bridge int, p *port) uint64 {
+	scope, ofScope := h.scopeOf(bridge)
+	if p.ofPort {
+		scope = ofScope
 	}
+	return uint64(scope)<<32 | uint64(p.index)
+}
+
+// firstPort returns where the first port with a key is in the model; only for the first problems, since it looks at all.
+func (c *compiler) firstPort(k uint64) string {
+	for i := 0; i < len(c.ports) && len(c.problems.List) < maxProblems; i++ {
+		p := &c.ports[i]
+		h := &c.s.hosts[p.host]
+		for b := -1; b < len(h.bridges); b++ {
+			if (b == p.bridge || b == -1 || p.bridge == -1) && h.portKey(b, p) == k {
+				return p.path
+			}
+		}
+	}
+	return "elsewhere"
 }
 
 // buildMACs fills the look-up of MAC addresses.
 func (c *compiler) buildMACs() {
-	found := resolve(c, c.macs, "MAC address", func(a, b MAC) int { return cmp.Compare(a, b) })
-	c.s.macs = newTable(len(found), c.hash)
-	for _, f := range found {
-		c.s.macs.put(uint64(f.net)<<48|uint64(f.addr), f.value)
-	}
+	c.s.macs = buildTable(c, c.macs, 48, "MAC address", func(mac uint64) string { return MAC(mac).String() })
 }
 
 // buildAddrs fills the look-ups of IPv4 and IPv6 addresses.
 func (c *compiler) buildAddrs() {
-	found := resolve(c, c.addrs, "IP address", netip.Addr.Compare)
-	n := 0
-	for i := range found {
-		if found[i].addr.Is4() {
-			n++
+	c.s.addr4 = buildTable(c, c.addrs4, 32, "IP address", func(k uint64) string {
+		return netip.AddrFrom4([4]byte{byte(k >> 24), byte(k >> 16), byte(k >> 8), byte(k)}).String()
+	})
+	for _, f := range resolve(c, slices.Clone(c.addrs6), "IP address", netip.Addr.Compare, netip.Addr.String) {
+		c.s.addr6[addrKey{f.addr.As16(), f.net}] = f.value
+	}
+}
+
+// buildTable returns the look-up of addresses of some bits, by address and, above that, the network.
+func buildTable(c *compiler, list []located[uint64], bits uint, what string, show func(uint64) string) table {
+	t := newTable(len(list), c.hash)
+	shared := map[uint64]bool{}
+	for i := range list {
+		l := &list[i]
+		switch value := t.get(l.addr); value {
+		case 0:
+			t.put(l.addr, uint32(l.ref))
+		case uint32(l.ref), many:
+		default:
+			t.set(l.addr, many)
+			shared[l.addr] = true
 		}
 	}
-	c.s.addr4 = newTable(n, c.hash)
+	if len(shared) == 0 {
+		return t
+	}
+	// Most are of one VIF: only the others need to be told apart by network.
+	var several []located[uint64]
+	for i := range list {
+		if shared[list[i].addr] {
+			several = append(several, list[i])
+		}
+	}
+	found := resolve(c, several, what, cmp.Compare[uint64], show)
+	larger := newTable(len(list)+len(found), c.hash)
+	for i := range list {
+		if l := &list[i]; larger.get(l.addr) == 0 {
+			larger.put(l.addr, t.get(l.addr))
+		}
+	}
 	for _, f := range found {
-		if k, ok := addr4Key(f.addr.As16()); ok {
-			c.s.addr4.put(uint64(f.net)<<32|k, f.value)
-		} else {
-			c.s.addr6[addrKey{f.addr.As16(), f.net}] = f.value
+		if f.net != 0 {
+			larger.put(uint64(f.net)<<bits|f.addr, f.value)
 		}
 	}
+	return larger
 }
 
 // resolved is what a look-up by an address finds.
@@ -743,7 +862,7 @@ type resolved[A any] struct {
 
 // resolve returns what look-ups by the addresses in list find: in all networks, and within each network for those
 // addresses that several VIFs have.
-func resolve[A comparable](c *compiler, list []located[A], what string, compare func(a, b A) int) []resolved[A] {
+func resolve[A comparable](c *compiler, list []located[A], what string, compare func(a, b A) int, show func(A) string) []resolved[A] {
 	slices.SortStableFunc(list, func(a, b located[A]) int { return cmp.Or(compare(a.addr, b.addr), cmp.Compare(a.net, b.net)) })
 	found := make([]resolved[A], 0, len(list))
 	for len(list) > 0 {
@@ -768,7 +887,7 @@ func resolve[A comparable](c *compiler, list []located[A], what string, compare 
 				found = append(found, resolved[A]{addr, same[0].net, value})
 			}
 			if value == many {
-				warnTwice(c, same[:n], what)
+				warnTwice(c, same[:n], what, show)
 			}
 			same = same[n:]
 		}
@@ -786,9 +905,9 @@ func sole[A any](list []located[A]) uint32 {
 	return uint32(list[0].ref)
 }
 
-func warnTwice[A any](c *compiler, list []located[A], what string) {
+func warnTwice[A any](c *compiler, list []located[A], what string, show func(A) string) {
 	if len(c.s.conflicts) < maxProblems {
-		found := Conflict{What: what, Address: fmt.Sprint(list[0].addr), Network: flow.ID(c.s.networks[list[0].net].id)}
+		found := Conflict{What: what, Address: show(list[0].addr), Network: flow.ID(c.s.networks[list[0].net].id)}
 		for i := range list {
 			if id := flow.ID(c.s.endpoints[list[i].ref].ID); len(found.VIFs) < maxHolders && !slices.Contains(found.VIFs, id) {
 				found.VIFs = append(found.VIFs, id)

@@ -32,11 +32,20 @@ func (s *Snapshot) Entities() []Entity { return s.entities }
 
 // Entity returns the entity that has id.
 func (s *Snapshot) Entity(id flow.ID) (Entity, bool) {
-	i, ok := s.byID[id]
-	if !ok {
+	e := s.byEntityID(id)
+	if e == nil {
 		return Entity{}, false
 	}
-	return s.entities[i], true
+	return *e, true
+}
+
+// byEntityID returns the entity that has id, or nil.
+func (s *Snapshot) byEntityID(id flow.ID) *Entity {
+	i := s.byID.get(uint64(id))
+	if i == 0 {
+		return nil
+	}
+	return &s.entities[i-1]
 }
 
 // Find returns the entity that goes by a key, or has it for another name.
@@ -56,12 +65,12 @@ func (s *Snapshot) Diff(previous *Snapshot) (changed, gone []Entity) {
 	}
 	for i := range s.entities {
 		e := &s.entities[i]
-		if j, ok := previous.byID[e.ID]; !ok || !e.Equal(&previous.entities[j]) {
+		if old := previous.byEntityID(e.ID); old == nil || !e.Equal(old) {
 			changed = append(changed, *e)
 		}
 	}
 	for i := range previous.entities {
-		if _, ok := s.byID[previous.entities[i].ID]; !ok {
+		if s.byEntityID(previous.entities[i].ID) == nil {
 			gone = append(gone, previous.entities[i])
 		}
 	}

@@ -25,6 +25,9 @@ func (c *compiler) addAddressGroups() {
 		if c.named(path, g.Name) {
 			id, _ = c.enter(path, "", g.UUID, "", Entity{Kind: flow.KindAddressGroup, Name: g.Name})
 		}
+		if c.memo != nil && c.memo.valid { // the prefixes are there
+			continue
+		}
 		for j, member := range g.Members {
 			prefixes, err := parseMember(member)
 			if err != nil && names[member] {
@@ -145,6 +148,10 @@ func (c *compiler) addVMGroups() {
 	for _, g := range c.m.VMGroups {
 		names[g.Name] = true
 	}
+	if c.memo != nil && c.memo.valid {
+		c.addSomeVMGroups()
+		return
+	}
 	byTag, byNetwork, byPool, all := c.candidates()
 	for i, g := range c.m.VMGroups {
 		path := at("vm_groups", i)
@@ -193,16 +200,40 @@ func (c *compiler) addVMGroups() {
 		}
 	}
 	c.addPast()
-	var union []uint64
 	for ref := 1; ref < len(c.s.endpoints); ref++ {
-		e := &c.s.endpoints[ref]
 		groups := c.pastGroups[Ref(ref)]
 		if vm := c.endpointVM[ref]; vm >= 0 {
 			groups = c.vmGroups[vm]
 		}
-		e.vmGroups = c.list(append(union[:0], groups...))
-		union = append(append(union[:0], c.s.list(e.vmGroups)...), c.s.AddressGroups(e.addr)...)
-		e.allGroups = c.list(union)
+		c.setGroups(Ref(ref), groups)
+	}
+	c.s.lists = append(c.s.lists, make([]uint64, shortList)...)
+}
+
+// setGroups gives a VIF the groups of its VM.
+func (c *compiler) setGroups(ref Ref, groups []uint64) {
+	e := &c.s.endpoints[ref]
+	e.vmGroups = c.list(append(c.union[:0], groups...))
+	c.union = append(append(c.union[:0], c.s.list(e.vmGroups)...), c.s.AddressGroups(e.addr)...)
+	e.allGroups = c.list(c.union)
+}
+
+// addSomeVMGroups finds the groups of those VMs that were not compiled before; the groups themselves are as they were.
+func (c *compiler) addSomeVMGroups() {
+	for i, g := range c.m.VMGroups {
+		if path := at("vm_groups", i); c.named(path, g.Name) {
+			c.enter(path, "", g.UUID, "", Entity{Kind: flow.KindVMGroup, Name: g.Name})
+		}
+	}
+	for _, i := range c.fresh {
+		c.vmGroups[i] = c.groupsOf(&c.m.VMs[i], c.vmPool[i], c.vmNetworks[i])
+		for ref := c.firstRef[i]; ref < len(c.s.endpoints) && int(c.endpointVM[ref]) == i; ref++ {
+			c.setGroups(Ref(ref), c.vmGroups[i])
+		}
+	}
+	c.addPast()
+	for ref, groups := range c.pastGroups {
+		c.setGroups(ref, groups)
 	}
 	c.s.lists = append(c.s.lists, make([]uint64, shortList)...)
 }

@@ -262,9 +262,12 @@ func BenchmarkLookup(b *testing.B) {
 func BenchmarkCompile(b *testing.B) {
 	m := estatetest.Random(rand.New(rand.NewPCG(1, 2)), estatetest.Large)
 	b.ReportAllocs()
+	before, n := cpuTime(b), 0
 	for b.Loop() {
 		if _, err := estate.Compile(m); err != nil {
 			b.Fatal(err)
 		}
+		n++
 	}
+	b.ReportMetric(float64((cpuTime(b)-before).Milliseconds())/float64(n), "cpu-ms/op")
 }

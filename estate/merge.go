@@ -151,7 +151,7 @@ type edge struct {
 
 // settle merges anew all that changed, and what hangs together with it. It returns the VMs that are now different, as they
 // were before.
-func (m *merger) settle() (changed []VM) {
+func (m *merger) settle() (changed []Past) {
 	var reached []*node
 	seen := map[*node]struct{}{}
 	visit := func(n *node) {
@@ -229,10 +229,14 @@ func (m *merger) settle() (changed []VM) {
 	}
 	for c := range old {
 		if vm := now[c.vm.Key]; vm == nil || !sameVM(vm, &c.vm) {
-			changed = append(changed, c.vm)
+			p := Past{VM: c.vm}
+			if c.part != nil {
+				p.Groups = c.part.groups
+			}
+			changed = append(changed, p)
 		}
 	}
-	slices.SortFunc(changed, func(a, b VM) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(changed, func(a, b Past) int { return strings.Compare(a.VM.Key, b.VM.Key) })
 	return changed
 }
 

@@ -93,8 +93,9 @@ type VM struct {
 
 // Past is how a VM was until a time.
 type Past struct {
-	VM    VM
-	Until time.Time
+	VM     VM
+	Until  time.Time
+	Groups []uint64 // ids of the VM groups that it was in
 }
 
 // VIF is a virtual interface of a VM.

@@ -145,16 +145,14 @@ func (c *compiler) addPast() {
 	list := slices.SortedStableFunc(slices.Values(c.m.Past), func(a, b Past) int { return a.Until.Compare(b.Until) })
 	for i := range list {
 		vm, ms := &list[i].VM, list[i].Until.UnixMilli()
-		host, pool := c.known(&c.hosts, vm.Host), c.known(&c.pools, vm.Pool)
+		host := c.known(&c.hosts, vm.Host)
 		first := len(c.s.endpoints)
-		var networks []NetworkRef
 		for j := range vm.VIFs {
 			vif := &vm.VIFs[j]
 			e := Endpoint{ID: uint64(c.newID(flow.KindVIF, vif.Key)), VM: uint64(c.newID(flow.KindVM, vm.Key)), Host: HostRef(host + 1)}
 			if vif.Network != "" {
 				e.Network = uint64(c.newID(flow.KindNetwork, vif.Network))
 				e.NetworkRef = NetworkRef(c.known(&c.networks, vif.Network) + 1)
-				networks = append(networks, e.NetworkRef)
 			}
 			for k := range vif.Ports {
 				if p := &vif.Ports[k]; p.Host == vm.Host && p.Bridge != "" {
@@ -168,9 +166,8 @@ func (c *compiler) addPast() {
 			c.s.endpoints, c.endpointVM = append(c.s.endpoints, e), append(c.endpointVM, -1)
 			c.past = append(c.past, pastVIF{vif, ref, e.NetworkRef, ms})
 		}
-		groups := c.groupsOf(vm, pool, networks)
 		for ref := first; ref < len(c.s.endpoints); ref++ {
-			c.pastGroups[Ref(ref)] = groups
+			c.pastGroups[Ref(ref)] = list[i].Groups
 		}
 	}
 }

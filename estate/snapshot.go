@@ -60,7 +60,7 @@ type Vantage struct {
 // Snapshot is an estate at one time. It is immutable.
 type Snapshot struct {
 	entities []Entity
-	byID     map[flow.ID]int32
+	byID     table // number of the entity, from 1 on
 	warnings []Problem
 
 	conflicts []Conflict
@@ -83,8 +83,8 @@ type Snapshot struct {
 	addr4 table              // NetworkRef or 0 << 32 | IPv4 address
 	addr6 map[addrKey]uint32 // with NetworkRef or 0
 
-	prefixes bart.Table[uint32] // of address groups: where in lists
-	lists    []uint64           // lists of group ids: each its length, then ids that ascend; no list twice, the first empty; shortList words follow the last
+	prefixes *bart.Table[uint32] // of address groups: where in lists
+	lists    []uint64            // lists of group ids: each its length, then ids that ascend; no list twice, the first empty; shortList words follow the last
 }
 
 type host struct {

@@ -88,6 +88,7 @@ type vifNode struct {
 type cluster struct {
 	members []*node // the most believed first
 	vm      VM      // merged
+	part    *part   // what it was compiled to; nil: it was not
 	claims  []identity
 }
 

@@ -127,6 +127,19 @@ func (t *table) put(k uint64, value uint32) {
 	}
 }
 
+// set changes the value of k, which has one.
+func (t *table) set(k uint64, value uint32) {
+	for i := t.first(k); ; i = (i + 1) % uint32(len(t.buckets)) {
+		b := &t.buckets[i]
+		for j := range b.values {
+			if b.keys[j] == k && b.values[j] != 0 {
+				b.values[j] = value
+				return
+			}
+		}
+	}
+}
+
 // hasher hashes keys with a seed of its own, so that nobody can choose addresses that meet in one bucket.
 type hasher uint64
 

@@ -24,8 +24,9 @@ type (
 	}
 
 	wirePast struct {
-		VM    wireVM    `json:"vm"`
-		Until time.Time `json:"until"`
+		VM     wireVM    `json:"vm"`
+		Until  time.Time `json:"until"`
+		Groups []uint64  `json:"groups,omitempty"`
 	}
 
 	wireIdentity struct {
@@ -172,7 +173,7 @@ func encode(m *estate.Model, before map[[16]byte]*record) ([]*record, error) {
 		add(wireRecord{VMGroup: &wireVMGroup{g.Name, g.UUID, g.VMs, convert(g.Select, toSelector)}})
 	}
 	for i := range m.Past {
-		add(wireRecord{Past: &wirePast{*toVM(&m.Past[i].VM), m.Past[i].Until}})
+		add(wireRecord{Past: &wirePast{*toVM(&m.Past[i].VM), m.Past[i].Until, m.Past[i].Groups}})
 	}
 	return list, failed
 }
@@ -243,7 +244,7 @@ func model(records []*record) *estate.Model {
 				Select: convert(g.Select, func(s wireSelector) estate.Selector { return estate.Selector(s) }),
 			})
 		case w.Past != nil:
-			m.Past = append(m.Past, estate.Past{VM: fromVM(&w.Past.VM), Until: w.Past.Until})
+			m.Past = append(m.Past, estate.Past{VM: fromVM(&w.Past.VM), Until: w.Past.Until, Groups: w.Past.Groups})
 		}
 	}
 	return m
