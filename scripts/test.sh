@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-budget=840
+budget=1140
 started=$SECONDS
 failed=()
 times=()
