@@ -201,6 +201,7 @@ func (s *Service) configure(ctx context.Context) error {
 // observe brings what has changed at hosts into the estate, and says to the exports what is wanted of them.
 func (s *Service) observe(now time.Time) {
 	wanted := []export.Host{}
+	var changed []*hosts.Inventory
 	for _, st := range s.fleet.Hosts() {
 		s.mu.Lock()
 		h := s.hosts[st.Host.ID]
@@ -209,7 +210,9 @@ func (s *Service) observe(now time.Time) {
 		if h == nil || session == nil {
 			continue
 		}
-		s.observeHost(h, session, st.Session, now)
+		if inventory := s.inventoryOf(h, session, st.Session); inventory != nil {
+			changed = append(changed, inventory)
+		}
 		want := export.Host{
 			Identity: export.Identity{UUID: h.UUID, Name: h.Name}, Session: session,
 			Settings: h.export, Detach: h.Mode == state.ModeDetach,
@@ -218,6 +221,9 @@ func (s *Service) observe(now time.Time) {
 			want.Pool = flow.NewID(flow.KindPool, h.Pool)
 		}
 		wanted = append(wanted, want)
+	}
+	if len(changed) > 0 {
+		s.witness.Observe(now, changed...)
 	}
 	if !slices.EqualFunc(wanted, s.wanted, same) {
 		s.exports.Set(wanted)
@@ -229,21 +235,21 @@ func same(a, b export.Host) bool {
 	return a.Identity == b.Identity && a.Session == b.Session && a.Detach == b.Detach && reflect.DeepEqual(a.Settings, b.Settings)
 }
 
-// observeHost brings what has changed at a host into the estate.
-func (s *Service) observeHost(h *host, session *ovsdb.Session, st ovsdb.Status, now time.Time) {
+// inventoryOf returns what is at a host if that is something else than before, or nil.
+func (s *Service) inventoryOf(h *host, session *ovsdb.Session, st ovsdb.Status) *hosts.Inventory {
 	if st.State != ovsdb.StateConnected {
 		s.witness.Lost(h.UUID, st.Since)
-		return
+		return nil
 	}
 	rows, peer := session.Rows(), st.Peer.Addr().Unmap()
 	if rows == nil || rows == h.rows && peer == h.peer {
-		return
+		return nil
 	}
 	inventory := hosts.Map(hosts.Settings{Key: h.UUID, Name: h.Name, UUID: h.UUID, Pool: h.Pool, Peer: peer}, rows, s.ours)
 	s.mu.Lock()
 	h.rows, h.peer, h.inventory = rows, peer, inventory
 	s.mu.Unlock()
-	s.witness.Observe(inventory, now)
+	return inventory
 }
 
 // ours tells whether a row with these external ids is this Weir's.

@@ -52,7 +52,7 @@ func (s *scene) host(name string, change func(d *database, b func(vif string, of
 		}
 		d.port(br, 0, "vif"+string(rune('0'+ofPort))+".0", "", ofPort, "xs-vif-uuid="+vif, "xs-vm-uuid="+vm, "attached-mac=02:00:00:00:00:"+vif[:2])
 	})
-	s.Observe(hosts.Map(hosts.Settings{Key: name, Name: name, Pool: "lab"}, d.Rows, ours), s.at)
+	s.Observe(s.at, hosts.Map(hosts.Settings{Key: name, Name: name, Pool: "lab"}, d.Rows, ours))
 }
 
 // has says that a host has just these VIFs.

@@ -42,14 +42,21 @@ func (w *Witness) Recall(vifs map[string][]estate.Entity) {
 	w.track.Recall(vifs)
 }
 
-// Observe takes in what is at a host now.
-func (w *Witness) Observe(inv *Inventory, now time.Time) {
+// Observe takes in what is at hosts now. The estate is put together once, however many they are.
+func (w *Witness) Observe(now time.Time, inventories ...*Inventory) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	host := inv.Settings.Key
-	w.track.See(inv, now)
-	w.deps.Assembler.Set(estate.HostSourcePrefix+host, inv.Model(w.track.Since(host)), now)
-	w.emit(w.track.Observe(w.deps.Estate.Load(), inv, now))
+	changes := make([]estate.Change, len(inventories))
+	for i, inv := range inventories {
+		host := inv.Settings.Key
+		w.track.See(inv, now)
+		changes[i] = estate.Change{Source: estate.HostSourcePrefix + host, Model: inv.Model(w.track.Since(host))}
+	}
+	w.deps.Assembler.Apply(now, changes...)
+	s := w.deps.Estate.Load()
+	for _, inv := range inventories {
+		w.emit(w.track.Observe(s, inv, now))
+	}
 }
 
 // Lost says that a host cannot be asked since a time. What was seen there stays in the estate, and counts less than what is
