@@ -200,6 +200,9 @@ type Request struct {
 	Life      time.Duration // 0 is HostLife; it ends with the authority's at the latest
 }
 
+// ownName is the name in Weir's own certificates.
+const ownName = "weir"
+
 // ValidName says why a host's name cannot be that of a certificate and of its file, or nil.
 func ValidName(name string) error {
 	ok := len(name) > 0 && len(name) <= 63
@@ -209,6 +212,9 @@ func ValidName(name string) error {
 	}
 	if !ok {
 		return fmt.Errorf("found name %q, expected up to 63 letters, digits, dots, hyphens and underscores, the first a letter or digit", name)
+	}
+	if strings.EqualFold(name, ownName) {
+		return fmt.Errorf("found name %q, by which collectors know Weir itself: expected another one", name)
 	}
 	return nil
 }
@@ -326,7 +332,7 @@ func (a *Authority) Identities(now time.Time) ([]tls.Certificate, error) {
 	for i := range a.identities {
 		id := &a.identities[i]
 		if a.stale(id.tls.Leaf, now) {
-			pair, err := a.signNew(Request{Name: "weir", Algorithm: identities[i].algorithm, Life: identityLife}, now)
+			pair, err := a.signNew(Request{Name: ownName, Algorithm: identities[i].algorithm, Life: identityLife}, now)
 			if err == nil {
 				err = writePair(a.dir, id.file, pair)
 			}

@@ -76,7 +76,7 @@ func TestIssue(t *testing.T) {
 		})
 	}
 	a, _ := newAuthority(t, pki.ECDSA)
-	for _, bad := range []pki.Request{{}, {Name: ".."}, {Name: "a/b"}, {Name: "-a"}, {Name: "a\n"}, {Name: strings.Repeat("a", 64)}, {Name: "a", Life: -time.Hour}, {Name: "a", Algorithm: "dsa"}} {
+	for _, bad := range []pki.Request{{}, {Name: ".."}, {Name: "a/b"}, {Name: "-a"}, {Name: "Weir"}, {Name: "a\n"}, {Name: strings.Repeat("a", 64)}, {Name: "a", Life: -time.Hour}, {Name: "a", Algorithm: "dsa"}} {
 		if _, err := a.Issue(bad, now); err == nil {
 			t.Errorf("%+v was issued", bad)
 		}
