@@ -295,7 +295,7 @@ func (s *Service) Add(ctx context.Context, r AddRequest, by string) (state.Host,
 	if err != nil {
 		return h, err
 	}
-	if err := s.configure(ctx); err != nil {
+	if err := s.Configure(ctx); err != nil {
 		return h, err
 	}
 	s.log.Info("host added", "host", h.Name, "uuid", h.UUID, "target", h.Target.String(), "by", by)
@@ -335,7 +335,7 @@ func (s *Service) Confirm(ctx context.Context, what, fingerprint, by string) (st
 	if err != nil {
 		return "", "", err
 	}
-	if err := s.configure(ctx); err != nil {
+	if err := s.Configure(ctx); err != nil {
 		return "", "", err
 	}
 	s.log.Info("certificate of host confirmed", "host", name, "fingerprint", string(seen), "by", by)
@@ -396,7 +396,7 @@ func (s *Service) Remove(ctx context.Context, nameOrUUID string, force bool, by 
 	if err := s.deps.State.RemoveHost(ctx, h.UUID); err != nil {
 		return err
 	}
-	if err := s.configure(ctx); err != nil {
+	if err := s.Configure(ctx); err != nil {
 		return err
 	}
 	s.log.Info("host removed", "host", h.Name, "uuid", h.UUID, "by", by, "force", force)

@@ -139,7 +139,7 @@ func (s *Service) follow(ctx context.Context) error {
 	for changed := true; ; {
 		if changed {
 			retry = nil
-			if err := s.configure(ctx); err != nil && ctx.Err() == nil {
+			if err := s.Configure(ctx); err != nil && ctx.Err() == nil {
 				s.log.Error("hosts are not as configured, tried again", "err", err)
 				retry = time.After(retryState)
 			}
@@ -159,8 +159,9 @@ func (s *Service) follow(ctx context.Context) error {
 	}
 }
 
-// configure makes the fleet that of the state. Who changes the state calls it, so that the change is in force at once; follow does so, too.
-func (s *Service) configure(ctx context.Context) error {
+// Configure makes the fleet that of the state. Who changes the state calls it, so that the change is in force at once; Run does so, too.
+// Before Run it has hosts be listed from the start.
+func (s *Service) Configure(ctx context.Context) error {
 	s.configuring.Lock()
 	defer s.configuring.Unlock()
 	list, err := s.deps.State.Hosts(ctx)
