@@ -3,6 +3,7 @@ package enricher_test
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -107,17 +108,43 @@ func BenchmarkEnrich(b *testing.B) {
 		h := estate.NewHolder()
 		h.Store(s)
 		e := enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
+		late := afterChanges(m)
 		for _, c := range []struct {
 			name          string
 			skewed, ports bool
-		}{{"ports_skewed", true, true}, {"ports_uniform", false, true}, {"addresses_skewed", true, false}, {"addresses_uniform", false, false}} {
+			e             *enricher.Enricher
+		}{
+			{"ports_skewed", true, true, e},
+			{"ports_uniform", false, true, e},
+			{"addresses_skewed", true, false, e},
+			{"addresses_uniform", false, false, e},
+			{"ports_late", false, true, late},
+			{"addresses_late", false, false, late},
+		} {
 			b.Run(size.name+"/"+c.name, func(b *testing.B) {
 				t := newTraffic(m)
 				t.skewed, t.ports = c.skewed, c.ports
-				benchmarkEnrich(b, e, t)
+				benchmarkEnrich(b, c.e, t)
 			})
 		}
 	}
+}
+
+// afterChanges returns an enricher by an estate in which 100 VMs have changed since all flows ended.
+func afterChanges(m *estate.Model) *enricher.Enricher {
+	h := estate.NewHolder()
+	a := estate.NewAssembler(estate.AssemblerDeps{Estate: h})
+	a.Set(estate.FileSource, m, time.Now())
+	changed := *m
+	changed.VMs = slices.Clone(m.VMs)
+	for i := range 100 {
+		vm := &changed.VMs[i*len(m.VMs)/100]
+		vm.VIFs = slices.Clone(vm.VIFs)
+		vm.VIFs[0].MAC, vm.VIFs[0].IPs, vm.VIFs[0].Ports = 0, nil, nil
+		vm.VIFs[0].Device = "0"
+	}
+	a.Set(estate.FileSource, &changed, time.Now().Add(time.Hour))
+	return enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
 }
 
 func benchmarkEnrich(b *testing.B, e *enricher.Enricher, t *traffic) {

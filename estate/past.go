@@ -117,6 +117,9 @@ func (l Late) Addr(addr flow.Addr, network NetworkRef, ms int64) Ref {
 
 // in looks an address up in a network, which is the upper part of a key or 0, then among those in none.
 func (l Late) in(t *pastTable, network, addr uint64, ms int64) Ref {
+	if t.table.get(addr) == 0 { // what was in a network is in the list of all networks, too
+		return 0
+	}
 	if ref := t.at(network|addr, ms); ref != 0 || network == 0 {
 		return ref
 	}

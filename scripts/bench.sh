@@ -67,6 +67,8 @@ case ${1:-} in
   bench bench UDP 1x "$count"
   bench bench Stored 1x 1
   bench bench Size 1x 1
+  bench enricher Enrich/100k_vifs 500ms "$count"
+  bench estate AssembleChange 20x "$count"
   bench estate/hosts FleetOfFarm 5x 1
   summary bench
   ;;
