@@ -59,6 +59,7 @@ type Change struct {
 // SourceStatus is how a source of the estate does.
 type SourceStatus struct {
 	Name  string    `json:"name" doc:"file, or host: and the host's key."`
+	Title string    `json:"title" doc:"For people: file, or host: and the host's name."`
 	Told  time.Time `json:"told" doc:"When it said last what it has."`
 	Stale time.Time `json:"stale,omitzero" doc:"Since when it cannot be asked, so that its last word stays in use; absent if it can."`
 	VMs   int       `json:"vms" doc:"VMs that it tells of."`
@@ -150,7 +151,7 @@ func (a *Assembler) Sources() []SourceStatus {
 	defer a.mu.Unlock()
 	var list []SourceStatus
 	for _, s := range a.ordered() {
-		list = append(list, SourceStatus{Name: s.name, Told: s.told, Stale: s.stale, VMs: len(s.nodes)})
+		list = append(list, SourceStatus{Name: s.name, Title: s.title(), Told: s.told, Stale: s.stale, VMs: len(s.nodes)})
 	}
 	return list
 }

@@ -125,7 +125,7 @@ func field[M any](name, value, why string, order []string, members []M, source f
 	used := false
 	for _, m := range slices.SortedStableFunc(slices.Values(members), func(a, b M) int { return cmp.Compare(rank(a), rank(b)) }) {
 		if text := says(m); text != "" {
-			w := Words{Source: source(m).name, Value: text, Stale: !source(m).stale.IsZero()}
+			w := Words{Source: source(m).title(), Value: text, Stale: !source(m).stale.IsZero()}
 			if w.Used = text == value && !used; why == whyUnion || why == whyPorts {
 				w.Used = slices.ContainsFunc(strings.Split(text, ","), func(part string) bool { return slices.Contains(strings.Split(value, ","), part) })
 			}

@@ -65,6 +65,14 @@ type groupRef struct {
 	uuid string
 }
 
+// title returns the source's name for people: host:xcp1.
+func (s *source) title() string {
+	if s.seesHosts && len(s.model.Hosts) > 0 {
+		return HostSourcePrefix + s.model.Hosts[0].Name
+	}
+	return s.name
+}
+
 // node is what one source says of one VM.
 type node struct {
 	src        *source

@@ -138,7 +138,7 @@ func (o *estateOptions) show(cmd *cobra.Command, text string) error {
 	}
 	for _, s := range answer.Sources {
 		if !s.Stale.IsZero() {
-			fmt.Fprintf(out.W, "note: %s cannot be asked since %s; what it said last stays in use\n", s.Name, s.Stale.UTC().Format(time.RFC3339))
+			fmt.Fprintf(out.W, "note: %s cannot be asked since %s; what it said last stays in use\n", s.Title, s.Stale.UTC().Format(time.RFC3339))
 		}
 	}
 	return nil
@@ -227,7 +227,7 @@ what a flow with it is resolved to.`,
 func nothingGoesBy(e *estate.Explanation) string {
 	var names []string
 	for _, s := range e.Sources {
-		names = append(names, s.Name)
+		names = append(names, s.Title)
 	}
 	if len(names) == 0 {
 		names = []string{"none: describe the estate in a file, or add hosts"}
