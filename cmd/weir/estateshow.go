@@ -270,13 +270,13 @@ func writeExplanation(out *cli.Output, e *estate.Explanation) error {
 		fmt.Fprintf(out.W, "… and %d more\n\n", e.More)
 	}
 	for _, r := range e.Flow {
-		line := fmt.Sprintf("a flow with it, by %s: %s", r.By, r.Result)
+		parts := []string{fmt.Sprintf("a flow with it, by %s: %s", r.By, r.Result)}
 		for _, part := range []struct{ what, value string }{{"VIF", r.VIF}, {"VM", r.VM}, {"host", r.Host}, {"groups", strings.Join(r.Groups, ", ")}} {
 			if part.value != "" {
-				line += fmt.Sprintf(", %s %s", part.what, part.value)
+				parts = append(parts, part.what+" "+part.value)
 			}
 		}
-		fmt.Fprintln(out.W, cli.Clean(line))
+		fmt.Fprintln(out.W, cli.Clean(strings.Join(parts, ", ")))
 	}
 	return nil
 }
