@@ -70,6 +70,7 @@ case ${1:-} in
   bench enricher Enrich/100k_vifs 500ms "$count"
   bench estate AssembleChange 20x "$count"
   bench estate/hosts FleetOfFarm 5x 1
+  bench bench Hosts 3x 1
   summary bench
   ;;
 full)
