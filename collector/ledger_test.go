@@ -15,12 +15,24 @@ import (
 
 // numbered is packet with a sequence number.
 func numbered(packet []byte, sequence uint32) []byte {
-	at := 16 // NetFlow 5
-	if packet[1] == 9 {
-		at = 12
-	}
+	at := map[byte]int{5: 16, 9: 12, 10: 8}[packet[1]]
 	binary.BigEndian.PutUint32(packet[at:], sequence)
 	return packet
+}
+
+// asIPFIX is a packet of NetFlow 9 with one set, as IPFIX has it (RFC 7011 §3.1, §3.3.2).
+func asIPFIX(packet []byte) []byte {
+	const header9 = 20
+	set := packet[header9:]
+	b := binary.BigEndian.AppendUint16(nil, 10)
+	b = binary.BigEndian.AppendUint16(b, uint16(16+len(set)))
+	b = append(b, packet[8:12]...)  // time of export
+	b = append(b, packet[12:20]...) // sequence, observation domain
+	b = append(b, set...)
+	if binary.BigEndian.Uint16(set) == 0 {
+		binary.BigEndian.PutUint16(b[16:], 2) // templates
+	}
+	return b
 }
 
 // balanced checks what must hold of every exporter, and returns those.
@@ -83,9 +95,9 @@ func relay(t *testing.T, to netip.AddrPort, drop func(n int) bool) (addr netip.A
 	return in.LocalAddr().(*net.UDPAddr).AddrPort(), counts
 }
 
-// What a network between loses is found to the last flow, by NetFlow 5, and to the last message, by NetFlow 9.
+// What a network between loses is found to the last flow, by NetFlow 5 and IPFIX, and to the last message, by NetFlow 9.
 func TestLossOnTheWayIsCountedExactly(t *testing.T) {
-	for _, version := range []byte{5, 9} {
+	for _, version := range []byte{5, 9, 10} {
 		rnd := rand.New(rand.NewPCG(uint64(version), 7))
 		r := start(t, config())
 		const packets = 400
@@ -103,10 +115,16 @@ func TestLossOnTheWayIsCountedExactly(t *testing.T) {
 		for i := range packets + 1 {
 			flows := 1 + rnd.IntN(24)
 			packet, step := v5Packet(flows), uint32(flows)
-			if version == 9 {
+			if version != 5 {
 				packet, step = v9TemplatePacket(), 1
 				if i > 0 {
 					packet = v9DataPacket(0, flows)
+				}
+			}
+			if version == 10 {
+				packet, step = asIPFIX(packet), uint32(flows)
+				if i == 0 {
+					step = 0 // templates are no data records
 				}
 			}
 			if lost[i] {
@@ -136,7 +154,7 @@ func TestLossOnTheWayIsCountedExactly(t *testing.T) {
 		if l := e.Loss; l.Lost != want || l.Missing+l.OutOfOrder+l.Duplicates+l.Restarts+l.Jumps != 0 {
 			t.Errorf("version %d: %+v, want %d lost and nothing else", version, l.Counts, want)
 		}
-		if total := s.Sequence[map[byte]string{5: "netflow5", 9: "netflow9"}[version]]; total != e.Loss.Counts {
+		if total := s.Sequence[map[byte]string{5: "netflow5", 9: "netflow9", 10: "ipfix"}[version]]; total != e.Loss.Counts {
 			t.Errorf("version %d: all exporters %+v, the only one %+v", version, total, e.Loss.Counts)
 		}
 	}
