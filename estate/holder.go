@@ -1,21 +1,21 @@
 package estate
 
 import (
-	"sync"
 	"sync/atomic"
+
+	"github.com/weirhq/weir/internal/notify"
 )
 
 // Holder holds the current snapshot. All methods may be called from any goroutine.
 type Holder struct {
 	current atomic.Pointer[Snapshot]
 
-	mu   sync.Mutex // guards subs
-	subs map[chan struct{}]struct{}
+	changes notify.Changes
 }
 
 // NewHolder returns a holder of the empty estate.
 func NewHolder() *Holder {
-	h := &Holder{subs: map[chan struct{}]struct{}{}}
+	h := &Holder{}
 	h.current.Store(Empty())
 	return h
 }
@@ -27,26 +27,11 @@ func (h *Holder) Load() *Snapshot { return h.current.Load() }
 // Store makes s the current snapshot and tells the subscribers.
 func (h *Holder) Store(s *Snapshot) {
 	h.current.Store(s)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for c := range h.subs {
-		select {
-		case c <- struct{}{}:
-		default: // one is waiting to be read already
-		}
-	}
+	h.changes.Tell()
 }
 
 // Subscribe returns a channel that gets an element after each Store; several may be merged into one. The subscriber
 // calls cancel when it is done; the channel is never closed.
 func (h *Holder) Subscribe() (changes <-chan struct{}, cancel func()) {
-	c := make(chan struct{}, 1)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.subs[c] = struct{}{}
-	return c, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		delete(h.subs, c)
-	}
+	return h.changes.Subscribe()
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirhq/weir/internal/notify"
 )
 
 // Keeper keeps events on disk until the table has them, and gives ids that never repeat.
@@ -60,7 +62,8 @@ type Log struct {
 	inserted uint64  // guarded by mu: up to this id events are being inserted
 	kept     uint64  // guarded by mu: up to this id what the table does not have is on disk
 	stats    Stats   // guarded by mu
-	subs     map[chan struct{}]struct{}
+
+	changes notify.Changes
 
 	ready          chan struct{} // closed when ring knows where this run begins
 	next, reserved uint64        // of Run: ids from next to below reserved may be given
@@ -106,7 +109,7 @@ func New(d Deps) (*Log, error) {
 		d.Now = time.Now
 	}
 	l := &Log{
-		deps: d, log: d.Log.With("part", "events"), arrived: make(chan struct{}, 1), told: make(chan struct{}, 1), ready: make(chan struct{}), subs: map[chan struct{}]struct{}{},
+		deps: d, log: d.Log.With("part", "events"), arrived: make(chan struct{}, 1), told: make(chan struct{}, 1), ready: make(chan struct{}),
 		stats: Stats{Dropped: map[string]uint64{ReasonQueue: 0, ReasonAway: 0}},
 	}
 	if d.Metrics != nil {
@@ -146,15 +149,7 @@ func signal(c chan struct{}) {
 // Subscribe returns a channel that gets an element after new events were told; several may be merged into one. The subscriber calls
 // cancel when it is done; the channel is never closed.
 func (l *Log) Subscribe() (changes <-chan struct{}, cancel func()) {
-	c := make(chan struct{}, 1)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.subs[c] = struct{}{}
-	return c, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.subs, c)
-	}
+	return l.changes.Subscribe()
 }
 
 // Stats returns what was done so far.
@@ -353,9 +348,7 @@ func (l *Log) tell(events []Event) {
 	}
 	l.pending = l.pending[len(events):]
 	signal(l.told)
-	for c := range l.subs {
-		signal(c)
-	}
+	l.changes.Tell()
 }
 
 // levels of severities in the program's log.

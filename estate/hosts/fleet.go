@@ -17,6 +17,7 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/notify"
 	"github.com/weirhq/weir/ovs/ovsdb"
 )
 
@@ -80,7 +81,8 @@ type Fleet struct {
 	run       context.Context    // of Run; nil before it is called and after ctx was done
 	members   map[string]*member // by Host.ID
 	strangers strangers
-	subs      map[chan struct{}]struct{}
+
+	changes notify.Changes
 
 	running sync.WaitGroup // goroutines that Run waits for
 }
@@ -110,7 +112,7 @@ func NewFleet(cfg Config, d Deps) (*Fleet, error) {
 	if d.Log == nil {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &Fleet{cfg: cfg, d: d, members: map[string]*member{}, subs: map[chan struct{}]struct{}{}}
+	f := &Fleet{cfg: cfg, d: d, members: map[string]*member{}}
 	f.strangers = strangers{limit: cfg.MaxWaiting, told: map[string]time.Time{}}
 	f.metrics = newMetrics(d.Metrics, f)
 	return f, nil
@@ -163,7 +165,7 @@ func (f *Fleet) Set(list []Host) error {
 			f.running.Go(func() { f.admit(ctx, s) })
 		}
 	}
-	f.notify()
+	f.changes.Tell()
 	f.mu.Unlock()
 	return nil
 }
@@ -243,32 +245,14 @@ func (f *Fleet) Session(id string) *ovsdb.Session {
 // hosts that wait to be confirmed; several may be merged into one. The subscriber calls cancel when it is done; the channel is never
 // closed.
 func (f *Fleet) Subscribe() (changes <-chan struct{}, cancel func()) {
-	c := make(chan struct{}, 1)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.subs[c] = struct{}{}
-	return c, func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		delete(f.subs, c)
-	}
-}
-
-// notify tells the subscribers. f.mu is held.
-func (f *Fleet) notify() {
-	for c := range f.subs {
-		select {
-		case c <- struct{}{}:
-		default: // one is waiting to be read already
-		}
-	}
+	return f.changes.Subscribe()
 }
 
 // changed tells the subscribers.
 func (f *Fleet) changed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.notify()
+	f.changes.Tell()
 }
 
 // watch tells what happens to the session of a member.

@@ -256,7 +256,7 @@ func (f *Fleet) admit(ctx context.Context, s *stranger) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.strangers.remove(s)
-			f.notify()
+			f.changes.Tell()
 			return
 		case errors.Is(err, ovsdb.ErrConnected), errors.Is(err, ovsdb.ErrNotConnected):
 			s.taken = true
@@ -280,7 +280,7 @@ func (f *Fleet) wait(s *stranger, host, reason string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.Host, s.Reason = host, reason
-	defer f.notify()
+	defer f.changes.Tell()
 	if slices.Contains(f.strangers.list, s) {
 		return true
 	}
@@ -339,5 +339,5 @@ func (f *Fleet) forget(s *stranger) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.strangers.remove(s)
-	f.notify()
+	f.changes.Tell()
 }

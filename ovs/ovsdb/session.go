@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/weirhq/weir/internal/notify"
 )
 
 // Config is how one host is reached.
@@ -45,7 +47,8 @@ type Session struct {
 	status Status
 	schema *Schema
 	lacks  []string // by schema
-	subs   map[chan struct{}]struct{}
+
+	changes notify.Changes
 
 	offering sync.Mutex // held by one Offer at a time
 	offers   chan *Peer // holds the newest one that Run has not taken
@@ -67,7 +70,7 @@ func New(cfg Config, d Deps) (*Session, error) {
 	}
 	return &Session{
 		cfg: cfg, d: d, status: Status{State: StateNew, Since: time.Now()},
-		subs: map[chan struct{}]struct{}{}, offers: make(chan *Peer, 1),
+		offers: make(chan *Peer, 1),
 	}, nil
 }
 
@@ -100,25 +103,7 @@ func (s *Session) Status() Status {
 // Subscribe returns a channel that gets an element after each change of Rows or of Status.State; several may be merged into one.
 // The subscriber calls cancel when it is done; the channel is never closed.
 func (s *Session) Subscribe() (changes <-chan struct{}, cancel func()) {
-	c := make(chan struct{}, 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.subs[c] = struct{}{}
-	return c, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.subs, c)
-	}
-}
-
-// notify tells the subscribers. s.mu is held.
-func (s *Session) notify() {
-	for c := range s.subs {
-		select {
-		case c <- struct{}{}:
-		default: // one is waiting to be read already
-		}
-	}
+	return s.changes.Subscribe()
 }
 
 // change changes the status.
@@ -129,7 +114,7 @@ func (s *Session) change(f func(*Status)) {
 	f(&s.status)
 	if s.status.State != before {
 		s.status.Since = time.Now()
-		s.notify()
+		s.changes.Tell()
 	}
 }
 
@@ -369,7 +354,7 @@ func (s *Session) use(ctx context.Context, p *Peer) error {
 			s.rows.Store(rows)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.notify()
+			s.changes.Tell()
 		}
 	}
 	c.mu.Lock()

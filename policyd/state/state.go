@@ -12,11 +12,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/weirhq/weir/internal/notify"
 )
 
 // Errors that callers tell apart.
@@ -31,8 +32,7 @@ type State struct {
 	now      func() time.Time
 	instance string
 
-	mu   sync.Mutex // guards subs
-	subs map[chan struct{}]struct{}
+	changes notify.Changes // of hosts and pools
 }
 
 // Deps are what a State uses and does not own.
@@ -75,7 +75,7 @@ func open(ctx context.Context, file string, d Deps) (*State, error) {
 	}
 	// One connection: writes follow each other, and what is read is never a mixture.
 	db.SetMaxOpenConns(1)
-	s := &State{db: db, now: d.Now, subs: map[chan struct{}]struct{}{}}
+	s := &State{db: db, now: d.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -141,26 +141,11 @@ func (s *State) Backup(ctx context.Context, file string) error {
 // Subscribe returns a channel that gets an element after each change of hosts or pools; several may be merged into one. The
 // subscriber calls cancel when it is done; the channel is never closed.
 func (s *State) Subscribe() (changes <-chan struct{}, cancel func()) {
-	c := make(chan struct{}, 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.subs[c] = struct{}{}
-	return c, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.subs, c)
-	}
+	return s.changes.Subscribe()
 }
 
 func (s *State) changed() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.subs {
-		select {
-		case c <- struct{}{}:
-		default: // one is waiting to be read already
-		}
-	}
+	s.changes.Tell()
 }
 
 // update runs f in a transaction that writes.
