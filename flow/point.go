@@ -19,6 +19,12 @@ const (
 	SystemUnknownPort uint32 = 4 // came in by a port that no policy knows
 	SystemBlocked     uint32 = 5 // reply of a connection that a rule blocked after it was allowed
 	SystemNoMatch     uint32 = 6 // no rule matched: the default of a table
+	SystemTagged      uint32 = 7 // VLAN-tagged frame from a VIF, which has one network only
+
+	SystemHost    uint32 = 8  // the host's own traffic, to which no rule applies
+	SystemKept    uint32 = 9  // ARP, neighbour discovery, DHCP client, path MTU: pass unless a rule names them
+	SystemBypass  uint32 = 10 // policy is switched off for the VIF, host, pool or estate
+	SystemTransit uint32 = 11 // from and to ports that are no VIFs, or for nobody here: no rule applies
 
 	MaxSystemInstance uint32 = 255
 )
@@ -30,6 +36,11 @@ var systemVerdicts = map[uint32]Verdict{
 	SystemUnknownPort: VerdictUnknownPort,
 	SystemBlocked:     VerdictDenied,
 	SystemNoMatch:     VerdictDenied,
+	SystemTagged:      VerdictSpoofed,
+	SystemHost:        VerdictAllowed,
+	SystemKept:        VerdictAllowed,
+	SystemBypass:      VerdictAllowed,
+	SystemTransit:     VerdictAllowed,
 }
 
 // SystemVerdict returns what a built-in rule does with packets; VerdictUnknown if instance is none.

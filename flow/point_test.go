@@ -44,12 +44,12 @@ func panics(f func()) (did bool) {
 
 func TestSystemVerdicts(t *testing.T) {
 	for instance := range flow.MaxSystemInstance + 2 {
-		known := instance >= flow.SystemSpoofed && instance <= flow.SystemNoMatch
+		known := instance >= flow.SystemSpoofed && instance <= flow.SystemTransit
 		switch v := flow.SystemVerdict(instance); {
 		case known == (v == flow.VerdictUnknown):
 			t.Errorf("SystemVerdict(%d) = %v, built in: %v", instance, v, known)
-		case v == flow.VerdictAllowed || v == flow.VerdictShadowDenied:
-			t.Errorf("SystemVerdict(%d) = %v: what built-in rules sample is dropped", instance, v)
+		case v == flow.VerdictShadowDenied:
+			t.Errorf("SystemVerdict(%d) = %v: no built-in rule is a shadow", instance, v)
 		}
 	}
 }

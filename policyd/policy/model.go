@@ -1,0 +1,183 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/flow"
+)
+
+// Action is what a rule does with the packets that it matches.
+type Action string
+
+// The values of Action.
+const (
+	Allow  Action = "allow"
+	Deny   Action = "deny"
+	Shadow Action = "shadow" // would deny: it is told, and the packet goes on to the next rule
+)
+
+// Direction is between the VIF that a rule applies to and the remote.
+type Direction string
+
+// The values of Direction.
+const (
+	To     Direction = "to"     // from the VM to the remote
+	From   Direction = "from"   // from the remote to the VM
+	Either Direction = "either" // both
+)
+
+// Rule is one rule as people write it.
+type Rule struct {
+	ID          string    `yaml:"id,omitempty" doc:"Name for ever, unique in the policy; what is applied without one is given one."`
+	Action      Action    `yaml:"action" doc:"allow, deny, or shadow: would deny, is told in flows, and lets the packet go on to the next rule."`
+	Direction   Direction `yaml:"direction,omitempty" doc:"to: from the VM to the remote; from: from the remote to the VM; either: both, which is the default."`
+	Protocol    Protocol  `yaml:"protocol,omitempty" doc:"any, arp, rarp, ipv4, ipv6, tcp, udp, sctp, icmp, icmpv6, icmp/TYPE[/CODE], icmpv6/TYPE[/CODE], ip/NUMBER or ethertype/0xNNNN; any is the default."`
+	Remote      Remote    `yaml:"remote,omitempty" doc:"any, an IP address, a prefix, a MAC address, address-group:NAME or vm-group:NAME; any is the default."`
+	RemotePorts Ports     `yaml:"remote_ports,omitempty" doc:"Ports of the remote, with tcp, udp and sctp: 443, 8000-8099, or a list of both."`
+	LocalPorts  Ports     `yaml:"local_ports,omitempty" doc:"Ports of the VM, in the same form."`
+	Disabled    bool      `yaml:"disabled,omitempty" doc:"The rule is kept and not in force."`
+	Expires     time.Time `yaml:"expires,omitempty" doc:"From then on the rule is not in force; RFC 3339."`
+	Comment     string    `yaml:"comment,omitempty" doc:"For people."`
+}
+
+// Protocol is what a rule matches by protocol. The zero value is any.
+type Protocol struct {
+	EtherType uint16 // 0: any; of IPv4 and IPv6 alike with Both
+	Both      bool   // of tcp, udp, sctp and ip/NUMBER: EtherType is 0, and IPv4 and IPv6 match
+	IP        int16  // IP protocol number; -1, or 0 in the zero value: any. ip/0 is refused.
+	ICMPType  int16  // -1, or with IP other than 1 and 58: any
+	ICMPCode  int16  // -1: any
+}
+
+// Remote is the other end that a rule matches. The zero value is any. At most one of the fields is set.
+type Remote struct {
+	Prefix       netip.Prefix
+	MAC          estate.MAC
+	AddressGroup string // name
+	VMGroup      string // name
+}
+
+// Ports are port numbers that a rule matches. Nil is any.
+type Ports []PortRange
+
+// PortRange is the ports from First to Last, both included.
+type PortRange struct{ First, Last uint16 }
+
+// Level is the rules of one level of the hierarchy: those that come before the levels below, and those that come after.
+type Level struct {
+	Mandatory []Rule `yaml:"mandatory,omitempty" doc:"Rules that come before those of the levels below."`
+	Default   []Rule `yaml:"default,omitempty" doc:"Rules that come after those of the levels below."`
+}
+
+// Named is the level of one pool, network or VM.
+type Named struct {
+	Name  string `yaml:"name" doc:"Name as in the estate, pool/name or UUID."`
+	Level `yaml:",inline"`
+}
+
+// VIF is the rules of one VIF.
+type VIF struct {
+	Name  string `yaml:"name" doc:"VM/DEVICE, pool/VM/DEVICE or UUID."`
+	Rules []Rule `yaml:"rules" doc:"Rules of this VIF only."`
+}
+
+// AddressGroup is a named set of addresses.
+type AddressGroup struct {
+	Name    string   `yaml:"name" doc:"Name, unique among address groups."`
+	Members []string `yaml:"members" doc:"Addresses, prefixes, ranges (192.0.2.1-192.0.2.9), and other groups (address-group:NAME)."`
+}
+
+// VMGroup is a named set of VMs.
+type VMGroup struct {
+	Name   string            `yaml:"name" doc:"Name, unique among VM groups."`
+	VMs    []string          `yaml:"vms,omitempty" doc:"VMs by name, pool/name or UUID."`
+	Groups []string          `yaml:"groups,omitempty" doc:"Other VM groups by name, whose VMs are in this one, too."`
+	Select []estate.Selector `yaml:"select,omitempty" doc:"A VM that any of these selects is in the group, too."`
+}
+
+// Policy is what people want, as they write it.
+type Policy struct {
+	Default       Action         `yaml:"default,omitempty" doc:"What is done with packets that no rule matches: allow, which is the default, or deny."`
+	AddressGroups []AddressGroup `yaml:"address_groups,omitempty" doc:"Address groups, besides those of the estate."`
+	VMGroups      []VMGroup      `yaml:"vm_groups,omitempty" doc:"VM groups, besides those of the estate."`
+	Global        Level          `yaml:"global,omitempty" doc:"Rules of all VIFs."`
+	Pools         []Named        `yaml:"pools,omitempty" doc:"Rules of the VIFs of a pool's VMs."`
+	Networks      []Named        `yaml:"networks,omitempty" doc:"Rules of the VIFs in a network."`
+	VMs           []Named        `yaml:"vms,omitempty" doc:"Rules of the VIFs of a VM."`
+	VIFs          []VIF          `yaml:"vifs,omitempty" doc:"Rules of single VIFs."`
+}
+
+// Tier is where in the order of evaluation a list of rules stands: the first rule that matches, from tier 1 on, decides.
+type Tier uint8
+
+// The tiers, in their order.
+const (
+	GlobalMandatory Tier = iota + 1
+	PoolMandatory
+	NetworkMandatory
+	VMMandatory
+	VIFRules
+	VMDefault
+	NetworkDefault
+	PoolDefault
+	GlobalDefault
+
+	Tiers = int(GlobalDefault)
+)
+
+// Scope is whose rules a list holds. Of is 0 for the global tiers, else the id of the pool, network, VM or VIF.
+type Scope struct {
+	Tier Tier
+	Of   flow.ID
+}
+
+// MaxRules is the longest list of one scope. Rank spaces leave gaps between so many.
+const MaxRules = 3000
+
+// MaxRank is the highest rank.
+const MaxRank = 6999
+
+// Entry is a rule in force, at its place. Entries are immutable and may be shared.
+type Entry struct {
+	Rule  Rule // ID is set
+	Scope Scope
+	ID    flow.ID // of the rule in flows: flow.NewID(flow.KindRule, Rule.ID)
+	Group flow.ID // of Rule.Remote.AddressGroup or VMGroup; 0 if it has none
+
+	// Instance numbers the rule, its action and its text, from flow.MaxSystemInstance+1 to 2^30-1. It is never used for
+	// something else again.
+	Instance uint32
+
+	// Rank is the place in the list, 1 … MaxRank, rising, with gaps: a rule that is put between two others changes no rank
+	// of theirs. It is kept with the instance, so that it is the same after a restart.
+	Rank uint16
+}
+
+// Set is a policy in force: resolved against an estate, without what is disabled or expired. It is immutable.
+type Set struct {
+	Default Entry // Rule.Action is Allow or Deny; what decides if no other rule does. Its rule ID is DefaultRule.
+	Lists   map[Scope][]*Entry
+}
+
+// DefaultRule is the id of the estate's final default, which is a rule like others in flows.
+const DefaultRule = "default"
+
+// Estate is what rules ask about the estate. It is immutable; values may be shared with the one before.
+type Estate struct {
+	VIFs          map[flow.ID]*Interface
+	AddressGroups map[flow.ID][]netip.Prefix // disjoint, ascending
+	VMGroups      map[flow.ID][]netip.Addr   // the addresses of the VMs in the group, of all their VIFs; ascending, each once
+}
+
+// Interface is a VIF as rules see it. 0 is none, or not known.
+type Interface struct {
+	ID      flow.ID
+	Name    string // for people: VM/DEVICE
+	VM      flow.ID
+	Network flow.ID
+	Pool    flow.ID
+	MAC     estate.MAC
+	Addrs   []netip.Addr
+}
