@@ -77,10 +77,10 @@ func (h *Host) startSwitch(ctx context.Context) (err error) {
 	if h.dummy {
 		kind = "--enable-dummy=override"
 	}
-	if h.daemon, err = h.spawn("ovs-vswitchd", "unix:"+h.DBSocket(), "--unixctl="+h.path("vswitchd.ctl"), "--pidfile="+h.path("vswitchd.pid"), kind); err != nil {
+	if h.daemon, err = h.spawn("ovs-vswitchd", "unix:"+h.DBSocket(), "--unixctl="+h.SwitchSocket(), "--pidfile="+h.path("vswitchd.pid"), kind); err != nil {
 		return err
 	}
-	return h.await(ctx, h.daemon, h.path("vswitchd.ctl"))
+	return h.await(ctx, h.daemon, h.SwitchSocket())
 }
 
 // settled waits until a switch that was started has done what the database says: until it has seen a new number of the

@@ -21,6 +21,9 @@
 // of it in OVSDB (Identity); RestartSwitch, RestartDB, Kill, Freeze, EmerReset and SetManagement of a host. A host that nobody
 // manages is as good as a physical switch: Join and JoinBond lay cables to it. A Farm is many hosts without traffic.
 //
+// Bridges dial OpenFlow controllers (SetControllers), pass nothing but what flows say (Secure), hold what others have there (SetForeign), and
+// tell what they hold (OpenFlow). SwitchSocket is where ofproto/trace is asked.
+//
 // Nothing is left behind: the daemons run in the foreground in namespaces of the bed, whose reaper ends them, also when
 // the program that made the bed is killed; databases, sockets and logs are in the bed's directory. No system-wide
 // database, socket or kernel datapath is touched.

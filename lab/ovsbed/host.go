@@ -155,21 +155,16 @@ func (h *Host) OFCtl(ctx context.Context, args ...string) (string, error) {
 	return h.run(ctx, "ovs-ofctl", append([]string{"-OOpenFlow15", "--timeout=" + commandTimeout}, args...)...)
 }
 
-// appCtl gives ovs-vswitchd a command.
-func (h *Host) appCtl(ctx context.Context, args ...string) (string, error) {
-	return h.run(ctx, "ovs-appctl", append([]string{"--target=" + h.path("vswitchd.ctl"), "--timeout=" + commandTimeout}, args...)...)
-}
-
 // forget makes the datapath forget what to do with flows that it has seen: packets of those that go on would be treated as
 // before for up to half a second.
 func (h *Host) forget(ctx context.Context) error {
-	_, err := h.appCtl(ctx, "revalidator/purge")
+	_, err := h.AppCtl(ctx, "revalidator/purge")
 	return err
 }
 
 // Version returns that of Open vSwitch, as "3.1.0".
 func (h *Host) Version(ctx context.Context) (string, error) {
-	out, err := h.appCtl(ctx, "version")
+	out, err := h.AppCtl(ctx, "version")
 	if err != nil {
 		return "", err
 	}
