@@ -1,5 +1,5 @@
-// Package traffic sends known amounts of real traffic between namespaces: TCP, UDP and ICMP echo, IPv4 and IPv6. It
-// needs no programs besides the kernel's own protocols.
+// Package traffic sends real traffic between namespaces: known amounts of TCP, UDP and ICMP echo, and probes and streams
+// that go on while something else happens; IPv4 and IPv6. It needs no programs besides the kernel's own protocols.
 package traffic
 
 import (
