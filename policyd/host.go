@@ -23,7 +23,8 @@ type HostStatus struct {
 	Pool    string          `json:"pool,omitempty"`
 	Target  string          `json:"target,omitempty" doc:"Where Weir dials; absent of a host that dials in."`
 	DialsIn bool            `json:"dials_in,omitempty"`
-	Mode    state.Mode      `json:"mode" doc:"observe, or detach: everything of Weir's is taken off it, or is off."`
+	Mode    state.Mode      `json:"mode" doc:"observe; enforce: policy is in force; or detach: everything of Weir's is taken off it, or is off."`
+	OwnMode bool            `json:"own_mode,omitempty" doc:"The mode was said of this host, not of its pool."`
 	Added   time.Time       `json:"added"`
 	Trust   TrustStatus     `json:"trust"`
 	Export  export.Override `json:"export,omitzero" doc:"What was said of its export in particular."`
@@ -163,7 +164,7 @@ func (s *Service) Hosts() ([]HostStatus, []Waiting) {
 
 func (s *Service) status(h *host, st ovsdb.Status, e export.HostStatus) HostStatus {
 	x := HostStatus{
-		UUID: h.UUID, Name: h.Name, Pool: h.Pool, Target: h.Target.String(), DialsIn: h.Target.IsZero(), Mode: h.Mode, Added: h.Added, Export: h.Host.Export,
+		UUID: h.UUID, Name: h.Name, Pool: h.Pool, Target: h.Target.String(), DialsIn: h.Target.IsZero(), Mode: h.mode, OwnMode: h.Mode != state.ModeInherit, Added: h.Added, Export: h.Host.Export,
 		Trust: TrustStatus{
 			By: h.TLS.Trust, Own: h.TLS.Trust == ovsdb.TrustAuthority && h.TLS.Authority == "", Name: h.TLS.Name, Pin: h.TLS.Pin,
 			ConfirmedAt: h.ConfirmedAt, ConfirmedBy: h.ConfirmedBy, OldTLS: h.TLS.Legacy,
@@ -421,7 +422,7 @@ func (s *Service) SetExport(ctx context.Context, nameOrUUID string, o export.Ove
 	}
 	h, err := s.deps.State.UpdateHost(ctx, nameOrUUID, func(h *state.Host) error {
 		h.Export = o
-		if o.Protocol != export.Off {
+		if o.Protocol != export.Off && h.Mode == state.ModeDetach {
 			h.Mode = state.ModeObserve
 		}
 		return nil
@@ -441,7 +442,10 @@ func (s *Service) SetPoolExport(ctx context.Context, pool string, o export.Overr
 	if err := checkOverride(o); err != nil {
 		return err
 	}
-	if err := s.deps.State.SetPool(ctx, state.Pool{Name: pool, Export: o}); err != nil {
+	if _, err := s.deps.State.UpdatePool(ctx, pool, func(p *state.Pool) error {
+		p.Export = o
+		return nil
+	}); err != nil {
 		return err
 	}
 	s.log.Info("export of pool set", "pool", pool, "protocol", string(o.Protocol), "by", by)

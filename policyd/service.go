@@ -76,6 +76,7 @@ type Service struct {
 // host is what was seen of a host.
 type host struct {
 	state.Host
+	mode      state.Mode // its own, or that of its pool
 	export    export.Settings
 	rows      *ovsdb.Rows
 	peer      netip.Addr
@@ -172,16 +173,17 @@ func (s *Service) Configure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	overrides := map[string]export.Override{}
+	byName := map[string]state.Pool{}
 	for _, p := range pools {
-		overrides[p.Name] = p.Export
+		byName[p.Name] = p
 	}
 	fleet := make([]hosts.Host, len(list))
 	next := make(map[string]*host, len(list))
 	s.mu.Lock()
 	for i, h := range list {
 		fleet[i] = hosts.Host{ID: h.UUID, Name: h.Name, Pool: h.Pool, Target: h.Target, TLS: h.TLS}
-		x := &host{Host: h, export: s.cfg.Export.With(overrides[h.Pool]).With(h.Export)}
+		pool := byName[h.Pool]
+		x := &host{Host: h, mode: h.Mode.In(pool.Mode), export: s.cfg.Export.With(pool.Export).With(h.Export)}
 		if old := s.hosts[h.UUID]; old != nil && old.Name == h.Name && old.Pool == h.Pool {
 			x.rows, x.peer, x.inventory = old.rows, old.peer, old.inventory
 		}
@@ -216,7 +218,7 @@ func (s *Service) observe(now time.Time) {
 		}
 		want := export.Host{
 			Identity: export.Identity{UUID: h.UUID, Name: h.Name}, Session: session,
-			Settings: h.export, Detach: h.Mode == state.ModeDetach,
+			Settings: h.export, Detach: h.mode == state.ModeDetach,
 		}
 		if h.Pool != "" {
 			want.Pool = flow.NewID(flow.KindPool, h.Pool)

@@ -20,13 +20,29 @@ type Mode string
 // The values of Mode.
 const (
 	ModeObserve Mode = "observe" // the host is read, and made to export flows; no traffic is touched
+	ModeEnforce Mode = "enforce" // as observe, and policy is in force
 	ModeDetach  Mode = "detach"  // everything of Weir's is taken off the host, or is off; it is still read
+
+	ModeInherit Mode = "" // of a host: that of its pool; of a pool: observe
 )
 
 // Pool is hosts that are managed as one.
 type Pool struct {
-	Name   string
-	Export export.Override // of its hosts, over what is configured
+	Name     string
+	Export   export.Override // of its hosts, over what is configured
+	Mode     Mode            // of its hosts that have none of their own; observe, enforce or inherit
+	Sampling string          // of packets by rules: "full", "new", "off"; "" is as configured
+}
+
+// In returns the mode that a host has in its pool.
+func (m Mode) In(pool Mode) Mode {
+	if m == ModeInherit {
+		m = pool
+	}
+	if m == ModeInherit {
+		return ModeObserve
+	}
+	return m
 }
 
 // Host is a host that Weir was told of.
@@ -116,15 +132,12 @@ func (s *State) Host(ctx context.Context, nameOrUUID string) (Host, error) {
 	return h, nil
 }
 
-// AddHost adds a host and returns it with what it did not say: a UUID, the mode, the time. Its pool is added if it is not
+// AddHost adds a host and returns it with what it did not say: a UUID, the time. Its pool is added if it is not
 // there. ErrExists: there is one of its name or UUID.
 func (s *State) AddHost(ctx context.Context, h Host) (Host, error) {
 	h.UUID = strings.ToLower(h.UUID)
 	if h.UUID == "" {
 		h.UUID = NewUUID()
-	}
-	if h.Mode == "" {
-		h.Mode = ModeObserve
 	}
 	h.Added = s.now().UTC()
 	err := s.update(ctx, func(tx *sql.Tx) error {
@@ -209,8 +222,14 @@ func (s *State) RemoveHost(ctx context.Context, nameOrUUID string) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "DELETE FROM hosts WHERE uuid = ?", h.UUID)
-		return err
+		for _, q := range []string{
+			"DELETE FROM policy_in_force WHERE host = ?", "DELETE FROM bypasses WHERE kind = 'host' AND target = ?", "DELETE FROM hosts WHERE uuid = ?",
+		} {
+			if _, err := tx.ExecContext(ctx, q, h.UUID); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("remove host %q: %w", nameOrUUID, err)
@@ -221,19 +240,14 @@ func (s *State) RemoveHost(ctx context.Context, nameOrUUID string) error {
 
 // Pools returns all pools, by name.
 func (s *State) Pools(ctx context.Context) ([]Pool, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT name, export FROM pools ORDER BY name")
+	rows, err := s.db.QueryContext(ctx, "SELECT "+poolColumns+" FROM pools ORDER BY name")
 	if err != nil {
 		return nil, fmt.Errorf("list pools: %w", err)
 	}
 	defer rows.Close()
 	list := []Pool{}
 	for rows.Next() {
-		var p Pool
-		var exported string
-		err := rows.Scan(&p.Name, &exported)
-		if err == nil {
-			err = json.Unmarshal([]byte(exported), &p.Export)
-		}
+		p, err := scanPool(rows)
 		if err != nil {
 			return nil, fmt.Errorf("list pools: %w", err)
 		}
@@ -245,19 +259,44 @@ func (s *State) Pools(ctx context.Context) ([]Pool, error) {
 	return list, nil
 }
 
-// SetPool adds a pool, or replaces what is known of the one of that name.
-func (s *State) SetPool(ctx context.Context, p Pool) error {
-	exported, err := json.Marshal(p.Export)
-	if err == nil {
-		err = s.update(ctx, func(tx *sql.Tx) error {
-			const q = "INSERT INTO pools (name, export) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET export = excluded.export"
-			_, err := tx.ExecContext(ctx, q, p.Name, string(exported))
-			return err
-		})
+const poolColumns = "name, export, mode, sampling"
+
+func scanPool(row scanner) (Pool, error) {
+	var p Pool
+	var exported string
+	if err := row.Scan(&p.Name, &exported, &p.Mode, &p.Sampling); err != nil {
+		return p, err
 	}
+	return p, json.Unmarshal([]byte(exported), &p.Export)
+}
+
+// UpdatePool has f change the pool of a name, which is added if it is not there, in a transaction, and returns it as it is then. An
+// error of f leaves everything as it was and is returned.
+func (s *State) UpdatePool(ctx context.Context, name string, f func(*Pool) error) (Pool, error) {
+	p := Pool{Name: name}
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		found, err := scanPool(tx.QueryRowContext(ctx, "SELECT "+poolColumns+" FROM pools WHERE name = ?", name))
+		switch {
+		case err == nil:
+			p = found
+		case !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		if err := f(&p); err != nil {
+			return err
+		}
+		exported, err := json.Marshal(p.Export)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO pools (name, export, mode, sampling) VALUES (?, ?, ?, ?)
+			ON CONFLICT (name) DO UPDATE SET export = excluded.export, mode = excluded.mode, sampling = excluded.sampling`,
+			name, string(exported), string(p.Mode), p.Sampling)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("set pool %q: %w", p.Name, err)
+		return Pool{}, fmt.Errorf("change pool %q: %w", name, err)
 	}
 	s.changed()
-	return nil
+	return p, nil
 }

@@ -66,8 +66,49 @@ func writeForEver(file string) error {
 			return err
 		}
 		fmt.Println("changed", n)
+		if err := applyNext(ctx, s); err != nil {
+			return err
+		}
 		if err := s.DropEvents(ctx, first-1); err != nil {
 			return err
+		}
+	}
+}
+
+// applyNext applies a policy of one rule, with a new number, that replaces the one before.
+func applyNext(ctx context.Context, s *state.State) error {
+	i, err := s.Intent(ctx)
+	if err != nil {
+		return err
+	}
+	n := max(i.Next, 256)
+	p, err := s.Apply(ctx, state.Application{
+		Policy: state.Policy{Text: fmt.Sprint(n)}, Rules: []state.Placed{{Tier: 1, Rule: "r", Instance: n, Rank: 1}}, Next: n + 1,
+		Instances: []state.Instance{{Instance: n, Rule: "r", Action: "allow"}}, EndConnections: func(state.Instance) bool { return true }, Ends: time.Now().Add(time.Hour),
+	})
+	if err == nil {
+		fmt.Println("applied", p.Revision)
+	}
+	return err
+}
+
+// checkPolicy wants one revision in force with its rule and its number, all others ended.
+func checkPolicy(t *testing.T, s *state.State, applied int) {
+	t.Helper()
+	i, err := s.Intent(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if applied == 0 && i.Revision == 0 {
+		return
+	}
+	rules := i.Rules[i.Revision]
+	if i.Revision < uint64(applied) || len(i.Rules) != 1 || len(rules) != 1 || rules[0].Instance != i.Next-1 || i.Policies[i.Revision].Text != fmt.Sprint(i.Next-1) {
+		t.Fatalf("revision %d, said to be applied was %d; rules %+v, next number %d, policy %+v", i.Revision, applied, i.Rules, i.Next, i.Policies)
+	}
+	for _, n := range i.Live {
+		if n.Until.IsZero() != (n.Instance == i.Next-1) {
+			t.Errorf("number %d of those up to %d: %+v", n.Instance, i.Next-1, n)
 		}
 	}
 }
@@ -82,7 +123,7 @@ func TestKill(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
 	half := map[int]bool{} // hosts that were added and not changed: a kill can leave one, and the child does not come back to it
-	done := map[string]int{"added": -1, "changed": -1, "ids": 0, "events": 0}
+	done := map[string]int{"added": -1, "changed": -1, "ids": 0, "events": 0, "applied": 0}
 	for round := range rounds {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childFile+"="+name)
@@ -157,6 +198,7 @@ func check(t *testing.T, name string, done map[string]int, half map[int]bool) {
 		}
 		half[n] = true
 	}
+	checkPolicy(t, s, done["applied"])
 	kept, err := s.KeptEvents(t.Context())
 	if err != nil {
 		t.Fatal(err)

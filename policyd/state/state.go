@@ -32,7 +32,7 @@ type State struct {
 	now      func() time.Time
 	instance string
 
-	changes notify.Changes // of hosts and pools
+	changes notify.Changes // of hosts, pools and policy
 }
 
 // Deps are what a State uses and does not own.
@@ -138,7 +138,7 @@ func (s *State) Backup(ctx context.Context, file string) error {
 	return nil
 }
 
-// Subscribe returns a channel that gets an element after each change of hosts or pools; several may be merged into one. The
+// Subscribe returns a channel that gets an element after each change of hosts, pools, policy or bypasses; several may be merged into one. The
 // subscriber calls cancel when it is done; the channel is never closed.
 func (s *State) Subscribe() (changes <-chan struct{}, cancel func()) {
 	return s.changes.Subscribe()

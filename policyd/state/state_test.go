@@ -63,12 +63,21 @@ func TestHostsLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(bare.UUID) != 36 || bare.Mode != state.ModeObserve {
+	if len(bare.UUID) != 36 || bare.Mode != state.ModeInherit {
 		t.Errorf("added %+v", bare)
 	}
-	if err := s.SetPool(t.Context(), state.Pool{Name: "berlin", Export: export.Override{Protocol: export.Off, Bridges: map[string]export.Protocol{"br0": export.Auto}}}); err != nil {
-		t.Fatal(err)
+	berlin := state.Pool{Name: "berlin", Export: export.Override{Protocol: export.Off, Bridges: map[string]export.Protocol{"br0": export.Auto}}, Mode: state.ModeEnforce, Sampling: "new"}
+	for _, name := range []string{"berlin", "rome"} {
+		if _, err := s.UpdatePool(t.Context(), name, func(p *state.Pool) error { *p = berlin; p.Name = name; return nil }); err != nil {
+			t.Fatal(err)
+		}
 	}
+	refused := errors.New("refused")
+	if _, err := s.UpdatePool(t.Context(), "rome", func(p *state.Pool) error { p.Mode = state.ModeObserve; return refused }); !errors.Is(err, refused) {
+		t.Errorf("a refused change: %v", err)
+	}
+	rome := berlin
+	rome.Name = "rome"
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +100,7 @@ func TestHostsLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]state.Pool{{Name: "berlin", Export: export.Override{Protocol: export.Off, Bridges: map[string]export.Protocol{"br0": export.Auto}}}}, pools, addrs); diff != "" {
+	if diff := cmp.Diff([]state.Pool{berlin, rome}, pools, addrs); diff != "" {
 		t.Error(diff)
 	}
 	info, err := os.Stat(name)
