@@ -29,7 +29,7 @@ func (c *compiler) addAddressGroups() {
 			continue
 		}
 		for j, member := range g.Members {
-			prefixes, err := parseMember(member)
+			prefixes, err := ParseMember(member)
 			if err != nil && names[member] {
 				err = fmt.Errorf("%q is an address group: groups do not hold groups, list its members", member)
 			}
@@ -75,8 +75,9 @@ func (c *compiler) list(ids []uint64) uint32 {
 	return i
 }
 
-// parseMember returns the prefixes that make up a member of an address group.
-func parseMember(s string) ([]netip.Prefix, error) {
+// ParseMember returns the prefixes that make up a member of an address group: an address, a prefix or a range. They are
+// disjoint and ascend.
+func ParseMember(s string) ([]netip.Prefix, error) {
 	wrong := fmt.Errorf(`found %q, want an address, prefix or range, e.g. "192.0.2.1", "192.0.2.0/24", "192.0.2.1-192.0.2.9"`, s)
 	if low, high, ok := strings.Cut(s, "-"); ok {
 		from, err1 := netip.ParseAddr(strings.TrimSpace(low))
@@ -266,6 +267,12 @@ func selects(sel *Selector, vm *VM, vmPool int, vmNetworks []NetworkRef, pool in
 	if pool >= 0 && vmPool != pool || network != 0 && !slices.Contains(vmNetworks, network) {
 		return false
 	}
+	return sel.Describes(vm)
+}
+
+// Describes reports whether a VM has the name, the tags and the attributes that the selector asks for. Pool and network are
+// not looked at.
+func (sel *Selector) Describes(vm *VM) bool {
 	for _, tag := range sel.Tags {
 		if !slices.Contains(vm.Tags, tag) {
 			return false

@@ -35,35 +35,12 @@ type Rule struct {
 	Direction   Direction `yaml:"direction,omitempty" doc:"to: from the VM to the remote; from: from the remote to the VM; either: both, which is the default."`
 	Protocol    Protocol  `yaml:"protocol,omitempty" doc:"any, arp, rarp, ipv4, ipv6, tcp, udp, sctp, icmp, icmpv6, icmp/TYPE[/CODE], icmpv6/TYPE[/CODE], ip/NUMBER or ethertype/0xNNNN; any is the default."`
 	Remote      Remote    `yaml:"remote,omitempty" doc:"any, an IP address, a prefix, a MAC address, address-group:NAME or vm-group:NAME; any is the default."`
-	RemotePorts Ports     `yaml:"remote_ports,omitempty" doc:"Ports of the remote, with tcp, udp and sctp: 443, 8000-8099, or a list of both."`
+	RemotePorts Ports     `yaml:"remote_ports,omitempty" doc:"Ports of the remote, with tcp, udp and sctp: 443, 8000-8099, or several, 22,8000-8099."`
 	LocalPorts  Ports     `yaml:"local_ports,omitempty" doc:"Ports of the VM, in the same form."`
 	Disabled    bool      `yaml:"disabled,omitempty" doc:"The rule is kept and not in force."`
 	Expires     time.Time `yaml:"expires,omitempty" doc:"From then on the rule is not in force; RFC 3339."`
 	Comment     string    `yaml:"comment,omitempty" doc:"For people."`
 }
-
-// Protocol is what a rule matches by protocol. The zero value is any.
-type Protocol struct {
-	EtherType uint16 // 0: any; of IPv4 and IPv6 alike with Both
-	Both      bool   // of tcp, udp, sctp and ip/NUMBER: EtherType is 0, and IPv4 and IPv6 match
-	IP        int16  // IP protocol number; -1, or 0 in the zero value: any. ip/0 is refused.
-	ICMPType  int16  // -1, or with IP other than 1 and 58: any
-	ICMPCode  int16  // -1: any
-}
-
-// Remote is the other end that a rule matches. The zero value is any. At most one of the fields is set.
-type Remote struct {
-	Prefix       netip.Prefix
-	MAC          estate.MAC
-	AddressGroup string // name
-	VMGroup      string // name
-}
-
-// Ports are port numbers that a rule matches. Nil is any.
-type Ports []PortRange
-
-// PortRange is the ports from First to Last, both included.
-type PortRange struct{ First, Last uint16 }
 
 // Level is the rules of one level of the hierarchy: those that come before the levels below, and those that come after.
 type Level struct {
@@ -141,13 +118,13 @@ const MaxRank = 6999
 
 // Entry is a rule in force, at its place. Entries are immutable and may be shared.
 type Entry struct {
-	Rule  Rule // ID is set
+	Rule  Rule // ID, Action and Direction are set, ports are disjoint and ascend
 	Scope Scope
 	ID    flow.ID // of the rule in flows: flow.NewID(flow.KindRule, Rule.ID)
 	Group flow.ID // of Rule.Remote.AddressGroup or VMGroup; 0 if it has none
 
-	// Instance numbers the rule, its action and its text, from flow.MaxSystemInstance+1 to 2^30-1. It is never used for
-	// something else again.
+	// Instance numbers the rule and its meaning, from flow.MaxSystemInstance+1 to 2^30-1. It is never used for something
+	// else again.
 	Instance uint32
 
 	// Rank is the place in the list, 1 … MaxRank, rising, with gaps: a rule that is put between two others changes no rank
@@ -157,27 +134,57 @@ type Entry struct {
 
 // Set is a policy in force: resolved against an estate, without what is disabled or expired. It is immutable.
 type Set struct {
-	Default Entry // Rule.Action is Allow or Deny; what decides if no other rule does. Its rule ID is DefaultRule.
-	Lists   map[Scope][]*Entry
+	Default *Entry             // Rule.Action is Allow or Deny; what decides if no other rule does. Its rule ID is DefaultRule
+	Lists   map[Scope][]*Entry // none is empty; ranks ascend
+	Groups  map[flow.ID]*Group // those that entries name
+	Bound   []Bound            // what the names in the policy mean
+	Expires time.Time          // when the first of the entries expires: then the policy is to be resolved again; zero: none does
+}
+
+// Group is a group as policy and estate define it. [EstateOf] finds who is in it.
+type Group struct {
+	ID       flow.ID
+	Kind     flow.Kind // flow.KindAddressGroup or flow.KindVMGroup
+	Name     string
+	Prefixes []netip.Prefix // what the policy's groups in it hold; disjoint, ascending
+	VMs      []flow.ID      // ascending
+	Select   []Selector     // a VM that any of these selects is in it, too
+	Estate   []flow.ID      // the estate's groups that are in it; ascending. Of a group of the estate, itself
+}
+
+// Selector is a selector of the policy, whose names are resolved.
+type Selector struct {
+	estate.Selector         // Pool and Network say nothing
+	Pool            flow.ID // 0: any
+	Network         flow.ID // 0: any
+}
+
+// Bound is what a name in a policy means. It is kept with the policy: a VM that is not there for a while, or was renamed, keeps
+// its rules.
+type Bound struct {
+	Kind flow.Kind
+	Name string
+	ID   flow.ID
 }
 
 // DefaultRule is the id of the estate's final default, which is a rule like others in flows.
 const DefaultRule = "default"
 
-// Estate is what rules ask about the estate. It is immutable; values may be shared with the one before.
+// Estate is what rules ask about the estate. It is immutable; values may be shared with the one before: what is the same is
+// at the same address.
 type Estate struct {
 	VIFs          map[flow.ID]*Interface
-	AddressGroups map[flow.ID][]netip.Prefix // disjoint, ascending
+	AddressGroups map[flow.ID][]netip.Prefix // of those in Set.Groups; disjoint, ascending
 	VMGroups      map[flow.ID][]netip.Addr   // the addresses of the VMs in the group, of all their VIFs; ascending, each once
 }
 
-// Interface is a VIF as rules see it. 0 is none, or not known.
+// Interface is a VIF as rules see it. 0 is none, or not known. It is immutable.
 type Interface struct {
 	ID      flow.ID
 	Name    string // for people: VM/DEVICE
 	VM      flow.ID
 	Network flow.ID
-	Pool    flow.ID
+	Pool    flow.ID // of the host where it is plugged, else of the VM
 	MAC     estate.MAC
-	Addrs   []netip.Addr
+	Addrs   []netip.Addr // ascending, each once
 }
