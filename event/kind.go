@@ -33,6 +33,10 @@ const (
 	ExportWiped       Kind = "export_wiped"
 	ExportForeign     Kind = "export_foreign"
 	HostDetached      Kind = "host_detached"
+	HostModeChanged   Kind = "host_mode_changed"
+	PolicyApplied     Kind = "policy_applied"
+	PolicyBypassed    Kind = "policy_bypassed"
+	PolicyRestored    Kind = "policy_restored"
 )
 
 // About describes a kind.
@@ -61,6 +65,10 @@ var Kinds = []About{
 	{ExportWiped, SeverityWarning, "Somebody else removed or changed the export of flows that Weir had set up; it is set up again."},
 	{ExportForeign, SeverityWarning, "A bridge exports flows by a setting that is not Weir's, which Weir leaves alone."},
 	{HostDetached, SeverityNotice, "Weir removed everything of its own from a host and put back what was there before."},
+	{HostModeChanged, SeverityNotice, "Somebody changed what Weir may do at a host, or at the hosts of a pool: observe, enforce or detach."},
+	{PolicyApplied, SeverityNotice, "Somebody put a policy in force."},
+	{PolicyBypassed, SeverityWarning, "Somebody switched policy off, for a VIF, a host, a pool or all."},
+	{PolicyRestored, SeverityNotice, "Somebody switched policy on again where it was off."},
 }
 
 var kinds = func() map[Kind]About {

@@ -26,16 +26,6 @@ import (
 	"github.com/weirhq/weir/policyd/state"
 )
 
-// Config is hosts in the YAML file.
-type Config struct {
-	hosts.Config `yaml:",inline"`
-
-	Export export.Settings `yaml:"export" doc:"How hosts are made to export flows, unless weir hosts export says otherwise of a pool or host."`
-}
-
-// Default returns the configuration that is used where the file is silent.
-func Default() Config { return Config{Config: hosts.Default(), Export: export.Default()} }
-
 // Deps are what a Service uses and does not own, except Listeners.
 type Deps struct {
 	Log       *slog.Logger
