@@ -73,16 +73,21 @@ type Port struct {
 	UUID      ovsdb.UUID // of the row in table Port
 	Interface ovsdb.UUID
 	Kind      PortKind
-	Bridge    string // real, never fake
-	Name      string // of the interface
-	Bond      string // name of the port, if it has several interfaces
-	Type      string // of the interface
-	VLAN      uint16 // access VLAN; 0: none
+	Bridge    string     // real, never fake
+	Name      string     // of the interface
+	Bond      string     // name of the port, if it has several interfaces
+	Type      string     // of the interface
+	MAC       estate.MAC // of the interface at the host; 0: not known
+	VLAN      uint16     // access VLAN; 0: none
+	VLANMode  string     // "access", "trunk", "native-tagged", "native-untagged", "dot1q-tunnel"; empty: access with a VLAN, else trunk
 	Trunks    []uint16
 	OFPort    uint32 // 0: none
 	IfIndex   uint32 // 0: none
 	Remote    string // of tunnels and patch ports, the other end
 	LinkUp    bool
+	BondMode  string // of the bond, "active-backup", "balance-slb" or "balance-tcp"; empty: active-backup
+	LACP      bool   // the bond negotiates with the switch at the other end
+	Active    bool   // of a bond, the interface that takes and sends what is one interface's
 	Error     string // why it does not work; empty: it does
 	VIF       int    // index in Inventory.VIFs; -1: none
 }

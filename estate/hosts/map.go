@@ -94,10 +94,13 @@ func (m *mapper) port(b *ovsdb.Bridge, p *ovsdb.Port, local map[string]bool) {
 		}
 		out := Port{
 			UUID: p.UUID, Interface: i.UUID, Bridge: b.Name, Name: i.Name, Type: i.Type, VLAN: vlan(p.Tag), Error: i.Error,
-			OFPort: number(i.OFPort), IfIndex: number(i.IfIndex), LinkUp: i.LinkState == "up", VIF: -1,
+			OFPort: number(i.OFPort), IfIndex: number(i.IfIndex), LinkUp: i.LinkState == "up", VIF: -1, VLANMode: p.VLANMode,
 		}
+		out.MAC, _ = estate.ParseMAC(i.MACInUse)
 		if len(p.Interfaces) > 1 {
-			out.Bond = p.Name
+			active, err := estate.ParseMAC(p.BondActiveSlave)
+			out.Bond, out.BondMode, out.LACP = p.Name, p.BondMode, p.LACP == "active" || p.LACP == "passive"
+			out.Active = err == nil && active == out.MAC
 		}
 		if out.Error == "" && i.OFPort < 0 {
 			out.Error = "Open vSwitch has given it no OpenFlow port"

@@ -95,9 +95,14 @@ func text(inv *hosts.Inventory) []string {
 			value any
 			show  bool
 		}{
+			{"mac", p.MAC, p.MAC != 0},
 			{"vlan", p.VLAN, p.VLAN != 0},
+			{"mode", p.VLANMode, p.VLANMode != ""},
 			{"trunks", p.Trunks, p.Trunks != nil},
 			{"bond", p.Bond, p.Bond != ""},
+			{"bonded", p.BondMode, p.BondMode != ""},
+			{"lacp", p.LACP, p.LACP},
+			{"active", p.Active, p.Active},
 			{"remote", p.Remote, p.Remote != ""},
 			{"error", p.Error, p.Error != ""},
 		} {
@@ -188,13 +193,15 @@ func TestMapLibvirtAndOpenStack(t *testing.T) {
 	d.Interfaces[second.UUID] = second
 	bond.Interfaces = append(bond.Interfaces, second.UUID, "gone")
 	d.iface("bond0").Name = "eth0"
+	d.iface("eth0").MACInUse, second.MACInUse = "0c:00:00:00:00:01", "0c:00:00:00:00:02"
+	bond.BondMode, bond.BondActiveSlave, bond.LACP, bond.VLANMode = "balance-slb", "0c:00:00:00:00:02", "active", "trunk"
 
 	inv := hosts.Map(hosts.Settings{Key: "kvm1", Name: "kvm1"}, d.Rows, ours)
 	check(t, inv,
 		`bridge br-int domains=[] virtual="" rules=false`,
 		`port br-int/br-int local of=65534 if=65634`,
-		`port br-int/eth0 uplink of=7 if=107 bond=bond0`,
-		`port br-int/eth1 uplink of=8 if=0 bond=bond0`,
+		`port br-int/eth0 uplink of=7 if=107 mac=0c:00:00:00:00:01 mode=trunk bond=bond0 bonded=balance-slb lacp=true`,
+		`port br-int/eth1 uplink of=8 if=0 mac=0c:00:00:00:00:02 mode=trunk bond=bond0 bonded=balance-slb lacp=true active=true`,
 		`port br-int/int-br-ex patch of=5 if=105 remote=phy-br-ex`,
 		`port br-int/ovn0 vif of=4 if=104`,
 		`port br-int/tapc0ffee00-01 vif of=3 if=103 vlan=4`,
