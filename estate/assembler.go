@@ -145,6 +145,21 @@ func (a *Assembler) Apply(at time.Time, changes ...Change) {
 	}
 }
 
+// SetRules makes these the rule instances of the estate, in place of those that it had, and returns when the holder has them. What
+// makes no sense is left out, with a warning in the snapshot. It costs what the instances do, whatever the estate's size, and
+// nothing where they are the same as before. The list is not changed afterwards.
+func (a *Assembler) SetRules(list []RuleInstance) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Equal(list, a.model.Rules) {
+		return
+	}
+	m := *a.model
+	m.Rules = list
+	a.model = &m
+	a.deps.Estate.Store(a.deps.Estate.Load().WithRules(list))
+}
+
 // Sources returns the sources, the most believed first.
 func (a *Assembler) Sources() []SourceStatus {
 	a.mu.Lock()
@@ -312,7 +327,7 @@ func (m *merger) recheck(s *source) {
 
 // assembled returns the merged model.
 func (a *Assembler) assembled(sources []*source) *Model {
-	m := &Model{Merged: true, Pools: a.frame.pools, Hosts: a.frame.hosts, Networks: a.frame.networks, Past: slices.Clone(a.past)}
+	m := &Model{Merged: true, Pools: a.frame.pools, Hosts: a.frame.hosts, Networks: a.frame.networks, Past: slices.Clone(a.past), Rules: a.model.Rules}
 	n := 0
 	for _, s := range sources {
 		n += len(s.nodes)

@@ -90,6 +90,9 @@ func compile(m *Model, newID func(flow.Kind, string) flow.ID, memo *memo) (*Snap
 		return nil, &c.problems
 	}
 	c.keep()
+	if c.s.rules = newRules(m.Rules); len(c.s.rules.odd) > 0 && !m.Merged {
+		return nil, &Problems{List: c.s.rules.odd}
+	}
 	return c.s, nil
 }
 
@@ -349,7 +352,7 @@ func (c *compiler) addHosts() {
 					Kind: flow.KindBridge, Name: b.Name, Source: h.Origin, Parent: c.hosts.id(i), Pool: c.pools.id(pool),
 				})
 			}
-			compiled.bridges = append(compiled.bridges, bridge{uint64(id), c.bridgeName(b.Name), b.RuleSampling})
+			compiled.bridges = append(compiled.bridges, bridge{uint64(id), c.bridgeName(b.Name), b.RuleSampling, b.TotalsElsewhere})
 			compiled.openVSwitch = compiled.openVSwitch || b.VirtualObsID != "" || b.RuleSampling
 			c.addVirtualID(path+".virtual_obs_id", b.VirtualObsID, bridgeRef{HostRef(i + 1), j})
 			for _, domain := range b.ObservationDomains {

@@ -341,7 +341,7 @@ func mergeBridges(members []member) []Bridge {
 			i := slices.IndexFunc(all, func(o Bridge) bool { return o.Name == b.Name })
 			if i < 0 {
 				if n > 0 && byObservation(members)[0].src.seesHosts {
-					b.RuleSampling = false
+					b.RuleSampling, b.TotalsElsewhere = false, false
 				}
 				all = append(all, b)
 				continue

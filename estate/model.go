@@ -24,7 +24,20 @@ type Model struct {
 	VMs           []VM           `yaml:"vms,omitempty" doc:"Virtual machines."`
 	AddressGroups []AddressGroup `yaml:"address_groups,omitempty" doc:"Named sets of IP addresses."`
 	VMGroups      []VMGroup      `yaml:"vm_groups,omitempty" doc:"Named sets of VMs."`
+
+	// Rules are the rule instances by which flows may have been decided, those that were replaced a short while ago, too.
+	Rules []RuleInstance `yaml:"-"`
 }
+
+// SameButRules reports whether o says the same of everything but rule instances because it is a copy of m: it compares where the
+// lists are, not what is in them.
+func (m *Model) SameButRules(o *Model) bool {
+	return m.Merged == o.Merged && shared(m.Past, o.Past) && shared(m.Pools, o.Pools) && shared(m.Hosts, o.Hosts) && shared(m.Networks, o.Networks) &&
+		shared(m.VMs, o.VMs) && shared(m.AddressGroups, o.AddressGroups) && shared(m.VMGroups, o.VMGroups)
+}
+
+// shared reports whether two slices are one.
+func shared[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // Pool is a set of hosts that are managed as one.
 type Pool struct {
@@ -57,6 +70,7 @@ type Bridge struct {
 	ObservationDomains []uint32 `yaml:"observation_domains,omitempty" doc:"Observation domains (NetFlow 5: engine type × 256 + engine id) by which the host's exporter tells its bridges apart."`
 	VirtualObsID       string   `yaml:"virtual_obs_id,omitempty" doc:"Name that Open vSwitch puts into the IPFIX of the bridge (other_config:virtual_obs_id). It says more than address and observation domain: flows that carry it are of this bridge from wherever they come, if no other bridge of the estate has it."`
 	RuleSampling       bool     `yaml:"rule_sampling,omitempty" doc:"Weir set up what the bridge samples: the observation points of its flows are stage and rule instance. Without it they are kept as they are."`
+	TotalsElsewhere    bool     `yaml:"totals_elsewhere,omitempty" doc:"With rule_sampling: rules sample some packets only, new connections and what is dropped. The totals of the bridge are those of its other export, and no row of a rule is in them. Without it the rows of rules are the totals, and none of another export is."`
 }
 
 // Network is a layer-2 network.

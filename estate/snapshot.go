@@ -3,6 +3,7 @@ package estate
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/gaissmai/bart"
@@ -53,6 +54,8 @@ type Vantage struct {
 	OpenVSwitch  bool // what the estate knows of the host says that its exporter is Open vSwitch
 	RuleSampling bool // the observation points of Bridge are stage and rule instance: flow.SplitPoint
 
+	TotalsElsewhere bool // with RuleSampling: the rows of rules are not the totals of Bridge; its other export is
+
 	pool, bridge     uint32 // numbers of the pool and of the bridge's name
 	ifScope, ofScope uint32 // scopes of interface indexes and of OpenFlow ports
 }
@@ -66,6 +69,7 @@ type Snapshot struct {
 	conflicts []Conflict
 	past      past
 	since     time.Time
+	rules     *rules
 
 	// Element 0 of each is none.
 	hosts     []host
@@ -100,9 +104,10 @@ type host struct {
 }
 
 type bridge struct {
-	id    uint64
-	name  uint32 // number of the name
-	rules bool   // Bridge.RuleSampling
+	id        uint64
+	name      uint32 // number of the name
+	rules     bool   // Bridge.RuleSampling
+	elsewhere bool   // Bridge.TotalsElsewhere
 }
 
 // bridgeRef refers to a bridge of a host; of host 0 to several.
@@ -171,7 +176,7 @@ func (s *Snapshot) Vantage(exporter flow.Addr, virtual uint64, domain uint32) Va
 	}
 	if ok {
 		b := &h.bridges[at]
-		v.Bridge, v.bridge, v.RuleSampling = b.id, b.name, b.rules
+		v.Bridge, v.bridge, v.RuleSampling, v.TotalsElsewhere = b.id, b.name, b.rules, b.elsewhere
 	} else {
 		at = -1
 	}
@@ -444,4 +449,9 @@ func (s *Snapshot) Conflicts() []Conflict { return s.conflicts }
 func (s *Snapshot) Since() time.Time { return s.since }
 
 // Warnings returns what Compile found odd, though it could make sense of it.
-func (s *Snapshot) Warnings() []Problem { return s.warnings }
+func (s *Snapshot) Warnings() []Problem {
+	if len(s.rules.odd) == 0 {
+		return s.warnings
+	}
+	return slices.Concat(s.warnings, s.rules.odd)
+}

@@ -28,7 +28,7 @@ const (
 	StageEgress  Stage = 1 // from the VM: the source VIF's rules
 	StageIngress Stage = 2 // to the VM: the destination VIF's rules
 	StageReply   Stage = 3 // reply of an allowed connection
-	StageSystem  Stage = 4 // guards and other built-in rules
+	StageSystem  Stage = 4 // built-in rules before all others
 )
 
 // Direction is how a flow crosses the border of the estate.

@@ -7,11 +7,18 @@ package flow
 //	bits 29…0   rule instance; 0 is none
 const (
 	instanceBits = 30
-	maxInstance  = 1<<instanceBits - 1
+
+	MaxInstance uint32 = 1<<instanceBits - 1 // the highest rule instance
 )
 
-// Rule instances of StageSystem up to MaxSystemInstance are those of the built-in rules. The numbers are stored; they
-// never change.
+// Rule instances up to MaxSystemInstance are those of the built-in rules, at every stage. The numbers are stored; they never
+// change.
+//
+// The stage says whose rules a packet had come to, so that of the rows of one packet only one is in totals. StageSystem is for what
+// happens before any: at the door of the bridge, and to packets that come to no VIF's rules. What takes the place of a
+// rule of the source, of the destination or of a connection (SystemKept, SystemBypass, SystemNoMatch, SystemBlocked, SystemInvalid
+// of a reply) is sampled at StageEgress, StageIngress or StageReply as a rule there would be: a kept packet from a VIF to another
+// of the same bridge is two rows, of the egress and of the ingress stage, like any other.
 const (
 	SystemSpoofed     uint32 = 1 // source MAC or IP address, or ARP or neighbour discovery, that the VIF may not use
 	SystemGuard       uint32 = 2 // DHCP answers or router advertisements from a VIF that is no server
@@ -29,7 +36,7 @@ const (
 	MaxSystemInstance uint32 = 255
 )
 
-var systemVerdicts = map[uint32]Verdict{
+var systemVerdicts = [MaxSystemInstance + 1]Verdict{
 	SystemSpoofed:     VerdictSpoofed,
 	SystemGuard:       VerdictSpoofed,
 	SystemInvalid:     VerdictInvalid,
@@ -44,11 +51,16 @@ var systemVerdicts = map[uint32]Verdict{
 }
 
 // SystemVerdict returns what a built-in rule does with packets; VerdictUnknown if instance is none.
-func SystemVerdict(instance uint32) Verdict { return systemVerdicts[instance] }
+func SystemVerdict(instance uint32) Verdict {
+	if instance > MaxSystemInstance {
+		return VerdictUnknown
+	}
+	return systemVerdicts[instance]
+}
 
 // Point returns the observation point of a stage, which is not StageNone, and a rule instance from 1 to 2^30-1.
 func Point(stage Stage, instance uint32) uint32 {
-	if stage < StageEgress || stage > StageSystem || instance == 0 || instance > maxInstance {
+	if stage < StageEgress || stage > StageSystem || instance == 0 || instance > MaxInstance {
 		panic("BUG: no observation point of " + stage.String())
 	}
 	return uint32(stage-StageEgress)<<instanceBits | instance
@@ -57,7 +69,7 @@ func Point(stage Stage, instance uint32) uint32 {
 // SplitPoint returns the stage and the rule instance of an observation point that [Point] returned; StageNone and 0 for
 // one without an instance.
 func SplitPoint(point uint32) (Stage, uint32) {
-	instance := point & maxInstance
+	instance := point & MaxInstance
 	if instance == 0 {
 		return StageNone, 0
 	}

@@ -20,11 +20,11 @@ type Records = []*record
 
 // Encode returns the records of m.
 func Encode(m *estate.Model) Records {
-	list, err := encode(m, nil)
+	e, err := new(encoded).next(m)
 	if err != nil {
 		panic(err)
 	}
-	return list
+	return e.records()
 }
 
 // Model returns what records say, each read from its line.

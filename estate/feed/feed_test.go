@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -464,5 +465,134 @@ func TestConfigRefuses(t *testing.T) {
 		if err := cfg.Validate(); err != nil {
 			t.Errorf("Validate of url %q: %v", text, err)
 		}
+	}
+}
+
+// rulesOf returns n rule instances from the first number on.
+func rulesOf(first uint32, n int) []estate.RuleInstance {
+	list := make([]estate.RuleInstance, n)
+	for i := range list {
+		list[i] = estate.RuleInstance{Instance: first + uint32(i), Rule: flow.NewID(flow.KindRule, fmt.Sprint(i/2)), Verdict: flow.Verdict(1 + i%3)}
+	}
+	return list
+}
+
+// Rule instances reach collectors by messages as small as the change, without the estate being compiled again; Wait returns when
+// they have them, and they are there after a restart without policyd.
+func TestRulesAreWaitedFor(t *testing.T) {
+	p := startPolicyd(t, func(d *feed.PublisherDeps) {
+		d.Collector = func(r *http.Request) (string, error) { return r.Header.Get("Collector"), nil }
+	})
+	p.assembler.Set("file", source(50, nil), time.Now())
+	if without, err := p.Wait(t.Context()); err != nil || without != nil {
+		t.Fatalf("Wait without collectors = %v, %v", without, err)
+	}
+	cache := filepath.Join(t.TempDir(), "cache")
+	var collectors []*collector
+	for _, name := range []string{"site-a", "site-b"} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Header.Set("Collector", name)
+			p.ServeHTTP(w, r)
+		}))
+		t.Cleanup(srv.Close)
+		t.Cleanup(srv.CloseClientConnections)
+		c := startCollector(t, config(srv.URL, cache+name), nil)
+		c.has(t, p)
+		collectors = append(collectors, c)
+	}
+	list := rulesOf(256, 10_000)
+	p.assembler.SetRules(list)
+	if without, err := p.Wait(t.Context()); err != nil || without != nil {
+		t.Fatalf("Wait = %v, %v", without, err)
+	}
+	for i, c := range collectors {
+		if got := c.holder.Load().Rules(); !slices.Equal(got, list) {
+			t.Errorf("collector %d has %d rules when Wait has returned, want %d", i, len(got), len(list))
+		}
+		if s := c.Status(); s.Rules != len(list) || s.Records != p.Status().Records || p.Status().Rules != len(list) {
+			t.Errorf("collector %d: status %+v, publisher %+v", i, s, p.Status())
+		}
+	}
+	// One that is replaced, and one more: two blocks of many.
+	before := p.Status()
+	entities := &collectors[0].holder.Load().Entities()[0]
+	list = slices.Clone(list)
+	list[500].Verdict = flow.VerdictShadowDenied
+	list = append(list, estate.RuleInstance{Instance: 1 << 29, Rule: 5, Verdict: flow.VerdictDenied})
+	p.assembler.SetRules(list)
+	if without, err := p.Wait(t.Context()); err != nil || without != nil {
+		t.Fatalf("Wait = %v, %v", without, err)
+	}
+	c := collectors[0]
+	if got := c.holder.Load().Rules(); !slices.Equal(got, list) {
+		t.Errorf("the collector has %d rules that differ from those of policyd", len(got))
+	}
+	if &c.holder.Load().Entities()[0] != entities {
+		t.Error("the estate was compiled again for rules")
+	}
+	if p.Status().Revision <= before.Revision {
+		t.Errorf("revision %d after %d", p.Status().Revision, before.Revision)
+	}
+	c.has(t, p)
+	c.stop()
+	p.stop()
+	again := startCollector(t, config(p.url, cache+"site-a"), nil)
+	if got := again.holder.Load().Rules(); !slices.Equal(got, list) {
+		t.Errorf("%d rules after a start without policyd, want %d", len(got), len(list))
+	}
+}
+
+// Wait names the collectors that do not have the estate, and does not wait for those that have gone.
+func TestWaitNamesThoseWithout(t *testing.T) {
+	p := startPolicyd(t, func(d *feed.PublisherDeps) {
+		d.Collector = func(*http.Request) (string, error) { return "site-b", nil }
+	})
+	p.assembler.Set("file", source(1, nil), time.Now())
+	// It follows and never reports.
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+feed.PathEstate, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	eventually(t, "it follows", func() error {
+		if s := p.Status(); len(s.Collectors) != 1 || s.Collectors[0].Following != 1 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	p.assembler.SetRules(rulesOf(256, 1))
+	short, done := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer done()
+	if without, err := p.Wait(short); !errors.Is(err, context.DeadlineExceeded) || !slices.Equal(without, []string{"site-b"}) {
+		t.Errorf("Wait = %v, %v, want site-b and that time was up", without, err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := p.Wait(t.Context())
+		ended <- err
+	}()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Wait when the collector has gone: %v", err)
+	}
+}
+
+// As long as the estate is not worth telling, Wait waits for that.
+func TestWaitForReady(t *testing.T) {
+	ready := make(chan struct{})
+	p := startPolicyd(t, func(d *feed.PublisherDeps) { d.Ready = ready })
+	short, done := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer done()
+	if without, err := p.Wait(short); !errors.Is(err, context.DeadlineExceeded) || without != nil {
+		t.Errorf("Wait = %v, %v, want that time was up", without, err)
+	}
+	close(ready)
+	if without, err := p.Wait(t.Context()); err != nil || without != nil {
+		t.Errorf("Wait = %v, %v", without, err)
 	}
 }

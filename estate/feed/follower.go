@@ -111,8 +111,10 @@ type Follower struct {
 	at     *state // used by Load and follow alone, like live
 	size   int64
 	live   []netip.Addr
+	stored []*record // of which the holder's estate was made; used by Load and follow alone
 
-	keep chan *kept // capacity 1: the latest that is to be kept in the file
+	keep  chan *kept    // capacity 1: the latest that is to be kept in the file
+	fresh chan struct{} // capacity 1: another estate is used
 
 	silence, messageTime, retryMax time.Duration
 
@@ -134,6 +136,7 @@ type FollowerStatus struct {
 	Heard     time.Time `json:"heard,omitzero" doc:"When something came last; absent if nothing ever did."`
 	Revision  uint64    `json:"revision" doc:"Of the estate that is used: ms since 1970 when it became so; 0 if there is none."`
 	Records   int       `json:"records" doc:"Entities in it, VIFs not counted."`
+	Rules     int       `json:"rules" doc:"Rule instances in it."`
 	Others    int       `json:"others" doc:"Exporters that are live as all collectors hear them."`
 	Problem   string    `json:"problem,omitempty" doc:"Why the feed is not followed."`
 
@@ -141,6 +144,8 @@ type FollowerStatus struct {
 	Snapshots     uint64 `json:"snapshots"`
 	Deltas        uint64 `json:"deltas"`
 	CacheFailures uint64 `json:"cache_failures"`
+
+	sum string // of the state that is used
 }
 
 // NewFollower checks and wires; it connects to nothing.
@@ -162,7 +167,7 @@ func NewFollower(cfg Config, d FollowerDeps) (*Follower, error) {
 		MaxConnsPerHost:        4,
 	}
 	f := &Follower{
-		cfg: cfg, deps: d, log: d.Log.With("part", "feed"), at: &state{}, keep: make(chan *kept, 1), silence: silence, messageTime: messageTime, retryMax: retryMax,
+		cfg: cfg, deps: d, log: d.Log.With("part", "feed"), at: &state{}, keep: make(chan *kept, 1), fresh: make(chan struct{}, 1), silence: silence, messageTime: messageTime, retryMax: retryMax,
 		// A redirect would lead to where nobody has checked who answers.
 		client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		status: FollowerStatus{URL: cfg.URL, Since: time.Now()},
@@ -229,16 +234,36 @@ func (f *Follower) take(r *reader) error {
 	f.live = r.live
 	f.deps.Live.Others(r.live)
 	if r.state.sum != f.at.sum {
-		snapshot, err := estate.Compile(model(r.state.records))
-		if err != nil {
+		if err := f.store(r.state.records); err != nil {
 			return fmt.Errorf("compile revision %d: %w", r.state.revision, err)
 		}
-		f.deps.Estate.Store(snapshot)
 	}
 	f.at, f.size = r.state, r.size
 	f.update(func(s *FollowerStatus) {
-		s.Revision, s.Records, s.Others = f.at.revision, len(f.at.records), len(f.live)
+		if s.sum != f.at.sum {
+			select {
+			case f.fresh <- struct{}{}:
+			default: // it will look
+			}
+		}
+		s.Revision, s.Records, s.Rules, s.Others = f.at.revision, f.at.entities, f.at.rules, len(f.live)
+		s.sum = f.at.sum
 	})
+	return nil
+}
+
+// store puts the estate that records make into the holder. Where only rules differ, the rest is not compiled again.
+func (f *Follower) store(records []*record) error {
+	if f.stored != nil && sameAround(f.stored, records) {
+		f.deps.Estate.Store(f.deps.Estate.Load().WithRules(rulesOf(records)))
+	} else {
+		snapshot, err := estate.Compile(model(records))
+		if err != nil {
+			return err
+		}
+		f.deps.Estate.Store(snapshot)
+	}
+	f.stored = records
 	return nil
 }
 
@@ -387,16 +412,16 @@ func (f *Follower) report(ctx context.Context) error {
 	tick := time.NewTicker(reportPause)
 	defer tick.Stop()
 	var told map[netip.Addr]int64
-	var revision uint64
+	var sum string
 	var at time.Time
 	for {
 		now := time.Now()
 		heard := f.deps.Live.Heard(now.UnixMilli())
 		s := f.Status()
 		same := maps.EqualFunc(heard, told, func(int64, int64) bool { return true }) // the same exporters
-		if s.Following && (!same || s.Revision != revision || now.Sub(at) >= reportEvery) {
-			if err := f.tell(ctx, heard, s.Revision, now); err == nil {
-				told, revision, at = heard, s.Revision, now
+		if s.Following && (!same || s.sum != sum || now.Sub(at) >= reportEvery) {
+			if err := f.tell(ctx, heard, &s, now); err == nil {
+				told, sum, at = heard, s.sum, now
 			} else if ctx.Err() == nil {
 				f.log.Debug("report not taken, tried again", "err", err)
 			}
@@ -406,16 +431,17 @@ func (f *Follower) report(ctx context.Context) error {
 		}
 		select {
 		case <-tick.C:
+		case <-f.fresh: // policyd may wait for it
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (f *Follower) tell(ctx context.Context, heard map[netip.Addr]int64, revision uint64, now time.Time) error {
+func (f *Follower) tell(ctx context.Context, heard map[netip.Addr]int64, s *FollowerStatus, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	r := report{revision, make(map[netip.Addr]int64, len(heard))}
+	r := report{s.Revision, s.sum, make(map[netip.Addr]int64, len(heard))}
 	for exporter, last := range heard {
 		r.Heard[exporter] = max(0, now.UnixMilli()-last)
 	}

@@ -56,14 +56,22 @@ type state struct {
 	revision uint64
 	records  []*record
 	sum      string // over the records, hexadecimal; "" of the state that a reader begins with
+
+	entities, rules int // in the records
 }
 
 func newState(revision uint64, records []*record) *state {
+	s := &state{revision: revision, records: records}
 	h := sha256.New()
 	for _, r := range records {
 		h.Write(r.sum[:])
+		if r.rules == 0 {
+			s.entities++
+		}
+		s.rules += r.rules
 	}
-	return &state{revision, records, hex.EncodeToString(h.Sum(nil))}
+	s.sum = hex.EncodeToString(h.Sum(nil))
+	return s
 }
 
 // delta returns how to get from one state to another, and the records that come: as few as can be, where one that changes its place

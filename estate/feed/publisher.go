@@ -58,12 +58,16 @@ type Publisher struct {
 	log  *slog.Logger
 	mux  *http.ServeMux
 
+	publishing sync.Mutex // held while a state is made
+	encoded    *encoded   // of the latest; guarded by publishing
+
 	mu         sync.Mutex    // guards all below
 	states     []*state      // the latest last; empty until Run looked at the estate
 	live       []netip.Addr  // ascending
 	changed    chan struct{} // closed, and replaced, when states or live change
+	heard      chan struct{} // closed, and replaced, when a collector reports or goes, or there is a state
 	streams    int
-	collectors map[string]*CollectorStatus
+	collectors map[string]*collector
 	sent       sentStats
 }
 
@@ -81,10 +85,17 @@ type CollectorStatus struct {
 	Exporters int       `json:"exporters" doc:"Live exporters that it hears."`
 }
 
+// collector is what the publisher knows of one.
+type collector struct {
+	CollectorStatus
+	sum string // of the state that it uses, as it reported last
+}
+
 // PublisherStatus is how a Publisher does.
 type PublisherStatus struct {
 	Revision   uint64            `json:"revision" doc:"Of the estate now: ms since 1970 when it became so; 0 if there is none to tell yet."`
 	Records    int               `json:"records" doc:"Entities in it, VIFs not counted."`
+	Rules      int               `json:"rules" doc:"Rule instances in it."`
 	Live       int               `json:"live" doc:"Exporters that are live, as all collectors hear them."`
 	Collectors []CollectorStatus `json:"collectors" doc:"By name."`
 }
@@ -98,7 +109,7 @@ func NewPublisher(d PublisherDeps) (*Publisher, error) {
 		d.Pause = time.Second
 	}
 	p := &Publisher{
-		deps: d, log: d.Log.With("part", "feed"), mux: http.NewServeMux(), changed: make(chan struct{}), collectors: map[string]*CollectorStatus{},
+		deps: d, log: d.Log.With("part", "feed"), mux: http.NewServeMux(), changed: make(chan struct{}), heard: make(chan struct{}), encoded: &encoded{}, collectors: map[string]*collector{},
 	}
 	p.mux.HandleFunc("GET "+PathEstate, p.stream)
 	p.mux.HandleFunc("POST "+PathReport, p.report)
@@ -119,10 +130,10 @@ func (p *Publisher) Status() PublisherStatus {
 	defer p.mu.Unlock()
 	s := PublisherStatus{Live: len(p.live), Collectors: []CollectorStatus{}}
 	if n := len(p.states); n > 0 {
-		s.Revision, s.Records = p.states[n-1].revision, len(p.states[n-1].records)
+		s.Revision, s.Records, s.Rules = p.states[n-1].revision, p.states[n-1].entities, p.states[n-1].rules
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.collectors)) {
-		s.Collectors = append(s.Collectors, *p.collectors[name])
+		s.Collectors = append(s.Collectors, p.collectors[name].CollectorStatus)
 	}
 	return s
 }
@@ -131,25 +142,13 @@ func (p *Publisher) Status() PublisherStatus {
 func (p *Publisher) Run(ctx context.Context) error {
 	changes, cancel := p.deps.Estate.Subscribe()
 	defer cancel()
-	var published *estate.Model
 	pause := time.NewTicker(p.deps.Pause)
 	defer pause.Stop()
 	look := time.NewTicker(lookForLive)
 	defer look.Stop()
-	ready := p.deps.Ready == nil
 	for {
-		if !ready {
-			select {
-			case <-p.deps.Ready:
-				ready = true
-			default:
-			}
-		}
-		if m := p.deps.Model(); ready && m != published {
-			if err := p.publish(m); err != nil {
-				p.log.Error("estate is not told to collectors", "err", err)
-			}
-			published = m
+		if err := p.publish(); err != nil {
+			p.log.Error("estate is not told to collectors", "err", err)
 		}
 		p.lookForLive()
 		for again := false; !again; {
@@ -170,33 +169,99 @@ func (p *Publisher) Run(ctx context.Context) error {
 	}
 }
 
-// publish makes m the present state.
-func (p *Publisher) publish(m *estate.Model) error {
-	p.mu.Lock()
-	before := map[[16]byte]*record{}
-	revision := uint64(time.Now().UnixMilli())
-	if n := len(p.states); n > 0 {
-		for _, r := range p.states[n-1].records {
-			before[r.sum] = r
-		}
-		revision = max(revision, p.states[n-1].revision+1)
+// publish makes the estate as it is now the present state, if it is worth telling.
+func (p *Publisher) publish() error {
+	if !p.ready() {
+		return nil
 	}
-	p.mu.Unlock()
-	records, err := encode(m, before)
+	p.publishing.Lock()
+	defer p.publishing.Unlock()
+	m := p.deps.Model()
+	if m == p.encoded.model {
+		return nil
+	}
+	next, err := p.encoded.next(m)
 	if err != nil {
 		return err
 	}
-	s := newState(revision, records)
+	s := newState(uint64(time.Now().UnixMilli()), next.records())
+	p.encoded = next
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.states); n > 0 && p.states[n-1].sum == s.sum {
-		return nil
+	if n := len(p.states); n > 0 {
+		if p.states[n-1].sum == s.sum {
+			return nil
+		}
+		s.revision = max(s.revision, p.states[n-1].revision+1)
 	}
 	if p.states = append(p.states, s); len(p.states) > keptStates {
 		p.states = slices.Delete(p.states, 0, 1)
 	}
 	p.wake()
+	p.hear()
 	return nil
+}
+
+// ready tells whether the estate is worth telling.
+func (p *Publisher) ready() bool {
+	if p.deps.Ready == nil {
+		return true
+	}
+	select {
+	case <-p.deps.Ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// Wait publishes the estate as the holder has it now, at once, and returns when all collectors that follow use it or a later one;
+// nobody has to follow. If ctx is done before, it returns the names of those that do not, and why it ended; no names if the estate is
+// not worth telling yet. A collector that follows no more is not waited for: it uses what it has.
+func (p *Publisher) Wait(ctx context.Context) (without []string, err error) {
+	if !p.ready() {
+		select {
+		case <-p.deps.Ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err := p.publish(); err != nil {
+		return nil, fmt.Errorf("publish the estate: %w", err)
+	}
+	p.mu.Lock()
+	revision := p.states[len(p.states)-1].revision
+	p.mu.Unlock()
+	// By the hash: a revision is a time, and the clock that a former policyd went by may have been ahead.
+	uses := func(sum string) bool {
+		return slices.ContainsFunc(p.states, func(s *state) bool { return s.sum == sum && s.revision >= revision })
+	}
+	for {
+		p.mu.Lock()
+		heard := p.heard
+		without = nil
+		for name, c := range p.collectors {
+			if c.Following > 0 && !uses(c.sum) {
+				without = append(without, name)
+			}
+		}
+		p.mu.Unlock()
+		if len(without) == 0 {
+			return nil, nil
+		}
+		select {
+		case <-heard:
+		case <-ctx.Done():
+			slices.Sort(without)
+			return without, ctx.Err()
+		}
+	}
+}
+
+// hear tells those that wait to look again; p.mu is held.
+func (p *Publisher) hear() {
+	close(p.heard)
+	p.heard = make(chan struct{})
 }
 
 // wake tells the streams that something changed; p.mu is held.
@@ -235,16 +300,16 @@ func (p *Publisher) asker(w http.ResponseWriter, r *http.Request) (name string, 
 }
 
 // collector returns the status of a collector, p.mu held. Of many the one that was seen least recently makes room.
-func (p *Publisher) collector(name, address string) *CollectorStatus {
+func (p *Publisher) collector(name, address string) *collector {
 	c, ok := p.collectors[name]
 	if !ok {
 		if len(p.collectors) >= maxCollector {
-			oldest := slices.MinFunc(slices.Collect(maps.Values(p.collectors)), func(a, b *CollectorStatus) int {
+			oldest := slices.MinFunc(slices.Collect(maps.Values(p.collectors)), func(a, b *collector) int {
 				return cmp.Or(cmp.Compare(a.Following, b.Following), a.Reported.Compare(b.Reported))
 			})
 			delete(p.collectors, oldest.Name)
 		}
-		c = &CollectorStatus{Name: name}
+		c = &collector{CollectorStatus: CollectorStatus{Name: name}}
 		p.collectors[name] = c
 	}
 	c.Address = address
@@ -262,6 +327,7 @@ func (p *Publisher) follow(name, address string, by int) bool {
 	c := p.collector(name, address)
 	c.Following += by
 	c.Since = time.Now()
+	p.hear()
 	return true
 }
 
@@ -374,6 +440,7 @@ func (p *Publisher) serve(ctx context.Context, w http.ResponseWriter, has string
 // report is what a collector says of itself.
 type report struct {
 	Revision uint64               `json:"revision"` // of the estate that it uses
+	Sum      string               `json:"sum"`      // of that state
 	Heard    map[netip.Addr]int64 `json:"heard"`    // live exporters that it hears, and how long ago it did, in ms
 }
 
@@ -400,7 +467,8 @@ func (p *Publisher) report(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	c := p.collector(name, r.RemoteAddr)
-	c.Revision, c.Reported, c.Exporters = said.Revision, now, len(said.Heard)
+	c.Revision, c.sum, c.Reported, c.Exporters = said.Revision, said.Sum, now, len(said.Heard)
+	p.hear()
 	p.mu.Unlock()
 	p.lookForLive() // at once: until the others know a new exporter, they may count its flows twice
 	w.WriteHeader(http.StatusNoContent)

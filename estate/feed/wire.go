@@ -1,13 +1,17 @@
 package feed
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/flow"
 )
 
 // The form of records. It is a promise to collectors of other versions: a member may be added, and is never renamed or given
@@ -21,7 +25,11 @@ type (
 		AddressGroup *wireAddressGroup `json:"address_group,omitempty"`
 		VMGroup      *wireVMGroup      `json:"vm_group,omitempty"`
 		Past         *wirePast         `json:"past,omitempty"`
+		Rules        []wireRule        `json:"rules,omitempty"` // those of one block of instances
 	}
+
+	// wireRule is an array of three: instance, rule, verdict.
+	wireRule estate.RuleInstance
 
 	wirePast struct {
 		VM     wireVM    `json:"vm"`
@@ -55,6 +63,7 @@ type (
 		ObservationDomains []uint32 `json:"observation_domains,omitempty"`
 		VirtualObsID       string   `json:"virtual_obs_id,omitempty"`
 		RuleSampling       bool     `json:"rule_sampling,omitempty"`
+		TotalsElsewhere    bool     `json:"totals_elsewhere,omitempty"`
 	}
 
 	wireNetwork struct {
@@ -122,10 +131,13 @@ type (
 )
 
 // record is one entity of the estate with all that belongs to it.
+// Rule instances are together in blocks.
 type record struct {
 	line []byte // JSON, without the newline
 	sum  [16]byte
-	wire wireRecord // empty if it is of a kind that is not known here
+	wire wireRecord // empty if it was encoded here, or is of a kind that is not known here
+
+	rules int // rule instances in it; 0: it is of something else
 }
 
 func sumOf(line []byte) [16]byte {
@@ -133,20 +145,123 @@ func sumOf(line []byte) [16]byte {
 	return [16]byte(sum[:16])
 }
 
-// encode returns the records of m. Those of before that say the same are used again, so that states share them.
-func encode(m *estate.Model, before map[[16]byte]*record) ([]*record, error) {
+// MarshalJSON writes three numbers.
+func (r wireRule) MarshalJSON() ([]byte, error) {
+	return json.Marshal([3]uint64{uint64(r.Instance), uint64(r.Rule), uint64(r.Verdict)})
+}
+
+// UnmarshalJSON reads three numbers.
+func (r *wireRule) UnmarshalJSON(b []byte) error {
+	var n [3]uint64
+	if err := json.Unmarshal(b, &n); err != nil {
+		return err
+	}
+	if n[0] > uint64(flow.MaxInstance) || n[2] > math.MaxInt8 {
+		return fmt.Errorf("rule instance %d with verdict %d: out of range", n[0], n[2])
+	}
+	*r = wireRule{uint32(n[0]), flow.ID(n[1]), flow.Verdict(n[2])}
+	return nil
+}
+
+// ruleBlock is how many numbers of rule instances go into one record: few enough that one that comes or goes is a small message,
+// and so many that tens of thousands are some hundred records.
+const ruleBlock = 64
+
+// encoded are the records of a model.
+type encoded struct {
+	model         *estate.Model // nil: of none
+	around, rules []*record     // of all but rules; of rules
+}
+
+func (e *encoded) records() []*record { return slices.Concat(e.around, e.rules) }
+
+// next returns the records of m. Those that say the same as before are used again, so that states share them; what m has in common
+// with the model before is not encoded again.
+func (e *encoded) next(m *estate.Model) (*encoded, error) {
+	old := e.model
+	n := &encoded{model: m, around: e.around, rules: e.rules}
+	var err error
+	if old == nil || !old.SameButRules(m) {
+		if n.around, err = encodeAround(m, bySum(e.around)); err != nil {
+			return nil, err
+		}
+	}
+	if old == nil || !slices.Equal(old.Rules, m.Rules) {
+		if n.rules, err = encodeRules(m.Rules, bySum(e.rules)); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func bySum(list []*record) map[[16]byte]*record {
+	m := make(map[[16]byte]*record, len(list))
+	for _, r := range list {
+		m[r.sum] = r
+	}
+	return m
+}
+
+// encodeRules returns the records of rule instances, which need not ascend.
+func encodeRules(rules []estate.RuleInstance, before map[[16]byte]*record) ([]*record, error) {
+	if !slices.IsSortedFunc(rules, byInstance) {
+		rules = slices.SortedFunc(slices.Values(rules), byInstance)
+	}
+	var list []*record
+	for len(rules) > 0 {
+		n := 1
+		for n < len(rules) && rules[n].Instance/ruleBlock == rules[0].Instance/ruleBlock {
+			n++
+		}
+		r, err := encodeRecord(wireRecord{Rules: convert(rules[:n], func(r estate.RuleInstance) wireRule { return wireRule(r) })}, before)
+		if err != nil {
+			return nil, err
+		}
+		list, rules = append(list, r), rules[n:]
+	}
+	return list, nil
+}
+
+func byInstance(a, b estate.RuleInstance) int { return cmp.Compare(a.Instance, b.Instance) }
+
+// sameAround reports whether two lists of records are the same but for rules.
+func sameAround(a, b []*record) bool {
+	skip := func(list []*record) []*record {
+		for len(list) > 0 && list[0].rules > 0 {
+			list = list[1:]
+		}
+		return list
+	}
+	for a, b = skip(a), skip(b); len(a) > 0 && len(b) > 0; a, b = skip(a[1:]), skip(b[1:]) {
+		if a[0].sum != b[0].sum {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+// encodeRecord returns the record of w: the one of before, if it is there.
+func encodeRecord(w wireRecord, before map[[16]byte]*record) (*record, error) {
+	line, err := json.Marshal(&w)
+	if err != nil {
+		return nil, err
+	}
+	sum := sumOf(line)
+	if r, ok := before[sum]; ok {
+		return r, nil
+	}
+	return &record{line: line, sum: sum, rules: len(w.Rules)}, nil
+}
+
+// encodeAround returns the records of all of m but its rules.
+func encodeAround(m *estate.Model, before map[[16]byte]*record) ([]*record, error) {
 	list := make([]*record, 0, len(m.Pools)+len(m.Hosts)+len(m.Networks)+len(m.VMs)+len(m.AddressGroups)+len(m.VMGroups)+len(m.Past))
 	var failed error
 	add := func(w wireRecord) {
-		line, err := json.Marshal(&w)
+		r, err := encodeRecord(w, before)
 		if err != nil {
 			failed = err
 			return
-		}
-		sum := sumOf(line)
-		r, ok := before[sum]
-		if !ok {
-			r = &record{line: line, sum: sum}
 		}
 		list = append(list, r)
 	}
@@ -210,6 +325,7 @@ func decodeRecord(line []byte) (*record, error) {
 	if err := json.Unmarshal(line, &r.wire); err != nil {
 		return nil, fmt.Errorf("read record: %w", err)
 	}
+	r.rules = len(r.wire.Rules)
 	return r, nil
 }
 
@@ -245,9 +361,26 @@ func model(records []*record) *estate.Model {
 			})
 		case w.Past != nil:
 			m.Past = append(m.Past, estate.Past{VM: fromVM(&w.Past.VM), Until: w.Past.Until, Groups: w.Past.Groups})
+		case r.rules > 0:
+			m.Rules = appendRules(m.Rules, w.Rules)
 		}
 	}
 	return m
+}
+
+// rulesOf returns the rule instances that records make.
+func rulesOf(records []*record) (list []estate.RuleInstance) {
+	for _, r := range records {
+		list = appendRules(list, r.wire.Rules)
+	}
+	return list
+}
+
+func appendRules(list []estate.RuleInstance, more []wireRule) []estate.RuleInstance {
+	for _, r := range more {
+		list = append(list, estate.RuleInstance(r))
+	}
+	return list
 }
 
 func fromVM(v *wireVM) estate.VM {

@@ -49,6 +49,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetBool(true)
 	case reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(*n))
+	case reflect.Int8:
+		v.SetInt(1)
 	default:
 		panic("a model has a field of type " + v.Type().String() + ": say here what to fill it with")
 	}
