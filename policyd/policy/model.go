@@ -176,6 +176,8 @@ type Estate struct {
 	VIFs          map[flow.ID]*Interface
 	AddressGroups map[flow.ID][]netip.Prefix // of those in Set.Groups; disjoint, ascending
 	VMGroups      map[flow.ID][]netip.Addr   // the addresses of the VMs in the group, of all their VIFs; ascending, each once
+
+	vms map[string]*machine // by key, for the next one
 }
 
 // Interface is a VIF as rules see it. 0 is none, or not known. It is immutable.
@@ -184,7 +186,7 @@ type Interface struct {
 	Name    string // for people: VM/DEVICE
 	VM      flow.ID
 	Network flow.ID
-	Pool    flow.ID // of the host where it is plugged, else of the VM
+	Pool    flow.ID // of the VM, else of the host where it runs
 	MAC     estate.MAC
 	Addrs   []netip.Addr // ascending, each once
 }

@@ -1,0 +1,511 @@
+package policy
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/flow"
+)
+
+// Kept is what is remembered of a rule that was in force, for as long as anybody may ask.
+type Kept struct {
+	Scope    Scope
+	Rule     string // its id
+	Digest   string // of what it means: action, match and scope; a comment is no part of it
+	Instance uint32
+	Rank     uint16
+}
+
+// Request is what Resolve needs.
+type Request struct {
+	Policy *Policy // valid, and every rule has an id: see Policy.Identify
+	Names  *Names  // of the estate as it is now
+	Now    time.Time
+
+	// Former are rules as they were in force before. One that means the same keeps its instance; in the order of their ranks
+	// as many as possible keep theirs.
+	Former []Kept
+
+	// Bound is what names meant before. What has none now means what it meant. What has one, too, if Applied; else it
+	// means what it meant as long as that exists.
+	Bound   []Bound
+	Applied bool // somebody is applying the policy now
+
+	Last *Set // what is in force, to share entries with; nil: nothing
+}
+
+// Draft is a policy that is resolved, but for the numbers of new rule instances.
+type Draft struct {
+	New      int      // how many instances are to be given
+	Warnings []string // what should be known, each with its key path
+
+	set  *Set
+	list []*Entry // in the order of their tiers, the default first
+	last map[string]*Entry
+}
+
+// Resolve resolves a policy against an estate. It refuses, with an *estate.Problems that names everything, names that are unknown
+// or of several things, and groups that exceed MaxPrefixes.
+func Resolve(req Request) (*Draft, error) {
+	r := &resolver{
+		Request: req, bound: map[boundKey]flow.ID{}, used: map[boundKey]flow.ID{}, former: map[string][]Kept{},
+		addressGroups: map[string]*AddressGroup{}, vmGroups: map[string]*VMGroup{},
+		draft: &Draft{set: &Set{Lists: map[Scope][]*Entry{}, Groups: map[flow.ID]*Group{}}},
+	}
+	for _, b := range req.Bound {
+		r.bound[boundKey{b.Kind, b.Name}] = b.ID
+	}
+	for _, k := range req.Former {
+		r.former[k.Rule] = append(r.former[k.Rule], k)
+	}
+	r.groups()
+	r.rules()
+	if len(r.problems.List) > 0 {
+		return nil, fmt.Errorf("resolve policy: %w", &r.problems)
+	}
+	r.number()
+	return r.draft, nil
+}
+
+// MaxPrefixes is how many prefixes all groups that rules name may have, groups in groups counted again.
+const MaxPrefixes = 1 << 18
+
+type boundKey struct {
+	kind flow.Kind
+	name string
+}
+
+type resolver struct {
+	Request
+	bound, used map[boundKey]flow.ID
+	former      map[string][]Kept // by rule
+	problems    estate.Problems
+	draft       *Draft
+
+	addressGroups map[string]*AddressGroup // the policy's
+	vmGroups      map[string]*VMGroup
+	prefixes      int
+}
+
+var errUnknown = errors.New("unknown")
+
+func (r *resolver) refuse(path, format string, args ...any) {
+	const most = 100
+	if len(r.problems.List) == most {
+		r.problems.More++
+		return
+	}
+	r.problems.List = append(r.problems.List, estate.Problem{Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// id returns what a name means; 0 if that was refused.
+func (r *resolver) id(kind flow.Kind, path, name string) flow.ID {
+	k := boundKey{kind, name}
+	if id, ok := r.used[k]; ok {
+		return id
+	}
+	id := r.lookUp(kind, path, name)
+	r.used[k] = id
+	return id
+}
+
+func (r *resolver) lookUp(kind flow.Kind, path, name string) flow.ID {
+	d := r.Names.kinds[kind]
+	before, known := r.bound[boundKey{kind, name}]
+	if other, ok := r.Names.alias[before]; ok {
+		before = other
+	}
+	if _, exists := d.full[before]; known && exists && !r.Applied {
+		return before
+	}
+	id, err := d.find(name)
+	switch {
+	case err == nil:
+		return id
+	case known && (errors.Is(err, errUnknown) || !r.Applied):
+		const most = 100
+		if len(r.draft.Warnings) < most {
+			r.draft.Warnings = append(r.draft.Warnings, fmt.Sprintf("%s: no %s %q is known at present: its rules wait for the one that had the name", path, d.noun, name))
+		}
+		return before
+	case !errors.Is(err, errUnknown):
+		r.refuse(path, "%v", err)
+	default:
+		r.refuse(path, "%q is no %s%s", name, d.noun, r.meant(kind, name))
+	}
+	return 0
+}
+
+// meant returns a suggestion; only for the first problems, since it compares with all names.
+func (r *resolver) meant(kind flow.Kind, name string) string {
+	const suggestions = 10
+	if len(r.problems.List) >= suggestions {
+		return ""
+	}
+	var own []string
+	switch kind {
+	case flow.KindAddressGroup:
+		for g := range r.addressGroups {
+			own = append(own, g)
+		}
+	case flow.KindVMGroup:
+		for g := range r.vmGroups {
+			own = append(own, g)
+		}
+	}
+	return r.Names.kinds[kind].near(name, own)
+}
+
+// groups makes the policy's groups known and resolves what they hold.
+func (r *resolver) groups() {
+	taken := func(kind flow.Kind, path, name string) {
+		if r.Applied && len(r.Names.kinds[kind].by[name]) > 0 {
+			r.refuse(path, "the estate has %s %q, too: rules could mean either, give it another name", article(r.Names.kinds[kind].noun), name)
+		}
+	}
+	for i := range r.Policy.AddressGroups {
+		g := &r.Policy.AddressGroups[i]
+		taken(flow.KindAddressGroup, item("address_groups", i)+".name", g.Name)
+		r.addressGroups[g.Name] = g
+	}
+	for i := range r.Policy.VMGroups {
+		g := &r.Policy.VMGroups[i]
+		taken(flow.KindVMGroup, item("vm_groups", i)+".name", g.Name)
+		r.vmGroups[g.Name] = g
+	}
+	for i := range r.Policy.AddressGroups {
+		for j, m := range r.Policy.AddressGroups[i].Members {
+			if name, ok := strings.CutPrefix(m, addressGroupWord); ok && r.addressGroups[name] == nil {
+				r.id(flow.KindAddressGroup, item(item("address_groups", i)+".members", j), name)
+			}
+		}
+	}
+	for i := range r.Policy.VMGroups {
+		g, at := &r.Policy.VMGroups[i], item("vm_groups", i)
+		for j, name := range g.VMs {
+			r.id(flow.KindVM, item(at+".vms", j), name)
+		}
+		for j, name := range g.Groups {
+			if r.vmGroups[name] == nil {
+				r.id(flow.KindVMGroup, item(at+".groups", j), name)
+			}
+		}
+		for j := range g.Select {
+			if s := &g.Select[j]; s.Pool != "" {
+				r.id(flow.KindPool, item(at+".select", j)+".pool", s.Pool)
+			}
+			if s := &g.Select[j]; s.Network != "" {
+				r.id(flow.KindNetwork, item(at+".select", j)+".network", s.Network)
+			}
+		}
+	}
+}
+
+func article(noun string) string {
+	if strings.HasPrefix(noun, "a") {
+		return "an " + noun
+	}
+	return "a " + noun
+}
+
+// group returns the id of the group that a rule names, and puts it into the set; 0 if it has none or was refused.
+func (r *resolver) group(path string, remote *Remote) flow.ID {
+	switch {
+	case remote.AddressGroup != "":
+		g := &Group{Kind: flow.KindAddressGroup, Name: remote.AddressGroup}
+		if r.addressGroups[g.Name] == nil {
+			g.ID = r.id(g.Kind, path, g.Name)
+			g.Estate = []flow.ID{g.ID}
+		} else {
+			g.ID = flow.NewID(g.Kind, g.Name)
+		}
+		if _, ok := r.draft.set.Groups[g.ID]; !ok && g.ID != 0 {
+			r.fillAddresses(path, g)
+			r.draft.set.Groups[g.ID] = g
+		}
+		return g.ID
+	case remote.VMGroup != "":
+		g := &Group{Kind: flow.KindVMGroup, Name: remote.VMGroup}
+		if r.vmGroups[g.Name] == nil {
+			g.ID = r.id(g.Kind, path, g.Name)
+			g.Estate = []flow.ID{g.ID}
+		} else {
+			g.ID = flow.NewID(g.Kind, g.Name)
+		}
+		if _, ok := r.draft.set.Groups[g.ID]; !ok && g.ID != 0 {
+			r.fillVMs(g)
+			r.draft.set.Groups[g.ID] = g
+		}
+		return g.ID
+	}
+	return 0
+}
+
+// fillAddresses finds what is in a group of the policy and in those that it holds.
+func (r *resolver) fillAddresses(path string, g *Group) {
+	seen := map[string]bool{}
+	var all []netip.Prefix
+	var add func(name string)
+	add = func(name string) {
+		own := r.addressGroups[name]
+		if own == nil || seen[name] || r.prefixes > MaxPrefixes {
+			return
+		}
+		seen[name] = true
+		for _, m := range own.Members {
+			inner, isGroup := strings.CutPrefix(m, addressGroupWord)
+			if !isGroup {
+				list, _ := estate.ParseMember(m) // valid
+				all = append(all, list...)
+				r.prefixes += len(list)
+			} else if r.addressGroups[inner] == nil {
+				g.Estate = append(g.Estate, r.used[boundKey{flow.KindAddressGroup, inner}])
+			} else {
+				add(inner)
+			}
+		}
+	}
+	add(g.Name)
+	if r.prefixes > MaxPrefixes {
+		r.refuse(path, "with group %q, rules name groups of more than %d prefixes in all: write ranges as prefixes, or leave groups out of groups", g.Name, MaxPrefixes)
+		return
+	}
+	g.Prefixes, g.Estate = disjoint(all), unique(g.Estate)
+}
+
+// fillVMs finds what is in a VM group of the policy and in those that it holds.
+func (r *resolver) fillVMs(g *Group) {
+	seen := map[string]bool{}
+	var add func(name string)
+	add = func(name string) {
+		own := r.vmGroups[name]
+		if own == nil || seen[name] {
+			return
+		}
+		seen[name] = true
+		for _, vm := range own.VMs {
+			g.VMs = append(g.VMs, r.used[boundKey{flow.KindVM, vm}])
+		}
+		for _, s := range own.Select {
+			resolved := Selector{Selector: s}
+			if s.Pool != "" {
+				resolved.Pool = r.used[boundKey{flow.KindPool, s.Pool}]
+			}
+			if s.Network != "" {
+				resolved.Network = r.used[boundKey{flow.KindNetwork, s.Network}]
+			}
+			g.Select = append(g.Select, resolved)
+		}
+		for _, inner := range own.Groups {
+			if r.vmGroups[inner] == nil {
+				g.Estate = append(g.Estate, r.used[boundKey{flow.KindVMGroup, inner}])
+			} else {
+				add(inner)
+			}
+		}
+	}
+	add(g.Name)
+	g.VMs, g.Estate = unique(g.VMs), unique(g.Estate)
+}
+
+func unique(ids []flow.ID) []flow.ID {
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// disjoint returns the fewest prefixes that hold the same addresses, ascending. It disorders list.
+func disjoint(list []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(list, func(a, b netip.Prefix) int {
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	})
+	var out []netip.Prefix
+	for _, p := range list {
+		if n := len(out); n > 0 && out[n-1].Overlaps(p) { // then it is wider: it came first
+			continue
+		}
+		out = append(out, p)
+		for len(out) > 1 { // two halves are one
+			a, b := out[len(out)-2], out[len(out)-1]
+			if a.Bits() != b.Bits() || a.Bits() == 0 {
+				break
+			}
+			both := netip.PrefixFrom(a.Addr(), a.Bits()-1)
+			if both.Masked() != both || !both.Contains(b.Addr()) {
+				break
+			}
+			out = append(out[:len(out)-2], both)
+		}
+	}
+	return out
+}
+
+// rules resolves the rules in force.
+func (r *resolver) rules() {
+	set := r.draft.set
+	set.Default = &Entry{
+		Rule: Rule{ID: DefaultRule, Action: cmp.Or(r.Policy.Default, Allow), Direction: Either}, ID: flow.NewID(flow.KindRule, DefaultRule),
+	}
+	seen := map[Scope]string{}
+	ids := map[flow.ID]string{set.Default.ID: DefaultRule}
+	for _, l := range r.Policy.lists() {
+		scope := Scope{Tier: l.tier}
+		if l.kind != "" {
+			if scope.Of = r.id(l.kind, l.at, l.of); scope.Of == 0 {
+				continue
+			}
+			if first, ok := seen[scope]; ok {
+				if l.tier != PoolDefault && l.tier != NetworkDefault && l.tier != VMDefault {
+					r.refuse(l.at, "%q is the same %s as at %s: put the rules together", l.of, r.Names.kinds[l.kind].noun, first)
+				}
+				continue
+			}
+			seen[scope] = strings.TrimSuffix(l.at, ".name")
+		}
+		for i := range l.rules {
+			rule := &l.rules[i]
+			path := item(l.path, i)
+			if rule.ID == "" {
+				r.refuse(path, "has no id")
+				continue
+			}
+			group := r.group(path+".remote", &rule.Remote)
+			if rule.Disabled || !rule.Expires.IsZero() && !r.Now.Before(rule.Expires) {
+				continue
+			}
+			if e := rule.Expires; !e.IsZero() && (set.Expires.IsZero() || e.Before(set.Expires)) {
+				set.Expires = e
+			}
+			entry := &Entry{Rule: *rule, Scope: scope, Group: group, ID: flow.NewID(flow.KindRule, rule.ID)}
+			entry.Rule.Direction = cmp.Or(rule.Direction, Either)
+			entry.Rule.RemotePorts, entry.Rule.LocalPorts = rule.RemotePorts.merged(), rule.LocalPorts.merged()
+			if other, ok := ids[entry.ID]; ok {
+				r.refuse(path+".id", "%q has the number of %q in flows: give it another id", rule.ID, other)
+			}
+			ids[entry.ID] = rule.ID
+			set.Lists[scope] = append(set.Lists[scope], entry)
+		}
+	}
+	for k, id := range r.used {
+		set.Bound = append(set.Bound, Bound{k.kind, k.name, id})
+	}
+	slices.SortFunc(set.Bound, func(a, b Bound) int {
+		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// Digest returns a digest of what the rule means, in hexadecimal digits.
+func (e *Entry) Digest() string {
+	h := sha256.New()
+	h.Write([]byte(strconv.Itoa(int(e.Scope.Tier)) + " " + strconv.FormatUint(uint64(e.Scope.Of), 10) + " " + e.Rule.meaning(e.Group)))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// number gives entries the instances and ranks that they had.
+func (r *resolver) number() {
+	d := r.draft
+	d.list = append(d.list, d.set.Default)
+	scopes := make([]Scope, 0, len(d.set.Lists))
+	for s := range d.set.Lists {
+		scopes = append(scopes, s)
+	}
+	slices.SortFunc(scopes, func(a, b Scope) int { return cmp.Or(cmp.Compare(a.Tier, b.Tier), cmp.Compare(a.Of, b.Of)) })
+	for _, s := range scopes {
+		list := d.set.Lists[s]
+		former := make([]uint16, len(list))
+		for i, e := range list {
+			for _, k := range r.former[e.Rule.ID] {
+				if k.Scope == s {
+					former[i] = k.Rank
+				}
+			}
+		}
+		for i, rank := range Ranks(former) {
+			list[i].Rank = rank
+		}
+		d.list = append(d.list, list...)
+	}
+	for _, e := range d.list {
+		for _, k := range r.former[e.Rule.ID] {
+			if k.Scope == e.Scope && k.Digest == e.Digest() {
+				e.Instance = max(e.Instance, k.Instance)
+			}
+		}
+		if e.Instance == 0 {
+			d.New++
+		}
+	}
+	if r.Last != nil {
+		d.last = map[string]*Entry{DefaultRule: r.Last.Default}
+		for _, list := range r.Last.Lists {
+			for _, e := range list {
+				d.last[e.Rule.ID] = e
+			}
+		}
+	}
+}
+
+// Set returns the policy as it is to be in force. New instances are numbered from first on, d.New of them. It is called once.
+func (d *Draft) Set(first uint32) *Set {
+	for _, e := range d.list {
+		if e.Instance == 0 {
+			e.Instance = first
+			first++
+		}
+	}
+	share := func(e *Entry) *Entry {
+		if old := d.last[e.Rule.ID]; old != nil && old.Equal(e) {
+			return old
+		}
+		return e
+	}
+	d.set.Default = share(d.set.Default)
+	for _, list := range d.set.Lists {
+		for i, e := range list {
+			list[i] = share(e)
+		}
+	}
+	return d.set
+}
+
+// Equal reports whether two entries are the same, comments included.
+func (e *Entry) Equal(o *Entry) bool {
+	return e.Scope == o.Scope && e.ID == o.ID && e.Group == o.Group && e.Instance == o.Instance && e.Rank == o.Rank && e.Rule.Equal(&o.Rule)
+}
+
+// Equal reports whether two rules are written the same.
+func (r *Rule) Equal(o *Rule) bool {
+	return r.ID == o.ID && r.Action == o.Action && r.Direction == o.Direction && r.Protocol == o.Protocol && r.Remote == o.Remote &&
+		slices.Equal(r.RemotePorts, o.RemotePorts) && slices.Equal(r.LocalPorts, o.LocalPorts) && r.Disabled == o.Disabled &&
+		r.Expires.Equal(o.Expires) && r.Comment == o.Comment
+}
+
+// Entries returns all entries in the order of their tiers, the default last.
+func (s *Set) Entries() []*Entry {
+	var all []*Entry
+	for _, list := range s.Lists {
+		all = append(all, list...)
+	}
+	slices.SortFunc(all, func(a, b *Entry) int {
+		return cmp.Or(cmp.Compare(a.Scope.Tier, b.Scope.Tier), cmp.Compare(a.Scope.Of, b.Scope.Of), cmp.Compare(a.Rank, b.Rank))
+	})
+	return append(all, s.Default)
+}
+
+// Kept returns what is to be remembered of the set.
+func (s *Set) Kept() []Kept {
+	entries := s.Entries()
+	kept := make([]Kept, len(entries))
+	for i, e := range entries {
+		kept[i] = Kept{e.Scope, e.Rule.ID, e.Digest(), e.Instance, e.Rank}
+	}
+	return kept
+}
