@@ -16,6 +16,8 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/compile"
 )
 
 // Session is what is used of the session with a host (*ovsdb.Session).
@@ -32,8 +34,45 @@ type Host struct {
 	Identity
 	Session  Session // nil (not a nil *ovsdb.Session): there is none at present
 	Settings Settings
-	Detach   bool // everything of Weir's is removed, and what was before put back
+	Detach   bool // everything of Weir's is removed, and what was before put back: flows of OpenFlow were removed before
+
+	Enforced   map[string]Enforced // bridges that enforce policy, by name
+	Controller attach.Settings     // how they dial Weir
 }
+
+// Enforced is a bridge that enforces policy: it dials Weir.
+type Enforced struct {
+	Sampling compile.Sampling // of packets by its flows
+	Flows    Flows
+}
+
+// Flows is what is known of the flows of a bridge that enforces policy.
+type Flows uint8
+
+// The values of Flows. Enforcing begins and ends with FlowsLeaving, so that there is one source of totals at any moment: the export of the
+// bridge itself, or what its flows sample.
+const (
+	FlowsUnknown   Flows = iota // as after a start of Weir: what exports their samples stays, or is not set up yet
+	FlowsInstalled              // they are there: what they sample is exported
+	FlowsLeaving                // they are removed, or are not there: the bridge itself exports
+)
+
+// CollectorSet is the id of the rows of table Flow_Sample_Collector_Set that Weir makes: what flows name in the action sample. It is
+// "weir" in ASCII.
+const CollectorSet uint32 = 0x77656972
+
+// RuleDomains returns the observation domains in which the flows of the bridges of a host are to sample, by the bridge's name. They are others
+// than those in which bridges export by themselves, since each exporter numbers its messages; and above 65535, where no NetFlow 5 is.
+// They stay the same as long as the bridge has its name.
+func RuleDomains(h *Identity, r *ovsdb.Rows) map[string]uint32 {
+	list := map[string]uint32{}
+	for id, n := range domains(h, r) {
+		list[r.Bridges[id].Name] = ruleDomain(n)
+	}
+	return list
+}
+
+func ruleDomain(number uint16) uint32 { return 1<<16 | uint32(number) }
 
 // HostStatus is how the export of a host stands.
 type HostStatus struct {
