@@ -46,9 +46,13 @@ type Input struct {
 	Generation   uint8  // in cookies
 	Capabilities Capabilities
 
+	// Limit is how many flows the bridge may hold; 0: any number. More are refused before they are made.
+	Limit int
+
 	Bypass     bool             // policy is off on the whole bridge
 	BypassVIFs map[flow.ID]bool // policy is off for these VIFs
 
-	// Weir are addresses of Weir itself: a VIF that has one of them is never cut off.
+	// Weir are addresses of Weir itself: a VIF that has one of them is never cut off, and the host hears from them even by a
+	// port that is not known yet.
 	Weir []netip.Addr
 }

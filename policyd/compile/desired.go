@@ -1,0 +1,105 @@
+package compile
+
+import (
+	"iter"
+
+	"github.com/weirhq/weir/ovs/openflow"
+)
+
+// Desired is what a bridge is to hold. It is immutable, and shares with the one before what did not change.
+type Desired struct {
+	// Groups by id, from GroupFirst to GroupLast.
+	Groups map[uint32]openflow.Group
+
+	// Warnings say what the flows do not do that somebody may expect; for people.
+	Warnings []string
+
+	units map[unit]*flows
+	len   int
+}
+
+// flows are those of one unit.
+type flows struct{ list []openflow.Flow }
+
+// unit is all that some flows depend on, as a comparable value: equal units have equal flows.
+type unit any
+
+// Of returns a Desired of given flows, no two of which have one key, and groups: for what is not compiled of a policy.
+func Of(list []openflow.Flow, groups ...openflow.Group) *Desired {
+	d := &Desired{Groups: map[uint32]openflow.Group{}, units: map[unit]*flows{0: {list}}, len: len(list)}
+	for _, g := range groups {
+		d.Groups[g.ID] = g
+	}
+	return d
+}
+
+// Each yields the flows in no order: no two have one key.
+func (d *Desired) Each() iter.Seq[openflow.Flow] {
+	return func(yield func(openflow.Flow) bool) {
+		for _, u := range d.units {
+			for _, f := range u.list {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Len is how many flows there are.
+func (d *Desired) Len() int { return d.len }
+
+// Change is what leads from one Desired to another.
+type Change struct {
+	Delete []openflow.FlowKey // flows that are no more
+	Add    []openflow.Flow    // flows that are new or different: they replace those with their keys
+
+	DeleteGroups []uint32
+	SetGroups    []openflow.Group // new or different
+}
+
+// Empty reports whether there is nothing to do.
+func (c *Change) Empty() bool {
+	return len(c.Delete)+len(c.Add)+len(c.DeleteGroups)+len(c.SetGroups) == 0
+}
+
+// Diff returns what leads from one Desired to another, in no order; from may be nil. It costs what differs, as far as to was
+// compiled by the Compiler that compiled from.
+func Diff(from, to *Desired) *Change {
+	if from == nil {
+		from = &Desired{}
+	}
+	old, c := map[openflow.FlowKey]openflow.Flow{}, &Change{}
+	for key, u := range from.units {
+		if to.units[key] != u {
+			for _, f := range u.list {
+				old[f.Key()] = f
+			}
+		}
+	}
+	for key, u := range to.units {
+		if from.units[key] == u {
+			continue
+		}
+		for _, f := range u.list {
+			if old[f.Key()] != f {
+				c.Add = append(c.Add, f)
+			}
+			delete(old, f.Key())
+		}
+	}
+	for key := range old {
+		c.Delete = append(c.Delete, key)
+	}
+	for id, g := range to.Groups {
+		if from.Groups[id] != g {
+			c.SetGroups = append(c.SetGroups, g)
+		}
+	}
+	for id := range from.Groups {
+		if _, ok := to.Groups[id]; !ok {
+			c.DeleteGroups = append(c.DeleteGroups, id)
+		}
+	}
+	return c
+}
