@@ -14,7 +14,10 @@ type Actions string
 // Meter first. There may be one of either.
 func NewActions(list ...Action) Actions {
 	var room [256]byte
-	b := room[:0]
+	return Actions(appendInstructions(room[:0], list))
+}
+
+func appendInstructions(b []byte, list []Action) []byte {
 	for _, a := range list {
 		if m, ok := a.(Meter); ok {
 			b = append32(append16(b, instructionMeter, 8), m.ID)
@@ -38,7 +41,7 @@ func NewActions(list ...Action) Actions {
 			b = append(append16(b, instructionGoto, 8), g.Table, 0, 0, 0)
 		}
 	}
-	return Actions(b)
+	return b
 }
 
 // List decodes the actions, in the order in which NewActions takes them.
@@ -480,25 +483,35 @@ func (a Sample) append(b []byte) []byte {
 func decodeInstructions(b []byte, list []Action) []Action {
 	var applied, metered, gone bool
 	var next []Action // what follows the list of applied actions
+	all, start := b, len(list)
+	broken := func() []Action { return append(list[:start], ForeignInstruction{string(all)}) }
 	for len(b) > 0 {
 		n := 0
 		if len(b) >= 8 {
 			n = int(get16(b[2:]))
 		}
 		if n < 8 || n&7 != 0 || n > len(b) {
-			next = append(next, ForeignInstruction{string(b)})
-			break
+			return broken()
 		}
 		one := b[:n]
 		b = b[n:]
 		switch kind := get16(one); {
-		case kind == instructionGoto && n == 8 && !gone:
+		case kind == instructionGoto && n == 8:
+			if gone {
+				return broken()
+			}
 			gone = true
 			next = append(next, Goto{one[4]})
-		case kind == instructionMeter && n == 8 && !metered:
+		case kind == instructionMeter && n == 8:
+			if metered {
+				return broken()
+			}
 			metered = true
 			list = append(list, Meter{get32(one[4:])})
-		case kind == instructionApply && !applied:
+		case kind == instructionApply:
+			if applied {
+				return broken()
+			}
 			applied = true
 			list = decodeActions(one[8:], list, true)
 		default:

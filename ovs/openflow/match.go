@@ -110,7 +110,7 @@ func (m Match) Foreign() bool {
 }
 
 // cutTerm reads the first field of b: its octets are b[:n], and n is 0 if b ends within it. The Field of a term that is not known, or
-// that is known and has an impossible length, is 0.
+// has a length or mask that it cannot have, is 0.
 func cutTerm(b []byte) (t Term, n int) {
 	if len(b) < 4 {
 		return Term{}, 0
@@ -128,7 +128,7 @@ func cutTerm(b []byte) (t Term, n int) {
 		}
 		return Term{f, bitsFrom(body), Ones(f.Width())}.normal(), n
 	}
-	if header&1 != 0 {
+	if header&1 != 0 { // of a value and a mask, which are as long
 		return Term{}, n
 	}
 	half := (header & 0xff) / 2
@@ -136,7 +136,11 @@ func cutTerm(b []byte) (t Term, n int) {
 	if f == 0 {
 		return Term{}, n
 	}
-	return Term{f, bitsFrom(body[:half]), bitsFrom(body[half:])}.normal(), n
+	t = Term{f, bitsFrom(body[:half]), bitsFrom(body[half:])}.normal()
+	if !fields[f].masked && !t.Mask.IsZero() && t.Mask != Ones(f.Width()) {
+		return Term{}, n
+	}
+	return t, n
 }
 
 // Exact is a field with exactly this value.

@@ -37,3 +37,5 @@ func put16(b []byte, n int) { binary.BigEndian.PutUint16(b, uint16(n)) }
 func get16(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
 func get32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
 func get64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
+
+func put32(b []byte, v uint32) { binary.BigEndian.PutUint32(b, v) }

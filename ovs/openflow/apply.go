@@ -1,0 +1,163 @@
+package openflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Apply does all modifications, in order, or none: packets see the flows before, or those after. If one is refused the error is a
+// *ModError; if it is not known whether the switch did it, because the connection or the answer was lost, it wraps ErrUnknown.
+//
+// Bundles are one at a time: a second Apply waits. Doing the same once more is no harm, except that AddGroup is refused.
+func (c *Conn) Apply(ctx context.Context, mods []Mod) error {
+	if len(mods) == 0 {
+		return nil
+	}
+	select {
+	case c.apply <- struct{}{}:
+		defer func() { <-c.apply }()
+	case <-ctx.Done():
+		return fmt.Errorf("apply %d modifications: %w", len(mods), context.Cause(ctx))
+	case <-c.done:
+		return fmt.Errorf("apply %d modifications: %w", len(mods), c.Err())
+	}
+	if err := c.inBundle(ctx, mods); err != nil {
+		if _, ok := errors.AsType[*ModError](err); ok {
+			return err
+		}
+		return fmt.Errorf("apply %d modifications: %w", len(mods), err)
+	}
+	return nil
+}
+
+// inBundle opens a bundle, fills it and commits it.
+func (c *Conn) inBundle(ctx context.Context, mods []Mod) error {
+	id := c.bundle.Add(1)
+	if err := c.control(ctx, id, bundleOpen); err != nil {
+		return fmt.Errorf("open bundle: %w", err)
+	}
+	b := &bundled{first: c.xid.Add(uint32(len(mods))) - uint32(len(mods)) + 1, count: uint32(len(mods))}
+	c.mu.Lock()
+	c.bundled = b
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.bundled = nil
+	}()
+	if err := c.fill(ctx, id, b, mods); err != nil {
+		// The switch would forget it by itself, after a while.
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
+		defer cancel()
+		_ = c.control(closing, id, bundleDiscard)
+		return err
+	}
+	err := c.control(ctx, id, bundleCommit)
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*SwitchError](err); !ok {
+		return fmt.Errorf("commit bundle: %w: %w", ErrUnknown, err)
+	}
+	if failed := c.refusal(b, mods); failed != nil {
+		return failed
+	}
+	return fmt.Errorf("commit bundle: %w", err)
+}
+
+// refusal returns which of the modifications the switch refused, nil if none.
+func (c *Conn) refusal(b *bundled, mods []Mod) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !b.failed {
+		return nil
+	}
+	return &ModError{Index: int(b.index), Mod: mods[b.index], Err: b.err}
+}
+
+// errStalled says that the switch may have forgotten a bundle.
+var errStalled = errors.New("the switch was so slow that it may have forgotten what it was sent; nothing was done")
+
+// fill sends the modifications and waits until the switch has taken all of them.
+//
+// Open vSwitch forgets a bundle for which nothing came for ten seconds, and makes a new one of what comes later, which would then be
+// committed without what came before. So there is a barrier behind each window: there was no such pause between two barriers if the second
+// was answered soon enough after the first was sent.
+func (c *Conn) fill(ctx context.Context, id uint32, b *bundled, mods []Mod) error {
+	var before *call    // the barrier behind the window before
+	var asked time.Time // when it was handed over to be sent
+	since := time.Now() // when the one before that was: the switch had not come so far yet
+	settle := func() error {
+		if before == nil {
+			return nil
+		}
+		k := before
+		before = nil
+		if err := c.wait(ctx, k); err != nil {
+			return fmt.Errorf("await barrier: %w", err)
+		}
+		if time.Since(since) > bundleIdle {
+			return errStalled
+		}
+		since = asked
+		return c.refusal(b, mods)
+	}
+	defer func() {
+		if before != nil {
+			c.forget(before)
+			<-c.slots
+		}
+	}()
+	chunk, sent := c.chunk(), 0
+	for i, m := range mods {
+		at := len(chunk)
+		chunk = appendBundled(chunk, b.first+uint32(i), id, m)
+		if n := len(chunk) - at; n > maxMessage {
+			return &ModError{i, m, fmt.Errorf("its message has %d octets, and OpenFlow's have up to %d", n, maxMessage)}
+		}
+		last := i == len(mods)-1
+		if len(chunk) < writeChunk && !last {
+			continue
+		}
+		if sent += len(chunk); sent < bundleWindow && !last {
+			if err := c.put(ctx, chunk); err != nil {
+				return err
+			}
+			chunk = c.chunk()
+			continue
+		}
+		sent = 0
+		if err := settle(); err != nil {
+			return err
+		}
+		k, err := c.ask(ctx, isBarrier)
+		if err != nil {
+			return err
+		}
+		before, asked = k, time.Now()
+		if err := c.put(ctx, appendRequest(chunk, typeBarrierRequest, k.xid)); err != nil {
+			return err
+		}
+		if !last {
+			chunk = c.chunk()
+		}
+	}
+	return settle()
+}
+
+// control sends a control message of a bundle and waits until the switch says that it was done.
+func (c *Conn) control(ctx context.Context, id uint32, kind uint16) error {
+	return c.question(ctx,
+		func(b []byte, xid uint32) []byte { return appendBundle(b, xid, id, kind) },
+		func(m message) (bool, error) {
+			if m.kind != typeExperimenter || len(m.body) < 14 || get32(m.body) != vendorONF || get32(m.body[4:]) != bundleControl {
+				return false, malformed("answer of type %d to the control of a bundle", m.kind)
+			}
+			if got := get32(m.body[8:]); got != id || get16(m.body[12:]) != kind+1 {
+				return false, malformed("answer %d of bundle %d to %d of bundle %d", get16(m.body[12:]), got, kind, id)
+			}
+			return true, nil
+		})
+}

@@ -1,0 +1,174 @@
+package openflow_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/lab/ovsbed"
+	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
+	"github.com/weirhq/weir/ovs/openflow"
+)
+
+// bridge is a real one with 20 simulated ports, without flows, and its OpenFlow side.
+type bridge struct {
+	t    testing.TB
+	host *ovsbed.Host
+	addr netip.AddrPort
+	conn *openflow.Conn
+}
+
+// config is that of connections here.
+var config = openflow.Config{Limits: openflow.DefaultLimits(), Want: openflow.Want{Ports: true, Removed: true}}
+
+func newBridge(t testing.TB) *bridge {
+	t.Helper()
+	farm, err := ovsbedtest.New(t).Farm(t.Context(), 1, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bridge{t: t, host: farm.Hosts[0]}
+	b.addr = netip.AddrPortFrom(b.host.Exporter, 6653)
+	b.vsctl("set-fail-mode", "br0", "secure", "--", "set-controller", "br0", fmt.Sprintf("ptcp:%d", b.addr.Port()))
+	b.conn = b.connect()
+	return b
+}
+
+// connect returns one more connection.
+func (b *bridge) connect() *openflow.Conn {
+	b.t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		nc, err := net.Dial("tcp", b.addr.String())
+		var c *openflow.Conn
+		if err == nil {
+			c, err = openflow.Accept(b.t.Context(), nc, config)
+		}
+		if err == nil {
+			b.t.Cleanup(c.Close)
+			return c
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond) // until it listens
+	}
+}
+
+func (b *bridge) vsctl(args ...string) string {
+	b.t.Helper()
+	out, err := b.host.VSCtl(b.t.Context(), args...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+// ofctl runs ovs-ofctl with the version that we speak.
+func (b *bridge) ofctl(args ...string) string {
+	b.t.Helper()
+	out, err := b.host.OFCtl(b.t.Context(), append([]string{"-OOpenFlow13"}, args...)...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+// file writes lines for ovs-ofctl.
+func (b *bridge) file(lines []string) string {
+	b.t.Helper()
+	name := filepath.Join(b.t.TempDir(), "lines")
+	if err := os.WriteFile(name, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return name
+}
+
+// flows returns what is there, by key.
+func (b *bridge) flows() map[openflow.FlowKey]openflow.Flow {
+	b.t.Helper()
+	found := map[openflow.FlowKey]openflow.Flow{}
+	if err := b.conn.Flows(b.t.Context(), openflow.Everything, func(s openflow.FlowStats) { found[s.Key()] = s.Flow }); err != nil {
+		b.t.Fatal(err)
+	}
+	return found
+}
+
+func (b *bridge) apply(mods ...openflow.Mod) {
+	b.t.Helper()
+	if err := b.conn.Apply(b.t.Context(), mods); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bridge) clear() { b.apply(openflow.DeleteFlows{Table: openflow.AllTables}) }
+
+func TestApplyIsAllOrNothing(t *testing.T) {
+	b := newBridge(t)
+	good := openflow.Flow{Priority: 1, Cookie: 1, Actions: openflow.NewActions(openflow.Normal())}
+	b.apply(openflow.AddFlow{Flow: good})
+	bad := openflow.Flow{Priority: 2, Match: openflow.NewMatch(openflow.TCPDst(80, 0xffff))}
+	mods := []openflow.Mod{
+		openflow.DeleteFlow{Key: good.Key()},
+		openflow.AddGroup{Group: openflow.NewGroup(7, []openflow.Action{openflow.Output{Port: 1}})},
+		openflow.AddFlow{Flow: bad},
+		openflow.AddFlow{Flow: openflow.Flow{Priority: 3}},
+	}
+	err := b.conn.Apply(t.Context(), mods)
+	refused, ok := errors.AsType[*openflow.ModError](err)
+	if !ok || refused.Index != 2 {
+		t.Fatalf("Apply of a flow that lacks eth_type: %v, want a ModError of the third", err)
+	}
+	if want := "add-flow table=0,priority=2,tcp_dst=80 actions=drop: bad match: a field lacks what it needs beside it (OpenFlow error type 4 code 9)"; err.Error() != want {
+		t.Errorf("Apply says\n%s\nwant\n%s", err, want)
+	}
+	if found := b.flows(); len(found) != 1 || found[good.Key()] != good {
+		t.Errorf("after a refused Apply there is %v, want only %v", found, good)
+	}
+	if groups, err := b.conn.Groups(t.Context()); err != nil || len(groups) != 0 {
+		t.Errorf("after a refused Apply there are groups %v, %v", groups, err)
+	}
+	// What only the commit finds out.
+	err = b.conn.Apply(t.Context(), []openflow.Mod{openflow.AddFlow{Flow: openflow.Flow{Priority: 9}}, openflow.ModifyGroup{Group: openflow.NewGroup(9)}})
+	if refused, ok = errors.AsType[*openflow.ModError](err); !ok || refused.Index != 1 {
+		t.Errorf("Apply that modifies an unknown group: %v, want a ModError of the second", err)
+	}
+	if found := b.flows(); len(found) != 1 {
+		t.Errorf("after a refused commit there is %v", found)
+	}
+	b.apply(openflow.DeleteFlows{Table: openflow.AllTables, Cookie: 1, CookieMask: 1})
+	if found := b.flows(); len(found) != 0 {
+		t.Errorf("after deletion by cookie there is %v", found)
+	}
+}
+
+func TestPorts(t *testing.T) {
+	b := newBridge(t)
+	ports, err := b.conn.Ports(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(ports) != 21 {
+		t.Errorf("found %d ports, want 20 and the bridge's own: %v", len(ports), ports)
+	}
+	b.vsctl("add-port", "br0", "extra", "--", "set", "interface", "extra", "type=dummy", "ofport_request=99")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			t.Fatal("no event of the new port")
+		case e := <-b.conn.Events():
+			if s, ok := e.(openflow.PortStatus); ok && s.Reason == openflow.PortAdded && s.Port.Name == "extra" && s.Port.Number == 99 {
+				return
+			}
+		}
+	}
+}
