@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -103,6 +104,34 @@ const (
 
 	Tiers = int(GlobalDefault)
 )
+
+var tierNames = [...]string{
+	"default", "global mandatory", "pool mandatory", "network mandatory", "VM mandatory", "VIF", "VM default", "network default", "pool default", "global default",
+}
+
+// String returns the tier's name for people; of 0, where the final default stands, it is "default".
+func (t Tier) String() string {
+	if int(t) < len(tierNames) {
+		return tierNames[t]
+	}
+	return fmt.Sprintf("tier %d", uint8(t))
+}
+
+// kindOf returns the kind of what rules of a tier are of; "" of global tiers.
+func kindOf(t Tier) flow.Kind {
+	switch t {
+	case PoolMandatory, PoolDefault:
+		return flow.KindPool
+	case NetworkMandatory, NetworkDefault:
+		return flow.KindNetwork
+	case VMMandatory, VMDefault:
+		return flow.KindVM
+	case VIFRules:
+		return flow.KindVIF
+	case GlobalMandatory, GlobalDefault:
+	}
+	return ""
+}
 
 // Scope is whose rules a list holds. Of is 0 for the global tiers, else the id of the pool, network, VM or VIF.
 type Scope struct {
