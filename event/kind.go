@@ -37,6 +37,11 @@ const (
 	PolicyApplied     Kind = "policy_applied"
 	PolicyBypassed    Kind = "policy_bypassed"
 	PolicyRestored    Kind = "policy_restored"
+	PolicyInstalled   Kind = "policy_installed"
+	PolicyDrift       Kind = "policy_drift"
+	PolicyForeign     Kind = "policy_foreign"
+	PolicyFailed      Kind = "policy_failed"
+	PolicyRemoved     Kind = "policy_removed"
 )
 
 // About describes a kind.
@@ -69,6 +74,11 @@ var Kinds = []About{
 	{PolicyApplied, SeverityNotice, "Somebody put a policy in force."},
 	{PolicyBypassed, SeverityWarning, "Somebody switched policy off, for a VIF, a host, a pool or all."},
 	{PolicyRestored, SeverityNotice, "Somebody switched policy on again where it was off."},
+	{PolicyInstalled, SeverityInfo, "A bridge was found to hold the flows of the policy, after it did not: the first time, after a restart of its switch, or after they had not gone in."},
+	{PolicyDrift, SeverityWarning, "Somebody else changed, removed or added flows or groups of Weir's at a bridge; it is set right."},
+	{PolicyForeign, SeverityWarning, "Flows of others at a bridge bypass policy, or groups of others have ids that Weir wants; Weir leaves them alone."},
+	{PolicyFailed, SeverityError, "A bridge did not take the flows of the policy; those that were there before are still in force."},
+	{PolicyRemoved, SeverityNotice, "Weir removed its flows and groups from a bridge."},
 }
 
 var kinds = func() map[Kind]About {

@@ -1,0 +1,89 @@
+package reconcile
+
+import (
+	"maps"
+	"time"
+
+	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/policyd/compile"
+)
+
+// counters are those of a flow, or of a rule at a stage.
+type counters struct{ packets, bytes uint64 }
+
+// reading is what the counters of a flow were when they were read.
+type reading struct {
+	counters
+	cookie openflow.Cookie
+	age    time.Duration // of the flow
+}
+
+// decision is a rule at a stage.
+type decision struct {
+	instance uint32
+	stage    flow.Stage
+}
+
+// meter turns readings of flows into how much the counters of rules grew. It keeps the last reading of each flow that was ever hit; one
+// without is taken to have been at zero.
+type meter struct {
+	last   map[openflow.FlowKey]reading
+	before map[openflow.FlowKey]reading // while all flows are read: what last was; else nil
+	grown  map[decision]counters        // since it was taken
+}
+
+func newMeter() *meter {
+	return &meter{last: map[openflow.FlowKey]reading{}, grown: map[decision]counters{}}
+}
+
+// begin says that all flows are going to be read, so that those which are gone can be forgotten.
+func (m *meter) begin() { m.before, m.last = m.last, map[openflow.FlowKey]reading{} }
+
+// done says that all flows were read, or that this went wrong on the way.
+func (m *meter) done(err error) {
+	if err != nil {
+		maps.Copy(m.before, m.last)
+		m.last = m.before
+	}
+	m.before = nil
+}
+
+// read notes the counters of a flow. If it was made anew since the last time, which shows by its cookie, its age, or counters that are
+// smaller, all that it has counted is growth. Of base, the first reading after a start, nothing is: counting begins there.
+func (m *meter) read(s *openflow.FlowStats, base bool) {
+	instance, stage, is := compile.Hit(s.Table, s.Cookie)
+	if !is {
+		return
+	}
+	key := s.Key()
+	was, known := m.last[key]
+	if !known && m.before != nil {
+		was, known = m.before[key]
+	}
+	if s.Packets == 0 && s.Bytes == 0 {
+		delete(m.last, key)
+		return
+	}
+	m.last[key] = reading{counters{s.Packets, s.Bytes}, s.Cookie, s.Age}
+	grew := counters{s.Packets, s.Bytes}
+	if known && was.cookie == s.Cookie && was.age <= s.Age && was.packets <= s.Packets && was.bytes <= s.Bytes {
+		grew = counters{s.Packets - was.packets, s.Bytes - was.bytes}
+	}
+	if base || grew == (counters{}) {
+		return
+	}
+	d := decision{instance, stage}
+	sum := m.grown[d]
+	m.grown[d] = counters{sum.packets + grew.packets, sum.bytes + grew.bytes}
+}
+
+// end notes that a flow is gone, or counts from zero.
+func (m *meter) end(key openflow.FlowKey) { delete(m.last, key) }
+
+// take returns by how much the counters grew since it was last called.
+func (m *meter) take() map[decision]counters {
+	grown := m.grown
+	m.grown = map[decision]counters{}
+	return grown
+}

@@ -1,0 +1,164 @@
+package reconcile
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/policyd/compile"
+)
+
+// foreignNamed is how many flows and groups of others are named.
+const foreignNamed = 8
+
+// owned says whether a flow with that cookie is ours.
+func owned(c openflow.Cookie) bool { return c&compile.OwnerMask == compile.Owner }
+
+// passing says whether a flow of ours is one that the switch made itself by others of ours: it comes and goes.
+func passing(c openflow.Cookie) bool {
+	_, kind, _, ours := compile.SplitCookie(c)
+	return ours && kind.Transient()
+}
+
+// observation is what a bridge was found to hold, compared flow by flow with what it is to hold: flows are given to see, in any order,
+// then groups to finish.
+type observation struct {
+	plan plan // what makes the bridge hold what is wanted
+
+	want   *compile.Desired
+	absent map[openflow.FlowKey]openflow.Flow // wanted, and not seen
+	floors [1 << 8]floor                      // by table
+	ports  map[openflow.Port]bool             // that flows of table 0 know
+	used   map[uint32]bool                    // groups that flows of ours use
+
+	ours     int // flows of ours that were seen, without learned ones
+	learned  int
+	groups   int      // of ours that were seen
+	foreign  []string // flows and groups of others that bypass policy or stand in its way, the first few
+	bypasses int      // all of them
+}
+
+// floor is from which priority on a flow of others could win against ours in a table.
+type floor struct {
+	ours     bool   // we have flows there
+	priority uint16 // of the one of ours that matches everything; 0 if none does
+}
+
+// observe begins an observation of a bridge that is to hold want.
+func observe(want *compile.Desired) *observation {
+	o := &observation{
+		want: want, absent: make(map[openflow.FlowKey]openflow.Flow, want.Len()), ports: map[openflow.Port]bool{}, used: map[uint32]bool{},
+	}
+	for f := range want.Each() {
+		o.absent[f.Key()] = f
+		at := &o.floors[f.Table]
+		at.ours = true
+		if f.Match == "" {
+			at.priority = max(at.priority, f.Priority)
+		}
+		if f.Table == compile.TableClassify {
+			if t := f.Match.Term(openflow.FieldInPort); t.Field == openflow.FieldInPort {
+				o.ports[openflow.Port(t.Value.Lo)] = true
+			}
+		}
+	}
+	return o
+}
+
+// see takes a flow that is there.
+func (o *observation) see(f openflow.Flow) {
+	want, wanted := o.absent[f.Key()]
+	if wanted {
+		delete(o.absent, f.Key())
+	}
+	switch {
+	case !owned(f.Cookie):
+		if wanted { // it has the place of ours
+			o.plan.replace = append(o.plan.replace, replacement{f, want})
+		} else if at := o.floors[f.Table]; at.ours && f.Priority >= at.priority {
+			o.stranger("flow " + f.String())
+		}
+		return
+	case passing(f.Cookie):
+		o.learned++
+		if port, is := leadsTo(f.Actions); is && !o.ports[port] {
+			o.plan.remove = append(o.plan.remove, f)
+		}
+		return
+	}
+	o.ours++
+	for id := range groupsIn(f.Actions) {
+		o.used[id] = true
+	}
+	switch {
+	case !wanted:
+		o.plan.remove = append(o.plan.remove, f)
+	case want != f:
+		o.plan.replace = append(o.plan.replace, replacement{f, want})
+	}
+}
+
+func (o *observation) stranger(what string) {
+	if o.bypasses++; len(o.foreign) < foreignNamed {
+		o.foreign = append(o.foreign, what)
+	}
+}
+
+// finish takes the groups that are there, after the flows; before are those that were ours when the bridge was last known. A group
+// is ours if its id is one of ours and a flow of ours uses it, or it was ours before. An error says that the plan cannot be carried
+// out, since somebody else's group has the id of one that is wanted.
+func (o *observation) finish(there []openflow.Group, before map[uint32]openflow.Group) error {
+	for _, f := range o.absent {
+		o.plan.add = append(o.plan.add, f)
+	}
+	byID := make(map[uint32]openflow.Group, len(there))
+	for _, g := range there {
+		byID[g.ID] = g
+	}
+	ours := func(id uint32) bool {
+		if id < compile.GroupFirst || id > compile.GroupLast {
+			return false
+		}
+		_, was := before[id]
+		return was || o.used[id]
+	}
+	foreign := o.plan.setGroups(byID, o.want.Groups, ours)
+	for id, g := range byID {
+		if ours(id) || g == o.want.Groups[id] {
+			o.groups++
+		}
+	}
+	if len(foreign) == 0 {
+		return nil
+	}
+	for _, id := range foreign {
+		o.stranger("group " + byID[id].String())
+	}
+	return fmt.Errorf("install groups: found group %d, which is wanted otherwise and is not Weir's: remove it (ovs-ofctl -OOpenFlow13 del-groups BRIDGE group_id=%d)", foreign[0], foreign[0])
+}
+
+// groupsIn yields the groups that actions use.
+func groupsIn(a openflow.Actions) func(yield func(uint32) bool) {
+	const group = "\x00\x16\x00\x08" // OFPAT_GROUP, and its length
+	return func(yield func(uint32) bool) {
+		if !strings.Contains(string(a), group) {
+			return
+		}
+		for _, action := range a.List() {
+			if g, is := action.(openflow.ToGroup); is && !yield(g.ID) {
+				return
+			}
+		}
+	}
+}
+
+// leadsTo returns the port of the VIF to which a learned flow leads, if it says so.
+func leadsTo(a openflow.Actions) (port openflow.Port, is bool) {
+	const destination = 6 // the register with the OpenFlow port of the destination: docs/reference/openflow.md
+	for _, action := range a.List() {
+		if l, load := action.(openflow.Load); load && l.Dst == openflow.Whole(openflow.FieldReg(destination)) {
+			return openflow.Port(l.Value), true
+		}
+	}
+	return 0, false
+}
