@@ -24,6 +24,7 @@ type traffic struct {
 	address map[string]flow.Addr
 	skewed  bool // few VMs have most of the flows, as in life; else all are alike
 	ports   bool // exporters tell interfaces; else ends are found by address
+	rules   bool // each row is one of a rule
 }
 
 func newTraffic(m *estate.Model) *traffic {
@@ -78,6 +79,10 @@ func (t *traffic) fill(b *flow.Batch, rows int) {
 				b.InIf[i], b.OutIf[i] = 7_000_001, local.Ports[0].IfIndex
 			}
 		}
+		if t.rules {
+			instance := t.m.Rules[t.pick(len(t.m.Rules))].Instance
+			b.ObservationDomain[i], b.ObservationPoint[i] = 1, flow.Point(flow.StageEgress+flow.Stage(t.r.IntN(3)), instance)
+		}
 		if !t.ports {
 			b.SrcMAC[i], b.DstMAC[i] = 0, 0
 		}
@@ -108,22 +113,24 @@ func BenchmarkEnrich(b *testing.B) {
 		h := estate.NewHolder()
 		h.Store(s)
 		e := enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
-		late := afterChanges(m)
+		late, rules := afterChanges(m), byRules(b, m)
 		for _, c := range []struct {
-			name          string
-			skewed, ports bool
-			e             *enricher.Enricher
+			name                 string
+			skewed, ports, rules bool
+			e                    *enricher.Enricher
 		}{
-			{"ports_skewed", true, true, e},
-			{"ports_uniform", false, true, e},
-			{"addresses_skewed", true, false, e},
-			{"addresses_uniform", false, false, e},
-			{"ports_late", false, true, late},
-			{"addresses_late", false, false, late},
+			{"ports_skewed", true, true, false, e},
+			{"ports_uniform", false, true, false, e},
+			{"addresses_skewed", true, false, false, e},
+			{"addresses_uniform", false, false, false, e},
+			{"ports_late", false, true, false, late},
+			{"addresses_late", false, false, false, late},
+			{"rules_skewed", true, true, true, rules},
+			{"rules_uniform", false, true, true, rules},
 		} {
 			b.Run(size.name+"/"+c.name, func(b *testing.B) {
 				t := newTraffic(m)
-				t.skewed, t.ports = c.skewed, c.ports
+				t.skewed, t.ports, t.rules = c.skewed, c.ports, c.rules
 				benchmarkEnrich(b, c.e, t)
 			})
 		}
@@ -144,6 +151,28 @@ func afterChanges(m *estate.Model) *enricher.Enricher {
 		vm.VIFs[0].Device = "0"
 	}
 	a.Set(estate.FileSource, &changed, time.Now().Add(time.Hour))
+	return enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
+}
+
+// byRules gives m 50 000 rule instances and returns an enricher by an estate whose bridges all sample by them.
+func byRules(b *testing.B, m *estate.Model) *enricher.Enricher {
+	size := estatetest.Size{Rules: 50_000}
+	m.Rules = estatetest.Random(rand.New(rand.NewPCG(3, 4)), size).Rules
+	sampled := *m
+	sampled.Hosts = slices.Clone(m.Hosts)
+	for i := range sampled.Hosts {
+		bridges := slices.Clone(sampled.Hosts[i].Bridges)
+		for j := range bridges {
+			bridges[j].RuleSampling, bridges[j].TotalsElsewhere = true, false
+		}
+		sampled.Hosts[i].Bridges = bridges
+	}
+	s, err := estate.Compile(&sampled)
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := estate.NewHolder()
+	h.Store(s)
 	return enricher.New(enricher.Deps{Estate: h, Live: estate.NewLiveness(time.Minute)})
 }
 

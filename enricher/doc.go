@@ -31,8 +31,9 @@
 //
 // # What Open vSwitch means
 //
-// At a bridge whose sampling Weir set up, the observation point is stage and rule instance (flow.SplitPoint), and the
-// verdict that of the built-in rule, if it is one; at others the point is kept as it is and nothing is made of it. NetFlow 5
+// At a bridge whose sampling Weir set up, the observation point is stage and rule instance (flow.SplitPoint); rule and verdict are
+// those that the estate knows of the instance, or the built-in rule's. Of an instance that it does not know the verdict is
+// unknown. At other bridges the point is kept as it is and nothing is made of it. NetFlow 5
 // of a host that the estate knows to run Open vSwitch counts bytes with the Ethernet header, and looks at all packets: a
 // sampling rate that was assumed is 1.
 //
@@ -41,5 +42,16 @@
 // Several exporters see the same packets. Totals count one of them: the source VIF's host as long as it exports, else
 // the destination VIF's host as long as it does, else whoever saw it. A VIF's host is the one at whose interface the
 // row found it, else the one where its VM runs. A host exports if one of its exporters is live, or sent the row in
-// question. At the source's host the row of the ingress stage is the second of two and not counted.
+// question.
+//
+// A bridge whose sampling Weir set up has one source of totals. Where its other export is (estate.Bridge.TotalsElsewhere), rows with
+// a stage are not counted; else those without are not. Of the rows with a stage
+//
+//   - what a shadow rule tells is not counted: the packets went on to the next rule;
+//   - the egress stage is counted: the packets came from a VIF of the bridge, and nobody saw them before. So are those that a built-in
+//     rule drops at the door (spoofed, guard, tagged, unknown port);
+//   - the ingress stage is counted if the source's host does not export, or is none: else the packets are in a row of it;
+//   - replies and the other built-in rules go by the hosts, as above; a VIF of another bridge of the host has been seen there.
+//
+// docs/explanation/attribution.md says the same by cases.
 package enricher

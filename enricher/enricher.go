@@ -45,7 +45,7 @@ type alive struct {
 const chunk = 256
 
 // Enrich fills the columns Direction, Pool, Host, Bridge, Network, SrcVM, DstVM, SrcVIF, DstVIF, SrcGroups, DstGroups
-// and Counted of all rows of b from the others; of rows of Open vSwitch hosts also Stage, RuleInstance, Verdict,
+// and Counted of all rows of b from the others; of rows of Open vSwitch hosts also Stage, RuleID, RuleInstance, Verdict,
 // BytesLayer, SamplingRate and SamplingAssumed, as the package comment says. Rows of one exporter should stand together, as
 // a decoder leaves them. It allocates nothing but room for the lists of groups, which the batch keeps.
 func (e *Enricher) Enrich(b *flow.Batch) {
@@ -176,10 +176,9 @@ func (w *work) interpret(i int) {
 	if instance == 0 {
 		return
 	}
-	w.b.Stage[i], w.b.RuleInstance[i] = stage, instance
-	if stage == flow.StageSystem {
-		w.b.Verdict[i] = flow.SystemVerdict(instance)
-	}
+	rule, verdict := w.s.Rule(instance)
+	w.b.Stage[i], w.b.RuleInstance[i], w.b.RuleID[i], w.b.Verdict[i] = stage, instance, rule, verdict
+	w.tally.UnknownRule += uint64(one(verdict == flow.VerdictUnknown))
 }
 
 // The steps below do without branches where they can: which of the ends are found, and how, is as good as random, and a
@@ -351,7 +350,12 @@ func (w *work) fill() {
 			w.tally.NoNetwork += uint64(one(network == 0))
 		}
 		b.Network[i] = s.Network(network)
-		counted, standIn := w.counted(at, w.hostOf(at, src), w.hostOf(at, dst), b.Stage[i])
+		var counted, standIn int
+		if at.RuleSampling {
+			counted, standIn = w.countedByRule(i, at, src, dst)
+		} else {
+			counted, standIn = w.counted(at, w.hostOf(at, src), w.hostOf(at, dst), 1)
+		}
 		b.Counted[i] = counted != 0
 		w.tally.NotCounted += uint64(1 - counted)
 		w.tally.StandIn += uint64(standIn)
@@ -378,15 +382,47 @@ func (w *work) hostOf(at *estate.Vantage, end int) estate.HostRef {
 }
 
 // counted returns 1 if totals count a row observed at a host, with ends on two hosts, else 0; standIn is 1 if they do since
-// the source's host does not export.
-func (w *work) counted(at *estate.Vantage, src, dst estate.HostRef, stage flow.Stage) (counted, standIn int) {
+// the source's host does not export. first is 0 if another row of the source's host has the same packets and is counted.
+func (w *work) counted(at *estate.Vantage, src, dst estate.HostRef, first int) (counted, standIn int) {
 	me := at.HostRef
 	srcHere, dstHere := one(src == me), one(dst == me)
 	srcLive := (srcHere | one(w.alive[src])) & one(src != 0)
 	dstLive := (dstHere | one(w.alive[dst])) & one(dst != 0)
-	bySrc := srcHere & one(stage != flow.StageIngress)
 	second := (1 - srcLive) & (dstHere | (1 - dstLive))
-	return srcLive&bySrc | second, second & one(src != 0)
+	return srcLive&srcHere&first | second, second & one(src != 0)
+}
+
+// countedByRule is counted for row i, of a bridge whose sampling Weir set up.
+func (w *work) countedByRule(i int, at *estate.Vantage, src, dst int) (counted, standIn int) {
+	stage := w.b.Stage[i]
+	if (stage == flow.StageNone) != at.TotalsElsewhere {
+		return 0, 0
+	}
+	srcHost, dstHost, first := w.hostOf(at, src), w.hostOf(at, dst), 1
+	switch {
+	case stage == flow.StageNone:
+	case w.b.Verdict[i] == flow.VerdictShadowDenied:
+		return 0, 0
+	case stage == flow.StageEgress, atDoor(w.b.RuleInstance[i]):
+		return 1, 0
+	case stage == flow.StageIngress:
+		first, dstHost = 0, at.HostRef
+	default:
+		// Between two bridges of a host the second sees what the first did.
+		if of := w.s.Endpoint(w.ref[src]).Bridge; !w.byPort[src] && srcHost == at.HostRef && of != 0 && of != at.Bridge {
+			first = 0
+		}
+	}
+	return w.counted(at, srcHost, dstHost, first)
+}
+
+// atDoor reports whether a built-in rule drops packets of VIFs before anybody else sees them.
+func atDoor(instance uint32) bool {
+	switch instance {
+	case flow.SystemSpoofed, flow.SystemGuard, flow.SystemTagged, flow.SystemUnknownPort:
+		return true
+	}
+	return false
 }
 
 // groups writes the groups of one end of all rows: of the source for side 0, of the destination for side 1.

@@ -69,13 +69,18 @@ type seen struct {
 	srcMAC, dstMAC     uint64
 	in, out            uint32
 	vlan               uint16
-	stage              flow.Stage
+	domain, point      uint32
 }
 
 // enrich returns what is said about one row while exporters are live.
 func enrich(t *testing.T, live []string, in seen) row {
 	t.Helper()
-	s, err := estate.Compile(model())
+	return enrichIn(t, model(), live, in)
+}
+
+func enrichIn(t *testing.T, m *estate.Model, live []string, in seen) row {
+	t.Helper()
+	s, err := estate.Compile(m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +100,7 @@ func enrich(t *testing.T, live []string, in seen) row {
 	b.TimeReceived[0], b.Version[0] = 1000, 10
 	b.Exporter[0], b.SrcAddr[0], b.DstAddr[0] = addr(in.exporter), addr(in.src), addr(in.dst)
 	b.SrcMAC[0], b.DstMAC[0], b.InIf[0], b.OutIf[0] = in.srcMAC, in.dstMAC, in.in, in.out
-	b.VLANIn[0], b.Stage[0] = in.vlan, in.stage
+	b.VLANIn[0], b.ObservationDomain[0], b.ObservationPoint[0] = in.vlan, in.domain, in.point
 	enricher.New(enricher.Deps{Estate: h, Live: l}).Enrich(b)
 	return said(t, s, b, 0)
 }
@@ -221,17 +226,7 @@ func TestCounted(t *testing.T) {
 	}
 	f("nobody's packets", both, seen{exporter: router, src: "203.0.113.9", dst: "203.0.113.8"}, true)
 
-	sameHost := seen{exporter: h2, src: "10.2.0.1", dst: "10.2.0.7", in: 3, out: 4}
-	f("two VMs of one host", both, sameHost, true)
-	sameHost.stage = flow.StageEgress
-	f("two VMs of one host, at the source's rules", both, sameHost, true)
-	sameHost.stage = flow.StageReply
-	f("two VMs of one host, the reply", both, sameHost, true)
-	sameHost.stage = flow.StageIngress
-	f("two VMs of one host, at the destination's rules", both, sameHost, false)
-	sameHost = webToDB(h2)
-	sameHost.stage = flow.StageIngress
-	f("at the destination's rules, the source's host being silent", []string{h2}, sameHost, true)
+	f("two VMs of one host", both, seen{exporter: h2, src: "10.2.0.1", dst: "10.2.0.7", in: 3, out: 4}, true)
 
 	moved := webToDB(h2) // web just came to h2: the estate still says h1
 	moved.in, moved.srcMAC = 2, macFw0
@@ -288,7 +283,7 @@ func TestStatsAndMetrics(t *testing.T) {
 }
 
 func TestEnrichDoesNotAllocate(t *testing.T) {
-	s, err := estate.Compile(model())
+	s, err := estate.Compile(ruled(false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,6 +296,7 @@ func TestEnrichDoesNotAllocate(t *testing.T) {
 		b.TimeReceived[i] = 1000
 		b.Exporter[i] = netip.MustParseAddr([]string{h1, h2, router}[i/24%3]).As16()
 		b.InIf[i], b.SrcMAC[i], b.DstMAC[i] = uint32(i%5), macWeb+uint64(i%5), macWeb+uint64(i%4)
+		b.ObservationDomain[i], b.ObservationPoint[i] = uint32(i/24%2), flow.Point(flow.StageEgress+flow.Stage(i%4), uint32(allows-10+i%20))
 		b.SrcAddr[i] = netip.AddrFrom4([4]byte{10, byte(i % 3), 0, byte(i % 9)}).As16()
 		b.DstAddr[i] = netip.AddrFrom4([4]byte{10, byte(i % 3), 0, byte(i % 11)}).As16()
 	}

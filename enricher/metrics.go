@@ -10,7 +10,7 @@ var (
 	rowsDesc = prometheus.NewDesc("weir_enricher_rows_total",
 		"Flow rows enriched.", nil, nil)
 	oddRowsDesc = prometheus.NewDesc("weir_enricher_odd_rows_total",
-		"Flow rows about which something was not found (unknown_exporter, no_end, no_network), that totals leave out (not_counted), or that they count in place of those of the source's host, which does not export (stand_in).",
+		"Flow rows about which something was not found (unknown_exporter, no_end, no_network, unknown_rule), that totals leave out (not_counted), or that they count in place of those of the source's host, which does not export (stand_in).",
 		[]string{"what"}, nil)
 	liveHostsDesc = prometheus.NewDesc("weir_enricher_live_hosts",
 		"Hosts of the estate that export flows: a datagram came within three active timeouts.", nil, nil)
@@ -39,6 +39,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	count(oddRowsDesc, s.NoEnd, "no_end")
 	count(oddRowsDesc, s.NoNetwork, "no_network")
 	count(oddRowsDesc, s.NotCounted, "not_counted")
+	count(oddRowsDesc, s.UnknownRule, "unknown_rule")
 	count(oddRowsDesc, s.StandIn, "stand_in")
 	hosts := 0
 	for _, is := range m.e.liveHosts(m.e.deps.Estate.Load(), time.Now().UnixMilli()) {

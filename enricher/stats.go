@@ -9,6 +9,7 @@ type Stats struct {
 	NoEnd           uint64 // rows of which neither end is a VIF
 	NoNetwork       uint64 // rows of which the network is not known
 	NotCounted      uint64 // rows that totals leave out, since another exporter reports the same packets
+	UnknownRule     uint64 // rows of a rule instance that is not known here: their verdict is unknown
 	StandIn         uint64 // rows that totals count since the source's host, which would come first, does not export
 
 	Port Lookups // by interface index; rows without one are not looked up
@@ -30,13 +31,13 @@ func (e *Enricher) Stats() Stats {
 	c := &e.stats
 	return Stats{
 		Rows: c.rows.Load(), UnknownExporter: c.unknownExporter.Load(), NoEnd: c.noEnd.Load(),
-		NoNetwork: c.noNetwork.Load(), NotCounted: c.notCounted.Load(), StandIn: c.standIn.Load(),
+		NoNetwork: c.noNetwork.Load(), NotCounted: c.notCounted.Load(), UnknownRule: c.unknownRule.Load(), StandIn: c.standIn.Load(),
 		Port: c.port.load(), MAC: c.mac.load(), Addr: c.addr.load(),
 	}
 }
 
 type counters struct {
-	rows, unknownExporter, noEnd, noNetwork, notCounted, standIn atomic.Uint64
+	rows, unknownExporter, noEnd, noNetwork, notCounted, unknownRule, standIn atomic.Uint64
 	port, mac, addr                                              lookupCounters
 }
 
@@ -59,6 +60,7 @@ func (c *counters) add(s *Stats) {
 	c.noEnd.Add(s.NoEnd)
 	c.noNetwork.Add(s.NoNetwork)
 	c.notCounted.Add(s.NotCounted)
+	c.unknownRule.Add(s.UnknownRule)
 	c.standIn.Add(s.StandIn)
 	c.port.add(&s.Port)
 	c.mac.add(&s.MAC)

@@ -26,6 +26,7 @@ type row struct {
 	Counted                      bool
 	Stage                        flow.Stage
 	RuleInstance                 uint32
+	RuleID                       flow.ID
 	Verdict                      flow.Verdict
 	BytesLayer                   flow.BytesLayer
 	SamplingRate                 uint32
@@ -40,15 +41,13 @@ func twin(t estatetest.Twin, names map[uint64]string, live map[netip.Addr]bool, 
 	at := t.Place(exporter, names[b.VirtualID[i]], b.ObservationDomain[i])
 	r := row{
 		Pool: at.Pool, Host: at.Host, Bridge: at.Bridge,
-		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
+		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], RuleID: flow.ID(b.RuleID[i]), Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
 		SamplingRate: b.SamplingRate[i], SamplingAssumed: b.SamplingAssumed[i],
 	}
 	if instance := b.ObservationPoint[i] % (1 << 30); at.RuleSampling && instance != 0 {
 		r.Stage = []flow.Stage{flow.StageEgress, flow.StageIngress, flow.StageReply, flow.StageSystem}[b.ObservationPoint[i]>>30]
 		r.RuleInstance = instance
-		if r.Stage == flow.StageSystem {
-			r.Verdict = flow.SystemVerdict(instance)
-		}
+		r.RuleID, r.Verdict = t.Rule(instance)
 	}
 	if at.OpenVSwitch && b.Version[i] == 5 {
 		if r.BytesLayer == flow.BytesLayer3 {
@@ -113,7 +112,7 @@ func twin(t estatetest.Twin, names map[uint64]string, live map[netip.Addr]bool, 
 	case r.DstVM != "":
 		r.Direction = flow.DirectionInbound
 	}
-	// Of all observers, the first in this list that exports is counted.
+	// Of all observers, the first in this list that exports is counted: source, destination, anybody.
 	host := func(vm, port string) string {
 		if port != "" {
 			return at.Host
@@ -128,11 +127,35 @@ func twin(t estatetest.Twin, names map[uint64]string, live map[netip.Addr]bool, 
 			return h.Name == host && slices.ContainsFunc(h.Exporters, func(a netip.Addr) bool { return live[a] })
 		}))
 	}
-	r.Counted = true
-	if src, dst := host(r.SrcVM, srcPort), host(r.DstVM, dstPort); exports(src) {
-		r.Counted = src == at.Host && r.Stage != flow.StageIngress
+	src, dst := host(r.SrcVM, srcPort), host(r.DstVM, dstPort)
+	byHosts := true
+	if exports(src) {
+		byHosts = src == at.Host
 	} else if exports(dst) {
-		r.Counted = dst == at.Host
+		byHosts = dst == at.Host
+	}
+	door := slices.Contains([]uint32{flow.SystemSpoofed, flow.SystemGuard, flow.SystemTagged, flow.SystemUnknownPort}, r.RuleInstance)
+	hasStage := r.Stage != flow.StageNone
+	switch {
+	case !at.RuleSampling:
+		r.Counted = byHosts
+	case at.TotalsElsewhere:
+		r.Counted = !hasStage && byHosts
+	case !hasStage || r.Verdict == flow.VerdictShadowDenied:
+		r.Counted = false
+	case r.Stage == flow.StageEgress:
+		r.Counted = true
+	case door:
+		r.Counted = true
+	case r.Stage == flow.StageIngress:
+		r.Counted = !exports(src)
+	default: // a reply, or built in
+		r.Counted = byHosts
+		if srcPort == "" && src != "" && src == at.Host {
+			if bridge := t.BridgeOf(r.SrcVIF); bridge != "" && bridge != at.Bridge {
+				r.Counted = false
+			}
+		}
 	}
 	return r
 }
@@ -171,7 +194,7 @@ func said(t testing.TB, s *estate.Snapshot, b *flow.Batch, i int) row {
 		DstVIF: name(flow.KindVIF, b.DstVIF[i]), DstVM: name(flow.KindVM, b.DstVM[i]),
 		SrcGroups: groups(b.SrcGroups.Row(i)), DstGroups: groups(b.DstGroups.Row(i)),
 		Direction: b.Direction[i], Counted: b.Counted[i],
-		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
+		Stage: b.Stage[i], RuleInstance: b.RuleInstance[i], RuleID: flow.ID(b.RuleID[i]), Verdict: b.Verdict[i], BytesLayer: b.BytesLayer[i],
 		SamplingRate: b.SamplingRate[i], SamplingAssumed: b.SamplingAssumed[i],
 	}
 }
@@ -223,16 +246,18 @@ func randomRow(r *rand.Rand, m *estate.Model, names map[uint64]string, b *flow.B
 		b.VirtualID[i] = flow.VirtualID(bridge)
 		names[b.VirtualID[i]] = bridge
 	}
-	b.ObservationPoint[i] = r.Uint32N(4)<<30 | r.Uint32N(8)
+	b.ObservationPoint[i] = r.Uint32N(4)<<30 | []uint32{0, r.Uint32N(16), flow.MaxSystemInstance + r.Uint32N(50)}[r.IntN(3)]
 	b.BytesLayer[i] = []flow.BytesLayer{flow.BytesUnknown, flow.BytesLayer2, flow.BytesLayer3}[r.IntN(3)]
-	b.RuleInstance[i] = r.Uint32N(3)
+	b.RuleInstance[i], b.RuleID[i] = r.Uint32N(3), r.Uint64N(3)
 	b.SamplingRate[i], b.SamplingAssumed[i] = 1+r.Uint32N(5), r.IntN(2) == 0
 	b.Version[i] = []uint8{5, 9, 10}[r.IntN(3)]
 	b.SrcAddr[i], b.DstAddr[i] = addr(), addr()
 	b.SrcMAC[i], b.DstMAC[i] = mac(), mac()
 	b.InIf[i], b.OutIf[i] = index(), index()
 	b.VLANIn[i], b.VLANOut[i] = uint16(r.IntN(6)), uint16(r.IntN(6))
-	b.Stage[i] = flow.Stage(r.IntN(5))
+	if b.ObservationPoint[i]%(1<<30) != 0 {
+		b.Stage[i] = flow.Stage(r.IntN(5))
+	}
 	b.Verdict[i] = flow.Verdict(r.IntN(7))
 	b.TimeReceived[i] = 1_000_000
 }
@@ -243,10 +268,10 @@ func TestEnrichAgreesWithTwin(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	size := estatetest.Size{
-		Pools: 3, Hosts: 6, Networks: 8, VMs: 25, VIFs: 3, AddressGroups: 6, Prefixes: 60, VMGroups: 8, Dense: true,
+		Pools: 3, Hosts: 6, Networks: 8, VMs: 25, VIFs: 3, AddressGroups: 6, Prefixes: 60, VMGroups: 8, Rules: 40, Dense: true,
 	}
 	b := flow.NewBatch(16)
-	var counts struct{ srcVM, dstVM, network, bridge, groups, notCounted int }
+	var counts struct{ srcVM, dstVM, network, bridge, groups, notCounted, rules, unknown, shadow, elsewhere int }
 	for round := range 30 {
 		m := estatetest.Random(r, size)
 		s, err := estate.Compile(m)
@@ -293,6 +318,12 @@ func TestEnrichAgreesWithTwin(t *testing.T) {
 			count(&counts.bridge, got.Bridge != "")
 			count(&counts.groups, len(got.SrcGroups) > 1 && len(got.DstGroups) > 1)
 			count(&counts.notCounted, !got.Counted)
+			at := estatetest.Twin{Model: m}.Place(netip.AddrFrom16(b.Exporter[i]).Unmap(), names[b.VirtualID[i]], b.ObservationDomain[i])
+			byRule := at.RuleSampling && b.ObservationPoint[i]%(1<<30) > flow.MaxSystemInstance
+			count(&counts.rules, byRule && got.RuleID != 0)
+			count(&counts.unknown, byRule && got.RuleID == 0)
+			count(&counts.shadow, byRule && got.Verdict == flow.VerdictShadowDenied)
+			count(&counts.elsewhere, at.TotalsElsewhere)
 		}
 		// Once more over its own output: the same.
 		snapshot := flow.NewBatch(b.Len()).AppendNative(nil)
@@ -306,7 +337,7 @@ func TestEnrichAgreesWithTwin(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", counts)
-	if min(counts.srcVM, counts.dstVM, counts.network, counts.bridge, counts.groups, counts.notCounted) < 100 {
+	if min(counts.srcVM, counts.dstVM, counts.network, counts.bridge, counts.groups, counts.notCounted, counts.rules, counts.unknown, counts.shadow, counts.elsewhere) < 100 {
 		t.Errorf("too little was found to show anything: %+v", counts)
 	}
 }
@@ -340,6 +371,7 @@ func copyInput(dst, src *flow.Batch) {
 	copy(dst.VirtualID, src.VirtualID)
 	copy(dst.ObservationPoint, src.ObservationPoint)
 	copy(dst.RuleInstance, src.RuleInstance)
+	copy(dst.RuleID, src.RuleID)
 	copy(dst.BytesLayer, src.BytesLayer)
 	copy(dst.SamplingRate, src.SamplingRate)
 	copy(dst.SamplingAssumed, src.SamplingAssumed)

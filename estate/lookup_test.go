@@ -91,6 +91,7 @@ func TestLookupsAgreeWithTwin(t *testing.T) {
 			check("bridge", name(t, s, v.Bridge), place.Bridge, exporter, virtual, domain)
 			check("open vswitch", v.OpenVSwitch, place.OpenVSwitch, exporter, virtual, domain)
 			check("rule sampling", v.RuleSampling, place.RuleSampling, exporter, virtual, domain)
+			check("totals elsewhere", v.TotalsElsewhere, place.TotalsElsewhere, exporter, virtual, domain)
 
 			version := []uint8{5, 9, 10}[r.IntN(3)]
 			index := uint32(r.IntN(12))

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/flow"
 )
 
 // Size is how much is in an estate.
@@ -16,6 +17,7 @@ type Size struct {
 	VIFs                        int // of a VM, at most
 	AddressGroups, Prefixes     int // prefixes in all groups together
 	VMGroups                    int
+	Rules                       int  // instances of rules
 	Dense                       bool // few addresses, so that most are shared, and everything overlaps
 }
 
@@ -34,6 +36,7 @@ func Random(r *rand.Rand, size Size) *estate.Model {
 		g.vm(i)
 	}
 	g.groups()
+	g.rules()
 	return g.m
 }
 
@@ -86,6 +89,7 @@ func (g *generator) hosts() {
 			b := estate.Bridge{
 				Name: fmt.Sprintf("xenbr%d", j), ObservationDomains: []uint32{uint32(j + 1), uint32(100 + j)}, RuleSampling: g.chance(30),
 			}
+			b.TotalsElsewhere = b.RuleSampling && g.chance(30)
 			if g.chance(60) {
 				b.VirtualObsID = fmt.Sprintf("%s/%s", h.Name, b.Name)
 				if g.chance(50) { // several hosts have it
@@ -275,4 +279,13 @@ func (g *generator) selector() estate.Selector {
 		sel.Pool = g.pool()
 	}
 	return sel
+}
+
+func (g *generator) rules() {
+	for i := range g.size.Rules {
+		g.m.Rules = append(g.m.Rules, estate.RuleInstance{
+			Instance: flow.MaxSystemInstance + 1 + uint32(i), Rule: flow.NewID(flow.KindRule, fmt.Sprint(g.pick(g.size.Rules))),
+			Verdict: []flow.Verdict{flow.VerdictAllowed, flow.VerdictDenied, flow.VerdictShadowDenied}[g.pick(3)],
+		})
+	}
 }

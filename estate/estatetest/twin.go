@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/flow"
 )
 
 // Twin answers what a snapshot answers by walking through the model, slowly and plainly. Everything goes by name, ""
@@ -18,6 +19,7 @@ type Twin struct{ Model *estate.Model }
 type Place struct {
 	Host, Pool, Bridge        string
 	OpenVSwitch, RuleSampling bool
+	TotalsElsewhere           bool
 }
 
 // Place returns where an exporter's rows of an observation domain are observed, which carry a virtual_obs_id or "".
@@ -66,7 +68,7 @@ func (t Twin) Place(exporter netip.Addr, virtual string, domain uint32) Place {
 func (t Twin) place(h *estate.Host, b *estate.Bridge) Place {
 	p := Place{Host: h.Name, Pool: h.Pool}
 	if b != nil {
-		p.Bridge, p.RuleSampling = b.Name, b.RuleSampling
+		p.Bridge, p.RuleSampling, p.TotalsElsewhere = b.Name, b.RuleSampling, b.TotalsElsewhere
 	}
 	for _, b := range h.Bridges {
 		p.OpenVSwitch = p.OpenVSwitch || b.VirtualObsID != "" || b.RuleSampling
@@ -288,6 +290,16 @@ func (t Twin) selects(s *estate.Selector, vm *estate.VM) bool {
 		panic(fmt.Sprintf("BUG: pattern %q: %v", s.Name, err))
 	}
 	return s.Name == "" || matched
+}
+
+// Rule returns the rule of an instance and its verdict.
+func (t Twin) Rule(instance uint32) (flow.ID, flow.Verdict) {
+	for _, r := range t.Model.Rules {
+		if r.Instance == instance {
+			return r.Rule, r.Verdict
+		}
+	}
+	return 0, flow.SystemVerdict(instance)
 }
 
 // VM returns the VM with a name.
