@@ -14,24 +14,27 @@ type Desired struct {
 	// Warnings say what the flows do not do that somebody may expect; for people.
 	Warnings []string
 
-	units map[unit]*flows
+	units map[maker]*flows
 	len   int
 }
 
 // flows are those of one unit.
 type flows struct{ list []openflow.Flow }
 
-// unit is all that some flows depend on, as a comparable value: equal units have equal flows.
-type unit any
-
 // Of returns a Desired of given flows, no two of which have one key, and groups: for what is not compiled of a policy.
 func Of(list []openflow.Flow, groups ...openflow.Group) *Desired {
-	d := &Desired{Groups: map[uint32]openflow.Group{}, units: map[unit]*flows{0: {list}}, len: len(list)}
+	d := &Desired{Groups: map[uint32]openflow.Group{}, units: map[maker]*flows{given{}: {list}}, len: len(list)}
 	for _, g := range groups {
 		d.Groups[g.ID] = g
 	}
 	return d
 }
+
+// given is flows that were not compiled.
+type given struct{}
+
+func (given) count(*settings) int { return 0 }
+func (given) flows(*emitter)      {}
 
 // Each yields the flows in no order: no two have one key.
 func (d *Desired) Each() iter.Seq[openflow.Flow] {

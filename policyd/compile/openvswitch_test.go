@@ -1,0 +1,121 @@
+package compile_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/lab/ovsbed"
+	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
+	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/policyd/compile"
+	"github.com/weirhq/weir/policyd/compile/compiletest"
+	"github.com/weirhq/weir/policyd/policy/policytest"
+)
+
+// realBridge is a bridge of a real Open vSwitch whose ports are simulated.
+type realBridge struct {
+	host *ovsbed.Host
+	conn *openflow.Conn
+}
+
+func newRealBridge(t testing.TB) *realBridge {
+	t.Helper()
+	farm, err := ovsbedtest.New(t).Farm(t.Context(), 1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &realBridge{host: farm.Hosts[0]}
+	addr := netip.AddrPortFrom(b.host.Exporter, 6653)
+	args := []string{"set-fail-mode", "br0", "secure", "--", "set-controller", "br0", fmt.Sprintf("ptcp:%d", addr.Port())}
+	for port := 1; port <= 40; port++ {
+		args = append(args, "--", "add-port", "br0", fmt.Sprint("p", port), "--", "set", "interface", fmt.Sprint("p", port), "type=dummy", fmt.Sprint("ofport_request=", port))
+	}
+	if _, err := b.host.VSCtl(t.Context(), args...); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		nc, err := net.Dial("tcp", addr.String())
+		if err == nil {
+			b.conn, err = openflow.Accept(t.Context(), nc, openflow.Config{Limits: openflow.DefaultLimits()})
+		}
+		if err == nil {
+			t.Cleanup(b.conn.Close)
+			return b
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond) // until it listens
+	}
+}
+
+// set makes the bridge hold what is desired and nothing else.
+func (b *realBridge) set(t testing.TB, d *compile.Desired) {
+	t.Helper()
+	groups, err := b.conn.Groups(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mods := []openflow.Mod{openflow.DeleteFlows{Table: openflow.AllTables}}
+	for _, g := range groups {
+		mods = append(mods, openflow.DeleteGroup{ID: g.ID})
+	}
+	for _, g := range d.Groups {
+		mods = append(mods, openflow.AddGroup{Group: g})
+	}
+	for f := range d.Each() {
+		mods = append(mods, openflow.AddFlow{Flow: f})
+	}
+	if err := b.conn.Apply(t.Context(), mods); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOpenVSwitchTakesAllFlows: what is compiled of random bridges is taken by Open vSwitch, and is then there as it was said.
+func TestOpenVSwitchTakesAllFlows(t *testing.T) {
+	b := newRealBridge(t)
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		in := compiletest.Random(r, policytest.New(r, policytest.Small))
+		d, err := compile.New().Compile(in)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		b.set(t, d)
+		want := map[openflow.FlowKey]openflow.Flow{}
+		for f := range d.Each() {
+			want[f.Key()] = f
+		}
+		err = b.conn.Flows(t.Context(), openflow.Everything, func(s openflow.FlowStats) {
+			if f, ok := want[s.Key()]; !ok || f != s.Flow {
+				t.Errorf("seed %d: there is\n%v\nwant\n%v", seed, s.Flow, f)
+			}
+			delete(want, s.Key())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range want {
+			t.Errorf("seed %d: there is no %v", seed, f)
+		}
+		groups, err := b.conn.Groups(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups {
+			if d.Groups[g.ID] != g {
+				t.Errorf("seed %d: group %d is not as it was said", seed, g.ID)
+			}
+		}
+		if len(groups) != len(d.Groups) {
+			t.Errorf("seed %d: %d groups, want %d", seed, len(groups), len(d.Groups))
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+}
