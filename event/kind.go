@@ -32,6 +32,8 @@ const (
 	ExportSet         Kind = "export_set"
 	ExportWiped       Kind = "export_wiped"
 	ExportForeign     Kind = "export_foreign"
+	ControllerSet     Kind = "controller_set"
+	ControllerWiped   Kind = "controller_wiped"
 	HostDetached      Kind = "host_detached"
 	HostModeChanged   Kind = "host_mode_changed"
 	PolicyApplied     Kind = "policy_applied"
@@ -69,6 +71,8 @@ var Kinds = []About{
 	{ExportSet, SeverityInfo, "Weir set up the export of flows at a bridge."},
 	{ExportWiped, SeverityWarning, "Somebody else removed or changed the export of flows that Weir had set up; it is set up again."},
 	{ExportForeign, SeverityWarning, "A bridge exports flows by a setting that is not Weir's, which Weir leaves alone."},
+	{ControllerSet, SeverityInfo, "Weir made a bridge dial it by OpenFlow."},
+	{ControllerWiped, SeverityWarning, "Somebody else removed or changed what makes a bridge dial Weir by OpenFlow; it is set up again."},
 	{HostDetached, SeverityNotice, "Weir removed everything of its own from a host and put back what was there before."},
 	{HostModeChanged, SeverityNotice, "Somebody changed what Weir may do at a host, or at the hosts of a pool: observe, enforce or detach."},
 	{PolicyApplied, SeverityNotice, "Somebody put a policy in force."},

@@ -37,7 +37,8 @@ type Bridge struct {
 
 	ObservationDomains []uint32 // of its flows, as far as they are its own
 	VirtualObsID       string   // of its flows; empty: none
-	RuleSampling       bool     // Weir set up what it samples
+	RuleSampling       bool     // Weir set up what its flows sample
+	TotalsElsewhere    bool     // with RuleSampling: that is not the source of totals
 	Controllers        []Controller
 }
 

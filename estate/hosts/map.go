@@ -14,6 +14,10 @@ import (
 // Owned reports whether a row with these external ids was made by Weir.
 type Owned func(externalIDs map[string]string) bool
 
+// TotalsKey says, in external_ids of a row of table Flow_Sample_Collector_Set that Weir made, whether what flows of the bridge sample is the source
+// of totals ("true"), or another export of the bridge is ("false").
+const TotalsKey = "weir-totals"
+
 // Map returns what the database of a host says exists there. It is pure. Rows may say anything: what contradicts itself
 // is left out, and nothing is larger than what the rows hold.
 func Map(s Settings, rows *ovsdb.Rows, ours Owned) *Inventory {
@@ -387,6 +391,7 @@ func (m *mapper) sampling() {
 		b := &m.inv.Bridges[i]
 		row := m.rows.Bridges[b.UUID]
 		exports := []*ovsdb.IPFIX{m.rows.IPFIXs[row.IPFIX]}
+		var rules *ovsdb.IPFIX
 		for _, id := range slices.Sorted(maps.Keys(m.rows.SampleSets)) {
 			s := m.rows.SampleSets[id]
 			if s.Bridge != b.UUID {
@@ -394,7 +399,10 @@ func (m *mapper) sampling() {
 			}
 			x := m.rows.IPFIXs[s.IPFIX]
 			exports = append(exports, x)
-			b.RuleSampling = b.RuleSampling || x != nil && m.ours(s.ExternalIDs) && m.ours(x.ExternalIDs)
+			if x != nil && m.ours(s.ExternalIDs) && m.ours(x.ExternalIDs) {
+				b.RuleSampling, b.TotalsElsewhere = true, s.ExternalIDs[TotalsKey] != "true"
+				rules = x
+			}
 		}
 		if n := m.rows.NetFlows[row.NetFlow]; n != nil && n.EngineType != nil && n.EngineID != nil {
 			b.ObservationDomains = append(b.ObservationDomains, uint32(uint8(*n.EngineType))<<8|uint32(uint8(*n.EngineID)))
@@ -403,7 +411,7 @@ func (m *mapper) sampling() {
 			if x == nil {
 				continue
 			}
-			if n == 0 && x.ObsDomainID != nil && *x.ObsDomainID >= 0 && *x.ObsDomainID <= math.MaxUint32 {
+			if (n == 0 || x == rules) && x.ObsDomainID != nil && *x.ObsDomainID >= 0 && *x.ObsDomainID <= math.MaxUint32 {
 				b.ObservationDomains = append(b.ObservationDomains, uint32(*x.ObsDomainID))
 			}
 			if id := x.OtherConfig["virtual_obs_id"]; b.VirtualObsID == "" && printable(id) {

@@ -21,7 +21,7 @@ func (inv *Inventory) Model(since func(vif string) time.Time) *estate.Model {
 	for i := range inv.Bridges {
 		b := &inv.Bridges[i]
 		host.Bridges = append(host.Bridges, estate.Bridge{
-			Name: b.Name, ObservationDomains: b.ObservationDomains, VirtualObsID: b.VirtualObsID, RuleSampling: b.RuleSampling,
+			Name: b.Name, ObservationDomains: b.ObservationDomains, VirtualObsID: b.VirtualObsID, RuleSampling: b.RuleSampling, TotalsElsewhere: b.TotalsElsewhere,
 		})
 	}
 	m.Hosts = []estate.Host{host}

@@ -93,22 +93,25 @@ type Interface struct {
 
 // Controller is a row of table Controller.
 type Controller struct {
-	UUID           UUID
-	Target         string
-	Type           string // "primary", "service" or empty, which is primary
-	ConnectionMode string
-	IsConnected    bool
-	Role           string
-	ExternalIDs    map[string]string
-	OtherConfig    map[string]string
+	UUID            UUID
+	Target          string
+	Type            string // "primary", "service" or empty, which is primary
+	ConnectionMode  string // "in-band", "out-of-band" or empty, which is in-band
+	InactivityProbe *int64 // ms
+	MaxBackoff      *int64 // ms
+	IsConnected     bool
+	Role            string
+	ExternalIDs     map[string]string
+	OtherConfig     map[string]string
 }
 
 // Manager is a row of table Manager.
 type Manager struct {
-	UUID        UUID
-	Target      string
-	IsConnected bool
-	ExternalIDs map[string]string
+	UUID           UUID
+	Target         string
+	ConnectionMode string // as of Controller
+	IsConnected    bool
+	ExternalIDs    map[string]string
 }
 
 // NetFlow is a row of table NetFlow.

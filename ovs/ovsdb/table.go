@@ -113,6 +113,8 @@ var controllerColumns = []column[Controller]{
 	text("target", func(r *Controller) *string { return &r.Target }),
 	text("type", func(r *Controller) *string { return &r.Type }),
 	text("connection_mode", func(r *Controller) *string { return &r.ConnectionMode }),
+	optional("inactivity_probe", func(r *Controller) **int64 { return &r.InactivityProbe }),
+	optional("max_backoff", func(r *Controller) **int64 { return &r.MaxBackoff }),
 	flag("is_connected", func(r *Controller) *bool { return &r.IsConnected }),
 	text("role", func(r *Controller) *string { return &r.Role }),
 	dict("external_ids", func(r *Controller) *map[string]string { return &r.ExternalIDs }),
@@ -121,6 +123,7 @@ var controllerColumns = []column[Controller]{
 
 var managerColumns = []column[Manager]{
 	text("target", func(r *Manager) *string { return &r.Target }),
+	text("connection_mode", func(r *Manager) *string { return &r.ConnectionMode }),
 	flag("is_connected", func(r *Manager) *bool { return &r.IsConnected }),
 	dict("external_ids", func(r *Manager) *map[string]string { return &r.ExternalIDs }),
 }

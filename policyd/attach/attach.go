@@ -1,6 +1,9 @@
 package attach
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Settings say how the bridges of a host are to dial Weir.
 type Settings struct {
@@ -37,6 +40,8 @@ type Bridge struct {
 	Wipes     string       `json:"wipes,omitempty" doc:"What is lost at the bridge when it is attached, or detached; absent: nothing."`
 	Exposed   []string     `json:"exposed,omitempty" doc:"TCP addresses and ports to and from which packets pass this bridge whatever policy says: in-band control."`
 	Foreign   []Controller `json:"foreign,omitempty" doc:"Controllers that are not Weir's. They stay."`
+	Since     time.Time    `json:"since,omitzero" doc:"Of state."`
+	Wiped     uint64       `json:"wiped,omitempty" doc:"Times that others removed or changed it."`
 }
 
 // Controller is one that is not Weir's.

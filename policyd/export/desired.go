@@ -107,19 +107,31 @@ func netFlow(s *Settings, domain uint16) ovsdb.Values {
 
 // ipfix returns the columns of a row of table IPFIX.
 func ipfix(s *Settings, c choice, virtualObsID string, domain uint16, has func(table, column string) bool) ovsdb.Values {
+	v := exporter(s, uint32(domain), map[string]string{
+		"virtual_obs_id": virtualObsID,
+		// Each packet once. Open vSwitch 3.1, against its manual, takes true for "disable": this is input only. A
+		// version that does as the manual says samples at the output only. So in no version is it both.
+		"enable-input-sampling":  "false",
+		"enable-output-sampling": "true",
+	}, has)
+	v["sampling"] = int64(c.sampling)
+	return v
+}
+
+// rulesIPFIX returns the columns of the row of table IPFIX of a collector set. Open vSwitch does not read the domain, which flows say: it is there
+// so that it is known whose it is.
+func rulesIPFIX(s *Settings, virtualObsID string, domain uint32, has func(table, column string) bool) ovsdb.Values {
+	return exporter(s, domain, map[string]string{"virtual_obs_id": virtualObsID}, has)
+}
+
+// exporter returns the columns that rows of table IPFIX of either kind have.
+func exporter(s *Settings, domain uint32, otherConfig map[string]string, has func(table, column string) bool) ovsdb.Values {
 	v := ovsdb.Values{
 		"targets":              s.targets(),
-		"sampling":             int64(c.sampling),
 		"obs_domain_id":        int64(domain),
 		"cache_active_timeout": int64(s.ActiveTimeout.Seconds()),
 		"cache_max_flows":      int64(s.CacheFlows),
-		"other_config": map[string]string{
-			"virtual_obs_id": virtualObsID,
-			// Each packet once. Open vSwitch 3.1, against its manual, takes true for "disable": this is input only. A
-			// version that does as the manual says samples at the output only. So in no version is it both.
-			"enable-input-sampling":  "false",
-			"enable-output-sampling": "true",
-		},
+		"other_config":         otherConfig,
 	}
 	if has("IPFIX", "template_interval") {
 		v["template_interval"] = int64(templateInterval)
@@ -145,7 +157,6 @@ func isIPFIX(row *ovsdb.IPFIX, want ovsdb.Values, instance string) bool {
 	}
 	is := ovsdb.Values{
 		"targets":              row.Targets,
-		"sampling":             number(row.Sampling),
 		"obs_domain_id":        number(row.ObsDomainID),
 		"cache_active_timeout": number(row.CacheActiveTimeout),
 		"cache_max_flows":      number(row.CacheMaxFlows),
@@ -153,6 +164,9 @@ func isIPFIX(row *ovsdb.IPFIX, want ovsdb.Values, instance string) bool {
 	}
 	if row.ObsPointID != nil {
 		return false
+	}
+	if row.Sampling != nil {
+		is["sampling"] = *row.Sampling
 	}
 	if row.TemplateInterval != nil {
 		is["template_interval"] = *row.TemplateInterval
@@ -200,10 +214,20 @@ func domains(h *Identity, r *ovsdb.Rows) map[ovsdb.UUID]uint16 {
 	bridges := own.Bridges(r)
 	given := map[ovsdb.UUID]uint16{}
 	taken := map[uint16]bool{0: true} // 0 is what Open vSwitch's own statistics are of
+	sets, _ := own.SampleSets(r)
+	for _, set := range sets {
+		row := r.IPFIXs[set.IPFIX]
+		if row == nil || row.ObsDomainID == nil || r.Bridges[set.Bridge] == nil {
+			continue
+		}
+		if n := uint16(*row.ObsDomainID); *row.ObsDomainID == int64(ruleDomain(n)) && !taken[n] && given[set.Bridge] == 0 {
+			taken[n], given[set.Bridge] = true, n
+		}
+	}
 	// Weir's own numbers stay, then those of others' rows are spared.
 	for _, whose := range []own.State{own.Ours, own.Foreign} {
 		use := func(b *ovsdb.Bridge, n int64) {
-			if n < 1 || n > 0xffff || taken[uint16(n)] {
+			if n < 1 || n > 0xffff || taken[uint16(n)] || whose == own.Ours && given[b.UUID] != 0 {
 				return
 			}
 			taken[uint16(n)] = true

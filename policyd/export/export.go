@@ -205,13 +205,26 @@ func (e *Exports) Status() []HostStatus {
 // Plan returns what would be changed at a host now if it had those settings, or, with settings nil, if it were detached. It changes
 // nothing.
 func (e *Exports) Plan(ctx context.Context, uuid string, settings *Settings) (Plan, error) {
+	if settings == nil {
+		return e.plan(ctx, uuid, nil)
+	}
+	return e.plan(ctx, uuid, func(h *Host) { h.Settings = *settings })
+}
+
+// PlanEnforced is Plan for other bridges that enforce policy, and dial Weir so. With Wipe it says what is changed and wiped once that is
+// confirmed.
+func (e *Exports) PlanEnforced(ctx context.Context, uuid string, enforced map[string]Enforced, c attach.Settings) (Plan, error) {
+	return e.plan(ctx, uuid, func(h *Host) { h.Enforced, h.Controller, h.Detach = enforced, c, false })
+}
+
+func (e *Exports) plan(ctx context.Context, uuid string, change func(*Host)) (Plan, error) {
 	k, err := e.keeper(uuid)
 	if err != nil {
 		return Plan{}, err
 	}
-	p, err := k.plan(ctx, settings)
+	p, err := k.plan(ctx, change)
 	if err != nil {
-		return Plan{}, fmt.Errorf("plan export of host %q: %w", k.status().Name, err)
+		return Plan{}, fmt.Errorf("plan what is set up at host %q: %w", k.status().Name, err)
 	}
 	return p, nil
 }

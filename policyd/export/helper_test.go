@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -44,9 +45,11 @@ func TestMain(m *testing.M) {
 
 // job is what such a Weir is told.
 type job struct {
-	Target   string
-	Settings export.Settings
-	Detach   bool // end when it is done
+	Target     string
+	Settings   export.Settings
+	Enforced   map[string]export.Enforced
+	Controller attach.Settings
+	Detach     bool // end when it is done
 }
 
 // keep looks after a host until it is killed, or detached.
@@ -64,6 +67,7 @@ func keep(text string) error {
 	if j.Detach {
 		w.detached = cancel
 	}
+	w.enforced, w.controller = j.Enforced, j.Controller
 	w.set(j.Settings, j.Detach)
 	if err := w.run(ctx); err != nil {
 		return err
@@ -80,6 +84,9 @@ type weir struct {
 	exports  *export.Exports
 	events   events
 	detached func() // called when that is so; nil: nobody
+
+	enforced   map[string]export.Enforced // for set
+	controller attach.Settings            // for set
 }
 
 // events keeps what is emitted.
@@ -138,7 +145,7 @@ func (w *weir) run(ctx context.Context) error {
 }
 
 func (w *weir) set(s export.Settings, detach bool) {
-	w.exports.Set([]export.Host{{Identity: identity, Session: w.session, Settings: s, Detach: detach}})
+	w.exports.Set([]export.Host{{Identity: identity, Session: w.session, Settings: s, Detach: detach, Enforced: w.enforced, Controller: w.controller}})
 }
 
 // start runs a Weir until the test ends, or stop is called, which is as sudden as a kill.
@@ -169,6 +176,37 @@ func (w *weir) bridges() string {
 		list = append(list, b.Name+"="+string(b.State))
 	}
 	return strings.Join(list, " ")
+}
+
+// policy returns how what enforces policy stands, as NAME:CONTROLLER/RULES, with ! where those are the totals.
+func (w *weir) policy() string {
+	var list []string
+	for _, b := range w.exports.Status()[0].Bridges {
+		c, r := "", ""
+		if b.Controller != nil {
+			c = string(b.Controller.State)
+		}
+		if b.Rules != nil {
+			r = string(b.Rules.State)
+			if b.Rules.Totals {
+				r += "!"
+			}
+		}
+		list = append(list, b.Name+":"+c+"/"+r)
+	}
+	return strings.Join(list, " ")
+}
+
+// enforce has bridges enforce policy, and waits until exports stand so.
+func (w *weir) enforce(t *testing.T, s export.Settings, enforced map[string]export.Enforced, bridges, policy string) {
+	t.Helper()
+	w.enforced = enforced
+	w.set(s, false)
+	for deadline := time.Now().Add(patience); w.bridges() != bridges || w.policy() != policy; time.Sleep(5 * time.Millisecond) { // between polls
+		if time.Now().After(deadline) {
+			t.Fatalf("exports stand as %q, %q after %s, want %q, %q: %+v", w.bridges(), w.policy(), patience, bridges, policy, w.exports.Status())
+		}
+	}
 }
 
 // await waits until exports stand so.

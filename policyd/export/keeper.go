@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/own"
 )
 
@@ -43,21 +44,21 @@ type keeper struct {
 	gone chan struct{} // closed by end
 
 	mu      sync.Mutex
-	host    Host                   // guarded by mu
-	bridges []Bridge               // of the last look; guarded by mu
-	failure string                 // guarded by mu
-	checked time.Time              // guarded by mu
-	done    bool                   // detached and verified; guarded by mu
-	asked   map[uint32]struct{}    // domains whose templates are wanted; guarded by mu
-	since   map[string]bridgeState // by bridge; guarded by mu
-	wipes   map[string]*contest    // by bridge; guarded by mu
+	host    Host                 // guarded by mu
+	bridges []Bridge             // of the last look; guarded by mu
+	failure string               // guarded by mu
+	checked time.Time            // guarded by mu
+	done    bool                 // detached and verified; guarded by mu
+	asked   map[uint32]struct{}  // domains whose templates are wanted; guarded by mu
+	since   map[place]placeState // guarded by mu
+	wipes   map[place]*contest   // guarded by mu
 
 	// These belong to run.
-	found    map[ovsdb.UUID]string     // by bridge: what was there when it last was as wanted
-	changing map[ovsdb.UUID]bool       // bridges that a transaction of this keeper changed, and that were not found as wanted since
-	noted    map[ovsdb.UUID]bool       // bridges whose export others undid, which was told, and that were not changed since
-	foreign  map[string]string         // by bridge: what was told of others' exports
-	renewals map[string]time.Time      // by bridge: the last one
+	found    map[what]string           // what was there when it last was as wanted
+	changing map[what]bool             // what a transaction of this keeper changed, and was not found as wanted since
+	noted    map[what]bool             // what others undid, which was told, and was not changed since
+	foreign  map[place]string          // what was told of others' exports
+	renewals map[place]time.Time       // the last one
 	read     map[ovsdb.UUID]*own.Saved // rows of others, read for the transaction to come
 	rounds   int                       // transactions since the host was as it is to be
 	failures int                       // in a row
@@ -65,12 +66,12 @@ type keeper struct {
 	said     string                    // the last failure that was logged
 }
 
-type bridgeState struct {
+type placeState struct {
 	state State
 	since time.Time
 }
 
-// contest is how often others undid the export of a bridge.
+// contest is how often others undid something.
 type contest struct {
 	total  uint64
 	recent int // without a pause of contestOver
@@ -81,8 +82,8 @@ type contest struct {
 func newKeeper(e *Exports, h Host) *keeper {
 	k := &keeper{
 		e: e, log: e.deps.Log.With("host", h.Name), poke: make(chan struct{}, 1), gone: make(chan struct{}), host: h,
-		asked: map[uint32]struct{}{}, since: map[string]bridgeState{}, wipes: map[string]*contest{},
-		changing: map[ovsdb.UUID]bool{}, noted: map[ovsdb.UUID]bool{}, foreign: map[string]string{}, renewals: map[string]time.Time{}, read: map[ovsdb.UUID]*own.Saved{},
+		asked: map[uint32]struct{}{}, since: map[place]placeState{}, wipes: map[place]*contest{},
+		changing: map[what]bool{}, noted: map[what]bool{}, foreign: map[place]string{}, renewals: map[place]time.Time{}, read: map[ovsdb.UUID]*own.Saved{},
 	}
 	return k
 }
@@ -123,11 +124,25 @@ func (k *keeper) status() HostStatus {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := HostStatus{UUID: k.host.UUID, Name: k.host.Name, Bridges: slices.Clone(k.bridges), Detached: k.done, Error: k.failure, Checked: k.checked}
+	history := func(b *Bridge, p part) (since time.Time, wiped uint64) {
+		at := place{b.Name, p}
+		if c := k.wipes[at]; c != nil {
+			wiped = c.total
+		}
+		return k.since[at].since, wiped
+	}
 	for i := range s.Bridges {
 		b := &s.Bridges[i]
-		b.Since = k.since[b.Name].since
-		if c := k.wipes[b.Name]; c != nil {
-			b.Wiped = c.total
+		b.Since, b.Wiped = history(b, ownExport)
+		if b.Rules != nil {
+			rules := *b.Rules
+			rules.Since, rules.Wiped = history(b, rulesExport)
+			b.Rules = &rules
+		}
+		if b.Controller != nil {
+			c := *b.Controller
+			c.Since, c.Wiped = history(b, controller)
+			b.Controller = &c
 		}
 	}
 	return s
@@ -221,16 +236,16 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 	if err := k.transact(ctx, h.Session, ops); err != nil {
 		return k.failed(now, err)
 	}
-	for i := range a.bridges {
-		if a.bridges[i].State == StateSetting {
-			k.changing[a.ids[i]] = true
-			delete(k.noted, a.ids[i])
+	for _, l := range a.looks {
+		if l.state == StateSetting {
+			k.changing[l.id] = true
+			delete(k.noted, l.id)
 		}
 	}
-	for _, name := range a.renewed {
-		k.renewals[name] = now
+	for _, at := range a.renewed {
+		k.renewals[at] = now
 		k.e.metrics.renewed.Inc()
-		k.log.Info("export made anew for its templates", "bridge", name)
+		k.log.Info("export made anew for its templates", "bridge", at.bridge)
 	}
 	return 0 // the session says already what it changed
 }
@@ -240,19 +255,27 @@ func (k *keeper) complete(h *Host) error {
 	if h.Settings.ActiveTimeout == 0 {
 		h.Settings.ActiveTimeout = max(k.e.cfg.ActiveTimeout.Truncate(time.Second), time.Second)
 	}
-	if h.Settings.Collector.IsValid() || k.e.cfg.CollectorPort == 0 {
+	collector := !h.Settings.Collector.IsValid() && k.e.cfg.CollectorPort != 0
+	openFlow := !h.Controller.Reach.IsValid() && h.Controller.Reach.Port() != 0
+	if !collector && !openFlow {
 		return nil
 	}
 	addr, err := reach(h.Session.Status().Peer.Addr())
-	h.Settings.Collector = netip.AddrPortFrom(addr, k.e.cfg.CollectorPort)
+	if collector {
+		h.Settings.Collector = netip.AddrPortFrom(addr, k.e.cfg.CollectorPort)
+	}
+	if openFlow {
+		h.Controller.Reach = netip.AddrPortFrom(addr, h.Controller.Reach.Port())
+	}
 	return err
 }
 
 // question returns what decide is asked with the settings of h.
 func (k *keeper) question(h *Host, rows *ovsdb.Rows) *question {
 	return &question{
-		instance: k.e.cfg.Instance, host: &h.Identity, settings: &h.Settings, rows: rows, has: h.Session.Schema().Has, read: k.read, found: k.found,
-		yielded: func(string) bool { return false }, renew: func(uint16) bool { return false },
+		instance: k.e.cfg.Instance, host: &h.Identity, settings: &h.Settings, rows: rows, has: h.Session.Schema().Has,
+		enforced: h.Enforced, controller: h.Controller, read: k.read, found: k.found,
+		yielded: func(place) bool { return false }, renew: func(uint32) bool { return false },
 	}
 }
 
@@ -269,13 +292,16 @@ func (k *keeper) decide(h *Host, rows *ovsdb.Rows, asked map[uint32]struct{}, no
 	q := k.question(h, rows)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	q.yielded = func(bridge string) bool { return k.wipes[bridge] != nil && now.Before(k.wipes[bridge].until) }
-	byNumber := map[uint16]string{}
+	q.yielded = func(at place) bool { return k.wipes[at] != nil && now.Before(k.wipes[at].until) }
+	byNumber := map[uint32]place{}
 	for _, b := range k.bridges {
-		byNumber[b.Domain] = b.Name
+		byNumber[uint32(b.Domain)] = place{b.Name, ownExport}
+		if b.Rules != nil {
+			byNumber[b.Rules.Domain] = place{b.Name, rulesExport}
+		}
 	}
-	q.renew = func(domain uint16) bool {
-		_, this := asked[uint32(domain)]
+	q.renew = func(domain uint32) bool {
+		_, this := asked[domain]
 		last, ever := k.renewals[byNumber[domain]]
 		return this && (!ever || now.Sub(last) >= renewalsApart)
 	}
@@ -381,54 +407,75 @@ func (k *keeper) ok(now time.Time) {
 // settle notes what was seen, tells of bridges that are as wanted now, and returns when to look again.
 func (k *keeper) settle(h *Host, a *answer, now time.Time) time.Duration {
 	next := lookAgain
-	if k.found == nil {
-		k.found = map[ovsdb.UUID]string{}
-	}
 	was := k.found
-	k.found = map[ovsdb.UUID]string{}
-	for i := range a.bridges {
-		b, id := &a.bridges[i], a.ids[i]
-		switch b.State {
+	k.found = map[what]string{}
+	there := map[what]bool{}
+	for _, l := range a.looks {
+		there[l.id] = true
+		switch l.state {
 		case StateSet:
-			k.found[id] = a.wants[i]
-			delete(k.noted, id)
-			changed := k.changing[id]
-			delete(k.changing, id)
-			if changed && was[id] != a.wants[i] { // else its templates were wanted
-				k.emit(h, b.Name, event.ExportSet, fmt.Sprintf("bridge %q exports %s (%s)", b.Name, b.summary(), b.Why), b)
+			k.found[l.id] = l.want
+			delete(k.noted, l.id)
+			changed := k.changing[l.id]
+			delete(k.changing, l.id)
+			if changed && was[l.id] != l.want { // else its templates were wanted
+				k.set(h, a, l)
 			}
 		case StateSetting, StateYielded:
-			if want := was[id]; want != "" {
-				k.found[id] = want
+			if want := was[l.id]; want != "" {
+				k.found[l.id] = want
 			}
-		case StateOff, StateForeign, StateFailed:
+		default:
 		}
 	}
-	maps.DeleteFunc(k.changing, func(id ovsdb.UUID, _ bool) bool { return !slices.Contains(a.ids, id) })
-	maps.DeleteFunc(k.noted, func(id ovsdb.UUID, _ bool) bool { return !slices.Contains(a.ids, id) })
+	maps.DeleteFunc(k.changing, func(w what, _ bool) bool { return !there[w] })
+	maps.DeleteFunc(k.noted, func(w what, _ bool) bool { return !there[w] })
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.bridges = a.bridges
 	k.checked = now
-	since := map[string]bridgeState{}
-	for i := range a.bridges {
-		b := &a.bridges[i]
-		s, known := k.since[b.Name]
-		if !known || s.state != b.State {
-			s = bridgeState{b.State, now}
+	since := map[place]placeState{}
+	for _, l := range a.looks {
+		s, known := k.since[l.place]
+		if !known || s.state != l.state {
+			s = placeState{l.state, now}
 		}
-		since[b.Name] = s
-		if c := k.wipes[b.Name]; c != nil && b.State == StateYielded {
+		since[l.place] = s
+		if c := k.wipes[l.place]; c != nil && l.state == StateYielded {
 			next = min(next, c.until.Sub(now))
 		}
 	}
 	k.since = since
-	maps.DeleteFunc(k.wipes, func(bridge string, _ *contest) bool { _, is := since[bridge]; return !is })
-	maps.DeleteFunc(k.renewals, func(bridge string, _ time.Time) bool { _, is := since[bridge]; return !is })
+	maps.DeleteFunc(k.wipes, func(at place, _ *contest) bool { _, is := since[at]; return !is })
+	maps.DeleteFunc(k.renewals, func(at place, _ time.Time) bool { _, is := since[at]; return !is })
 	return next
 }
 
-// undone tells that others undid exports, and says whether Weir yields at one of the bridges.
+// set tells that something is as wanted.
+func (k *keeper) set(h *Host, a *answer, l look) {
+	at := slices.IndexFunc(a.bridges, func(b Bridge) bool { return b.Name == l.bridge })
+	b := &a.bridges[at]
+	switch l.part {
+	case rulesExport:
+		k.emitAttributes(h, b.Name, event.ExportSet, fmt.Sprintf("flows of bridge %q export %s", b.Name, b.Rules.summary()), map[string]string{
+			"protocol": "rules", "domain": strconv.FormatUint(uint64(b.Rules.Domain), 10), "targets": strings.Join(b.Rules.Targets, " "),
+			"totals": strconv.FormatBool(b.Rules.Totals),
+		})
+	case controller:
+		c := b.Controller
+		text := fmt.Sprintf("bridge %q dials %s (%s controller)", b.Name, c.Target, c.Type)
+		facts := map[string]string{"target": c.Target, "type": c.Type}
+		if len(c.Exposed) > 0 {
+			facts["exposed"] = strings.Join(c.Exposed, " ")
+			text += fmt.Sprintf("; in-band control lets TCP to and from %s pass it, whatever policy says", strings.Join(c.Exposed, ", "))
+		}
+		k.emitAttributes(h, b.Name, event.ControllerSet, text, facts)
+	default:
+		k.emit(h, b.Name, event.ExportSet, fmt.Sprintf("bridge %q exports %s (%s)", b.Name, b.summary(), b.Why), b)
+	}
+}
+
+// undone tells what others undid, and says whether Weir yields at one of the places.
 func (k *keeper) undone(h *Host, list []undone, now time.Time) (yields bool) {
 	for _, u := range list {
 		if k.noted[u.id] {
@@ -437,10 +484,10 @@ func (k *keeper) undone(h *Host, list []undone, now time.Time) (yields bool) {
 		k.noted[u.id] = true
 		delete(k.found, u.id)
 		k.mu.Lock()
-		c := k.wipes[u.bridge]
+		c := k.wipes[u.place]
 		if c == nil {
 			c = &contest{}
-			k.wipes[u.bridge] = c
+			k.wipes[u.place] = c
 		}
 		if now.Sub(c.last) > contestOver {
 			c.recent = 0
@@ -448,18 +495,26 @@ func (k *keeper) undone(h *Host, list []undone, now time.Time) (yields bool) {
 		c.total++
 		c.recent++
 		c.last = now
-		text := fmt.Sprintf("bridge %q: %s; it is set up again", u.bridge, u.how)
+		what, kind, wiped := "", event.ExportWiped, k.e.metrics.wiped
+		switch u.part {
+		case rulesExport:
+			what = "export of what flows sample: "
+		case controller:
+			kind, wiped = event.ControllerWiped, k.e.metrics.controllerWiped
+		default:
+		}
+		text := fmt.Sprintf("bridge %q: %s%s; it is set up again", u.bridge, what, u.how)
 		wait := time.Duration(0)
 		if c.recent > contestFree {
 			wait = min(contestFirst<<min(c.recent-contestFree-1, 20), contestLast)
 			c.until = now.Add(wait)
-			text = fmt.Sprintf("bridge %q: %s, for the %s time; it is set up again in %s", u.bridge, u.how, ordinal(c.recent), wait)
+			text = fmt.Sprintf("bridge %q: %s%s, for the %s time; it is set up again in %s", u.bridge, what, u.how, ordinal(c.recent), wait)
 			yields = true
 		}
 		recent := c.recent
 		k.mu.Unlock()
-		k.e.metrics.wiped.Inc()
-		k.emitAttributes(h, u.bridge, event.ExportWiped, text, map[string]string{"how": u.how, "times": strconv.Itoa(recent), "again_in_seconds": strconv.Itoa(int(wait.Seconds()))})
+		wiped.Inc()
+		k.emitAttributes(h, u.bridge, kind, text, map[string]string{"how": u.how, "times": strconv.Itoa(recent), "again_in_seconds": strconv.Itoa(int(wait.Seconds()))})
 	}
 	return yields
 }
@@ -480,15 +535,20 @@ func ordinal(n int) string {
 
 // told tells once of exports of others.
 func (k *keeper) told(h *Host, a *answer) {
-	foreign := map[string]string{}
+	foreign := map[place]string{}
+	tell := func(at place, why string, b *Bridge) {
+		foreign[at] = why
+		if k.foreign[at] != why {
+			k.emit(h, b.Name, event.ExportForeign, fmt.Sprintf("bridge %q: %s", b.Name, why), b)
+		}
+	}
 	for i := range a.bridges {
 		b := &a.bridges[i]
-		if b.State != StateForeign {
-			continue
+		if b.State == StateForeign {
+			tell(place{b.Name, ownExport}, b.Why, b)
 		}
-		foreign[b.Name] = b.Why
-		if k.foreign[b.Name] != b.Why {
-			k.emit(h, b.Name, event.ExportForeign, fmt.Sprintf("bridge %q: %s", b.Name, b.Why), b)
+		if b.Rules != nil && b.Rules.State == StateForeign {
+			tell(place{b.Name, rulesExport}, b.Rules.Why, b)
 		}
 	}
 	k.foreign = foreign
@@ -556,8 +616,8 @@ func (k *keeper) detach(ctx context.Context, h Host, rows *ovsdb.Rows, now time.
 	return lookAgain
 }
 
-// plan returns what would be changed now with other settings; nil: by detaching.
-func (k *keeper) plan(ctx context.Context, settings *Settings) (Plan, error) {
+// plan returns what would be changed now if the host were as change makes it; nil: by detaching.
+func (k *keeper) plan(ctx context.Context, change func(*Host)) (Plan, error) {
 	k.mu.Lock()
 	h := k.host
 	k.mu.Unlock()
@@ -565,14 +625,20 @@ func (k *keeper) plan(ctx context.Context, settings *Settings) (Plan, error) {
 		return Plan{}, errors.New("it was not seen yet: see weir hosts test")
 	}
 	rows := h.Session.Rows()
-	if settings == nil {
+	if change == nil {
 		tx, err := release(k.e.cfg.Instance, rows)
 		if err != nil {
 			return Plan{}, err
 		}
-		return Plan{Changes: tx.Changes()}, nil
+		p := Plan{Changes: tx.Changes()}
+		for _, b := range own.Bridges(rows) {
+			if lost := attach.Detaching(rows, b); lost != "" {
+				p.Wipes = append(p.Wipes, Wipe{b.Name, lost})
+			}
+		}
+		return p, nil
 	}
-	h.Settings = *settings
+	change(&h)
 	if err := k.complete(&h); err != nil {
 		return Plan{}, err
 	}
@@ -587,5 +653,11 @@ func (k *keeper) plan(ctx context.Context, settings *Settings) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	return Plan{a.bridges, a.tx.Changes()}, nil
+	p := Plan{Bridges: a.bridges, Changes: a.tx.Changes()}
+	for i := range a.bridges {
+		if c := a.bridges[i].Controller; c != nil && c.Wipes != "" && c.State != attach.StateSet {
+			p.Wipes = append(p.Wipes, Wipe{a.bridges[i].Name, c.Wipes})
+		}
+	}
+	return p, nil
 }

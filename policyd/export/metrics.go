@@ -1,12 +1,17 @@
 package export
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weirhq/weir/policyd/attach"
+)
 
 // metrics are those of all hosts.
 type metrics struct {
-	transactions *prometheus.CounterVec // by outcome
-	wiped        prometheus.Counter
-	renewed      prometheus.Counter
+	transactions    *prometheus.CounterVec // by outcome
+	wiped           prometheus.Counter
+	controllerWiped prometheus.Counter
+	renewed         prometheus.Counter
 }
 
 // Outcomes of a transaction.
@@ -27,6 +32,10 @@ func newMetrics(reg prometheus.Registerer, e *Exports) *metrics {
 			Name: "weir_policyd_export_wiped_total",
 			Help: "Times that others removed or changed the export of a bridge that Weir had set up.",
 		}),
+		controllerWiped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_policyd_attach_wiped_total",
+			Help: "Times that others removed or changed what makes a bridge dial Weir by OpenFlow.",
+		}),
 		renewed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weir_policyd_export_renewed_total",
 			Help: "Times that the IPFIX export of a bridge was made anew so that its templates are sent.",
@@ -36,27 +45,54 @@ func newMetrics(reg prometheus.Registerer, e *Exports) *metrics {
 		m.transactions.WithLabelValues(o)
 	}
 	if reg != nil {
-		reg.MustRegister(m.transactions, m.wiped, m.renewed, states{e})
+		reg.MustRegister(m.transactions, m.wiped, m.controllerWiped, m.renewed, states{e})
 	}
 	return m
 }
 
-var statesDesc = prometheus.NewDesc("weir_policyd_export_bridges",
-	"Bridges of hosts by how their export stands: off, set, setting, foreign, yielded, failed.", []string{"state"}, nil)
+var (
+	statesDesc = prometheus.NewDesc("weir_policyd_export_bridges",
+		"Bridges of hosts by how their export stands: off, set, setting, foreign, yielded, failed.", []string{"state"}, nil)
+	rulesDesc = prometheus.NewDesc("weir_policyd_export_rules_bridges",
+		"Bridges of hosts that enforce policy, by how the export of what their flows sample stands: off, set, setting, foreign, yielded.", []string{"state"}, nil)
+	attachedDesc = prometheus.NewDesc("weir_policyd_attach_bridges",
+		"Bridges of hosts that enforce policy, by how what makes them dial Weir stands: off, set, setting, unconfirmed, yielded, failed.", []string{"state"}, nil)
+)
 
 // states counts bridges when it is asked.
 type states struct{ e *Exports }
 
-func (states) Describe(ch chan<- *prometheus.Desc) { ch <- statesDesc }
+func (states) Describe(ch chan<- *prometheus.Desc) {
+	ch <- statesDesc
+	ch <- rulesDesc
+	ch <- attachedDesc
+}
 
 func (s states) Collect(ch chan<- prometheus.Metric) {
 	n := map[State]int{StateOff: 0, StateSet: 0, StateSetting: 0, StateForeign: 0, StateYielded: 0, StateFailed: 0}
+	rules := map[State]int{StateOff: 0, StateSet: 0, StateSetting: 0, StateForeign: 0, StateYielded: 0}
+	attached := map[attach.State]int{
+		attach.StateOff: 0, attach.StateSet: 0, attach.StateSetting: 0, attach.StateUnconfirmed: 0, attach.StateYielded: 0, attach.StateFailed: 0,
+	}
 	for _, h := range s.e.Status() {
 		for i := range h.Bridges {
-			n[h.Bridges[i].State]++
+			b := &h.Bridges[i]
+			n[b.State]++
+			if b.Rules != nil {
+				rules[b.Rules.State]++
+			}
+			if b.Controller != nil {
+				attached[b.Controller.State]++
+			}
 		}
 	}
+	send(ch, statesDesc, n)
+	send(ch, rulesDesc, rules)
+	send(ch, attachedDesc, attached)
+}
+
+func send[S ~string](ch chan<- prometheus.Metric, desc *prometheus.Desc, n map[S]int) {
 	for state, count := range n {
-		ch <- prometheus.MustNewConstMetric(statesDesc, prometheus.GaugeValue, float64(count), string(state))
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(count), string(state))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/own"
 )
 
@@ -34,12 +35,40 @@ type Bridge struct {
 	Targets      []string  `json:"targets,omitempty"`
 	Since        time.Time `json:"since,omitzero"` // of State
 	Wiped        uint64    `json:"wiped,omitempty"`
+
+	Rules      *Rules         `json:"rules,omitempty"`      // of what its flows sample; nil: it does not enforce policy, nor did it
+	Controller *attach.Bridge `json:"controller,omitempty"` // how it is attached; nil: it is not to be, nor was it
+}
+
+// Ours says whether something of Weir's is, or may be, at the bridge in the host's database.
+func (b *Bridge) Ours() bool {
+	there := func(s State) bool { return s != StateOff && s != StateForeign }
+	return there(b.State) || b.Rules != nil && there(b.Rules.State) || b.Controller != nil && b.Controller.State != attach.StateOff && b.Controller.State != attach.StateUnconfirmed
+}
+
+// Rules is the export of what the flows of a bridge sample.
+type Rules struct {
+	State        State     `json:"state"`
+	Why          string    `json:"why,omitempty"` // why nothing is set, or why it is not the totals
+	Totals       bool      `json:"totals"`        // it is the source of totals: the bridge exports nothing by itself
+	Domain       uint32    `json:"domain"`        // observation domain
+	VirtualObsID string    `json:"virtual_obs_id"`
+	Targets      []string  `json:"targets,omitempty"`
+	Since        time.Time `json:"since,omitzero"` // of State
+	Wiped        uint64    `json:"wiped,omitempty"`
 }
 
 // Plan is what Weir would change at a host, for people.
 type Plan struct {
 	Bridges []Bridge     `json:"bridges"`
 	Changes []own.Change `json:"changes"`
+	Wipes   []Wipe       `json:"wipes,omitempty"`
+}
+
+// Wipe is what is lost at a bridge by a plan.
+type Wipe struct {
+	Bridge string `json:"bridge"`
+	What   string `json:"what"`
 }
 
 // most bridges of a host; numbers are given to each.
@@ -53,21 +82,53 @@ type question struct {
 	rows     *ovsdb.Rows
 	has      func(table, column string) bool // whether the host's schema does
 
+	enforced   map[string]Enforced // by bridge
+	controller attach.Settings
+
 	read    map[ovsdb.UUID]*own.Saved // rows of others that were read whole
-	found   map[ovsdb.UUID]string     // by bridge: what was there when it last was as wanted
-	yielded func(bridge string) bool  // it is left as it is for now
-	renew   func(domain uint16) bool  // its templates are wanted
+	found   map[what]string           // what was there when it last was as wanted
+	yielded func(place) bool          // it is left as it is for now
+	renew   func(domain uint32) bool  // its templates are wanted
 }
+
+// part is one of the things that Weir sets up at a bridge.
+type part uint8
+
+const (
+	ownExport part = iota // by which the bridge itself exports
+	rulesExport
+	controller
+	parts
+)
+
+// what is a part of a bridge, and place the same by the bridge's name.
+type (
+	what struct {
+		bridge ovsdb.UUID
+		part   part
+	}
+	place struct {
+		bridge string
+		part   part
+	}
+)
 
 // answer is what decide says.
 type answer struct {
-	bridges []Bridge     // by name
-	ids     []ovsdb.UUID // as bridges
-	wants   []string     // as bridges: what the bridge is to have, comparable; "" nothing
+	bridges []Bridge // by name
+	looks   []look
 	tx      *own.Transaction
 	read    []reference // rows of others that have to be read first; then ask again
 	undone  []undone
-	renewed []string // bridges whose IPFIX is made anew for its templates
+	renewed []place // those whose IPFIX is made anew for its templates
+}
+
+// look is how one thing stands.
+type look struct {
+	id what
+	place
+	state State
+	want  string // what is to be there, comparable; "" nothing
 }
 
 type reference struct {
@@ -75,11 +136,11 @@ type reference struct {
 	id    ovsdb.UUID
 }
 
-// undone is what others did to the export of a bridge that Weir had set up.
+// undone is what others did to something that Weir had set up.
 type undone struct {
-	id     ovsdb.UUID
-	bridge string
-	how    string
+	id what
+	place
+	how string
 }
 
 // decide compares a host with what it is to be. It is pure.
@@ -102,13 +163,14 @@ func decide(q *question) (*answer, error) {
 	}
 	keep := false // something of Weir's is at the host afterwards
 	for _, b := range bridges {
-		d := &deciding{q, a, b, Bridge{Name: b.Name}, numbers[b.UUID], uses}
+		d := &deciding{question: q, answer: a, b: b, out: Bridge{Name: b.Name}, number: numbers[b.UUID], uses: uses}
 		held, err := d.decide()
 		if err != nil {
 			return nil, err
 		}
 		keep = keep || held
 	}
+	a.orphans(q.rows, bridges)
 	if keep {
 		tx.Claim()
 	} else {
@@ -124,7 +186,8 @@ type deciding struct {
 	b      *ovsdb.Bridge
 	out    Bridge
 	number uint16
-	uses   map[ovsdb.UUID]int // columns that refer to a row
+	uses   map[ovsdb.UUID]int         // columns that refer to a row
+	was    map[*own.Column]*own.Saved // what columns held before Weir, if Weir has them
 }
 
 // goal is what is to become of a column.
@@ -136,8 +199,61 @@ type goal struct {
 
 // decide appends the bridge to the answer and says whether something of Weir's is there afterwards.
 func (d *deciding) decide() (keep bool, err error) {
+	defer func() { d.bridges = append(d.bridges, d.out) }()
+	attached, err := d.attach()
+	if err != nil {
+		return false, err
+	}
+	d.was = map[*own.Column]*own.Saved{}
+	for _, col := range own.Columns {
+		var unreadable error
+		if d.was[col], unreadable = col.Was(d.b); unreadable != nil {
+			d.out.State, d.out.Why = StateFailed, unreadable.Error()
+			d.note(ownExport, StateFailed, "")
+			return true, nil
+		}
+	}
+	ruled := d.rules()
+	exported, err := d.export()
+	return attached || ruled || exported, err
+}
+
+// note says how a part stands, and what is to be there.
+func (d *deciding) note(p part, s State, want string) {
+	d.looks = append(d.looks, look{what{d.b.UUID, p}, place{d.b.Name, p}, s, want})
+}
+
+// undo says that others undid a part.
+func (d *deciding) undo(p part, how string) {
+	d.undone = append(d.undone, undone{what{d.b.UUID, p}, place{d.b.Name, p}, how})
+}
+
+// attach has the bridge dial Weir, or no more.
+func (d *deciding) attach() (keep bool, err error) {
+	_, wanted := d.enforced[d.b.Name]
+	at := what{d.b.UUID, controller}
+	a, err := attach.Decide(d.tx, attach.Question{
+		Settings: d.controller, Rows: d.rows, Has: d.has, Bridge: d.b, Wanted: wanted,
+		Yielded: d.yielded(place{d.b.Name, controller}), Found: d.found[at],
+	})
+	if err != nil || !wanted && !a.Held && d.found[at] == "" {
+		return a.Held, err
+	}
+	d.out.Controller = &a.Bridge
+	if a.Undone != "" {
+		d.undo(controller, a.Undone)
+	}
+	d.note(controller, State(a.State), a.Want)
+	return a.Held, nil
+}
+
+// export has the bridge itself export, unless what its flows sample is the totals.
+func (d *deciding) export() (keep bool, err error) {
 	want, values := "", ovsdb.Values(nil)
 	c := choose(d.settings, d.b, d.has)
+	if d.out.Rules != nil && d.out.Rules.Totals {
+		c = choice{Off, 0, "its flows tell of every packet"}
+	}
 	d.out.Protocol, d.out.Sampling, d.out.Why = c.protocol, c.sampling, c.why
 	main, other := own.IPFIX, own.NetFlow
 	switch c.protocol {
@@ -154,27 +270,19 @@ func (d *deciding) decide() (keep bool, err error) {
 		d.out.Targets = d.settings.targets()
 		want = own.Describe(values)
 	}
-	defer func() {
-		d.bridges, d.ids, d.wants = append(d.bridges, d.out), append(d.ids, d.b.UUID), append(d.wants, want)
-	}()
+	defer func() { d.note(ownExport, d.out.State, want) }()
 
-	if d.yielded(d.b.Name) {
+	if values != nil && d.yielded(place{d.b.Name, ownExport}) {
 		d.out.State = StateYielded
 		return d.holds(), nil
 	}
-	was := map[*own.Column]*own.Saved{}
-	for _, col := range own.Columns {
-		if was[col], err = col.Was(d.b); err != nil {
-			d.out.State, d.out.Why, want = StateFailed, err.Error(), ""
-			return true, nil
-		}
-	}
 	d.out.State = StateOff
 	goals := map[*own.Column]goal{main: {free: true}, other: {free: true}}
-	if values != nil {
+	switch {
+	case values != nil:
 		d.out.State = StateSet
 		goals[main] = goal{row: values}
-		if d.doubles(other, was[other]) {
+		if d.doubles(other) {
 			goals[other] = goal{}
 		}
 		foreign := d.foreign(goals)
@@ -189,10 +297,16 @@ func (d *deciding) decide() (keep bool, err error) {
 			want = ""
 			goals[main], goals[other] = goal{free: true}, goal{free: true}
 		}
+	case d.out.Rules != nil && d.out.Rules.Totals: // what others have sent to Weir, and was taken over, does not come back
+		for _, col := range own.Columns {
+			if d.doubles(col) {
+				goals[col] = goal{}
+			}
+		}
 	}
 	for _, col := range own.Columns {
 		g := goals[col]
-		g.was = was[col]
+		g.was = d.was[col]
 		if err := d.column(col, g, want); err != nil {
 			return false, err
 		}
@@ -208,14 +322,14 @@ func (d *deciding) holds() bool {
 
 // doubles says whether c, by which Weir does not export, and which was so before, sends or sent flows to Weir for others: each packet
 // would be counted twice.
-func (d *deciding) doubles(c *own.Column, was *own.Saved) bool {
+func (d *deciding) doubles(c *own.Column) bool {
 	var targets []string
 	switch c.State(d.rows, d.b) {
 	case own.Empty:
 	case own.Foreign:
 		targets = targetsOf(d.rows, c, d.b)
 	case own.Ours, own.Emptied:
-		if was != nil {
+		if was := d.was[c]; was != nil {
 			targets = was.Strings("targets")
 		}
 	}
@@ -286,15 +400,15 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 			return d.tx.Empty(c, d.b, g.was)
 		case own.Foreign:
 			if held {
-				d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others export to Weir by the other protocol again"})
+				d.undo(ownExport, "others export to Weir by the other protocol again")
 			}
 			return d.take(c, func(was *own.Saved) error { return d.tx.Empty(c, d.b, was) })
 		}
 	}
 	switch state {
 	case own.Empty:
-		if held || d.found[d.b.UUID] == want {
-			d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others removed it"})
+		if held || d.found[what{d.b.UUID, ownExport}] == want {
+			d.undo(ownExport, "others removed it")
 		}
 		d.out.State = StateSetting
 		return d.tx.Put(c, d.b, g.row, nil) // what others want there is nothing
@@ -302,8 +416,8 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 		d.out.State = StateSetting
 		return d.tx.Put(c, d.b, g.row, g.was)
 	case own.Foreign:
-		if held || d.found[d.b.UUID] == want {
-			d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others put a row of theirs in its place"})
+		if held || d.found[what{d.b.UUID, ownExport}] == want {
+			d.undo(ownExport, "others put a row of theirs in its place")
 		}
 		return d.take(c, func(was *own.Saved) error { return d.tx.Put(c, d.b, g.row, was) })
 	case own.Ours:
@@ -323,11 +437,11 @@ func (d *deciding) column(c *own.Column, g goal, want string) error {
 		d.tx.Write(c, d.b, g.row, false)
 		return nil
 	case !d.is(c, g.row):
-		if d.found[d.b.UUID] == want {
-			d.undone = append(d.undone, undone{d.b.UUID, d.b.Name, "others changed it"})
+		if d.found[what{d.b.UUID, ownExport}] == want {
+			d.undo(ownExport, "others changed it")
 		}
-	case c == own.IPFIX && d.renew(d.number):
-		d.renewed = append(d.renewed, d.b.Name)
+	case c == own.IPFIX && d.renew(uint32(d.number)):
+		d.renewed = append(d.renewed, place{d.b.Name, ownExport})
 	default:
 		return nil
 	}

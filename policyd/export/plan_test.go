@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/own"
 )
 
@@ -34,11 +36,12 @@ func upTo31(_, column string) bool { return column != "template_interval" }
 func host(names ...string) *ovsdb.Rows {
 	r := &ovsdb.Rows{
 		Root:    ovsdb.Root{UUID: "root", NextCfg: 7, CurCfg: 7},
-		Bridges: map[ovsdb.UUID]*ovsdb.Bridge{}, NetFlows: map[ovsdb.UUID]*ovsdb.NetFlow{}, IPFIXs: map[ovsdb.UUID]*ovsdb.IPFIX{},
+		Bridges: map[ovsdb.UUID]*ovsdb.Bridge{}, Controllers: map[ovsdb.UUID]*ovsdb.Controller{}, SampleSets: map[ovsdb.UUID]*ovsdb.SampleSet{}, NetFlows: map[ovsdb.UUID]*ovsdb.NetFlow{}, IPFIXs: map[ovsdb.UUID]*ovsdb.IPFIX{},
 	}
 	for _, name := range names {
 		id := ovsdb.UUID("bridge " + name)
 		r.Bridges[id] = &ovsdb.Bridge{UUID: id, Name: name, DatapathType: "netdev", ExternalIDs: map[string]string{}}
+		r.Root.Bridges = append(r.Root.Bridges, id)
 	}
 	return r
 }
@@ -50,7 +53,7 @@ func ask(r *ovsdb.Rows, change func(*question)) *question {
 	s.Collector, s.ActiveTimeout = collector, time.Minute
 	q := &question{
 		instance: instance, host: identity(), settings: &s, rows: r, has: upTo31,
-		yielded: func(string) bool { return false }, renew: func(uint16) bool { return false },
+		yielded: func(place) bool { return false }, renew: func(uint32) bool { return false },
 	}
 	if change != nil {
 		change(q)
@@ -259,7 +262,10 @@ func TestDecide(t *testing.T) {
 		r.Root.ExternalIDs = map[string]string{"weir-owner": instance}
 	}
 	found := func(q *question) {
-		q.found = map[ovsdb.UUID]string{"bridge br0": mustDecide(t, q).wants[0]}
+		q.found = map[what]string{}
+		for _, l := range mustDecide(t, q).looks {
+			q.found[l.id] = l.want
+		}
 	}
 	for name, c := range map[string]struct {
 		rows   func(*ovsdb.Rows)
@@ -318,15 +324,16 @@ func TestDecide(t *testing.T) {
 			change: found, state: StateSetting, want: []string{"*:  → cache_active"},
 		},
 		"templates wanted": {
-			rows: ours, change: func(q *question) { q.renew = func(domain uint16) bool { return domain == number } },
+			rows: ours, change: func(q *question) { q.renew = func(domain uint32) bool { return domain == uint32(number) } },
 			state: StateSetting, want: []string{"*:  → targets="},
 		},
 		"templates of others wanted": {
-			rows: ours, change: func(q *question) { q.renew = func(domain uint16) bool { return domain != number } }, state: StateSet,
+			rows: ours, change: func(q *question) { q.renew = func(domain uint32) bool { return domain != uint32(number) } }, state: StateSet,
 		},
 		"row shared with another bridge": {
 			rows: func(r *ovsdb.Rows) {
 				ours(r)
+				r.Root.Bridges = append(r.Root.Bridges, "bridge x")
 				r.Bridges["bridge x"] = &ovsdb.Bridge{UUID: "bridge x", Name: "x", IPFIX: "ours"}
 			},
 			change: func(q *question) { q.settings.Bridges = map[string]Protocol{"x": Off} },
@@ -409,7 +416,7 @@ func TestDecide(t *testing.T) {
 		},
 		"yielded": {
 			rows:   func(r *ovsdb.Rows) { ours(r); bridge(r, "br0").IPFIX = "" },
-			change: func(q *question) { q.yielded = func(string) bool { return true } }, state: StateYielded,
+			change: func(q *question) { q.yielded = func(place) bool { return true } }, state: StateYielded,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -461,8 +468,8 @@ func TestHostsThatSayAnything(t *testing.T) {
 		ids := func() map[string]string {
 			m := map[string]string{}
 			for range rng.IntN(4) {
-				m[pick("weir-owner", "weir-former-ipfix", "weir-former-netflow", "weir-next-cfg", "weir-", "theirs")] = pick(
-					"", instance, "{}", `{"empty":true}`, `{"was":{"uuid":"i1","row":{"targets":"192.0.2.5:4739"}}}`, `{"was":{}}`, `{"was":null,"empty":true}`, "8", "-1", "[", "1e99",
+				m[pick("weir-owner", "weir-owner", "weir-former-ipfix", "weir-former-netflow", "weir-former-other-config-disable-in-band", "weir-next-cfg", "weir-totals", "weir-", "theirs")] = pick(
+					"", instance, "{}", `{"empty":true}`, `{"was":{"uuid":"i1","row":{"targets":"192.0.2.5:4739"}}}`, `{"was":{}}`, `{"was":null,"empty":true}`, `{"set":"true"}`, `{"set":"true","was":"false"}`, "true", "8", "-1", "[", "1e99",
 				)
 			}
 			return m
@@ -486,13 +493,34 @@ func TestHostsThatSayAnything(t *testing.T) {
 			r.Bridges[id] = &ovsdb.Bridge{
 				UUID: id, Name: pick("br0", "br1", ""), DatapathType: pick("", "netdev"), ExternalIDs: ids(),
 				IPFIX: ovsdb.UUID(pick("", "i1", "i2", "nowhere")), NetFlow: ovsdb.UUID(pick("", "n1", "n2", "nowhere")),
+				Controllers: []ovsdb.UUID{ovsdb.UUID(pick("c1", "c2", "nowhere", "")), ovsdb.UUID(pick("c1", "c2"))}[:rng.IntN(3)],
+				OtherConfig: map[string]string{pick("disable-in-band", "theirs"): pick("true", "false", "")}, FailMode: pick("", "secure", "standalone"),
+			}
+			if rng.IntN(4) > 0 {
+				r.Root.Bridges = append(r.Root.Bridges, id)
+			}
+		}
+		for _, id := range []ovsdb.UUID{"c1", "c2"} {
+			r.Controllers[id] = &ovsdb.Controller{UUID: id, Target: pick("", ":", "tcp:192.0.2.5:6653", "ptcp:6653", "ssl:"), Type: pick("", "primary", "service", "x"), ExternalIDs: ids()}
+		}
+		for _, id := range []ovsdb.UUID{"s1", "s2"} {
+			r.SampleSets[id] = &ovsdb.SampleSet{
+				UUID: id, ID: []int64{int64(CollectorSet), 0, -1}[rng.IntN(3)], Bridge: ovsdb.UUID(pick("b1", "b2", "", "nowhere")),
+				IPFIX: ovsdb.UUID(pick("i1", "i2", "", "nowhere")), ExternalIDs: ids(),
 			}
 		}
 		q := ask(r, func(q *question) {
 			q.settings.Protocol = Protocol(pick(Auto.Allowed()...))
 			q.settings.TakeOver = rng.IntN(2) == 0
+			q.enforced = map[string]Enforced{}
+			for range rng.IntN(3) {
+				q.enforced[pick("br0", "br1", "", "br2")] = Enforced{compile.Sampling(rng.IntN(3)), Flows(rng.IntN(3))}
+			}
+			if rng.IntN(3) > 0 {
+				q.controller = attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653"), TLS: rng.IntN(2) == 0, Wipe: rng.IntN(2) == 0}
+			}
 			q.read = map[ovsdb.UUID]*own.Saved{"i1": {UUID: "i1"}, "n1": {UUID: "n1"}}
-			q.renew = func(uint16) bool { return rng.IntN(2) == 0 }
+			q.renew = func(uint32) bool { return rng.IntN(2) == 0 }
 		})
 		transactions := []*own.Transaction{}
 		if a, err := decide(q); err == nil {
@@ -508,7 +536,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 		for _, tx := range transactions {
 			for _, c := range tx.Changes() {
 				key, ofKey := strings.CutPrefix(c.Column, "external_ids:")
-				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && c.Column != "*" && c.Column != "ipfix" && c.Column != "netflow" {
+				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && !slices.Contains([]string{"*", "ipfix", "netflow", "controller", "other_config:disable-in-band"}, c.Column) {
 					t.Fatalf("seed %d, try %d: %+v", seed, n, c)
 				}
 			}

@@ -101,6 +101,11 @@ func (c *Column) Was(b *ovsdb.Bridge) (*Saved, error) {
 // again, and whether it was seen.
 func (c *Column) Awaited(r *ovsdb.Rows, b *ovsdb.Bridge) (awaited, seen bool) {
 	ids, _ := c.find(r, c.ref(b))
+	return Awaited(r, ids)
+}
+
+// Awaited is that of a row of Weir's with those external_ids.
+func Awaited(r *ovsdb.Rows, ids map[string]string) (awaited, seen bool) {
 	text, awaited := ids[awaitKey]
 	number, err := strconv.ParseInt(text, 10, 64)
 	return awaited, err != nil || r.Root.CurCfg >= number || r.Root.NextCfg < number

@@ -73,14 +73,21 @@ func (t *Transaction) Empty(c *Column, b *ovsdb.Bridge, was *Saved) error {
 // Write gives columns of the row of Weir's to which c of b refers. If await, Awaited tells when ovs-vswitchd has seen it.
 func (t *Transaction) Write(c *Column, b *ovsdb.Bridge, columns ovsdb.Values, await bool) {
 	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{c.Name: c.Ref(b)})
-	t.changes = append(t.changes, Change{c.Table, string(c.Ref(b)), "*", "", Describe(columns)})
-	columns = maps.Clone(columns)
-	ids := map[string]string{ownerKey: t.instance}
+	t.write(c.Table, c.Ref(b), columns, nil, await)
+}
+
+// write gives columns of a row of Weir's, and makes external_ids its mark and ids.
+func (t *Transaction) write(table string, id ovsdb.UUID, columns ovsdb.Values, ids map[string]string, await bool) {
+	ids = merged(map[string]string{ownerKey: t.instance}, ids)
+	if columns = maps.Clone(columns); columns == nil {
+		columns = ovsdb.Values{}
+	}
+	t.changes = append(t.changes, Change{table, string(id), "*", "", Describe(columns)})
 	if await {
 		ids[awaitKey] = strconv.FormatInt(t.apply(), 10)
 	}
 	columns["external_ids"] = ids
-	t.ops = append(t.ops, ovsdb.Update(c.Table, ovsdb.Is(c.Ref(b)), columns))
+	t.ops = append(t.ops, ovsdb.Update(table, ovsdb.Is(id), columns))
 }
 
 // hold gives c of b a value and saves what it held before.
@@ -220,7 +227,22 @@ func (t *Transaction) Disclaim() {
 
 // Release undoes everything that a Weir has changed at the host, whatever it was.
 func (t *Transaction) Release() error {
-	for _, b := range Bridges(t.rows) {
+	// Of bridges that are no more, too: the host drops them when nothing refers to them.
+	bridges := slices.SortedFunc(maps.Values(t.rows.Bridges), byName)
+	sets, _ := SampleSets(t.rows)
+	for _, s := range sets {
+		t.RemoveSampleSet(s)
+	}
+	for _, b := range bridges {
+		controllers, _ := Controllers(t.rows, b)
+		for _, c := range controllers {
+			t.RemoveController(b, c)
+		}
+		for _, s := range Settings {
+			if err := t.Unset(s, b); err != nil {
+				return err
+			}
+		}
 		for _, c := range Columns {
 			switch held := c.Held(b); c.State(t.rows, b) {
 			case Ours, Emptied:
@@ -265,12 +287,12 @@ func (t *Transaction) Operations() []ovsdb.Operation {
 	// Whose host it is must not have changed either.
 	t.expect(row{"Open_vSwitch", t.rows.Root.UUID}, ovsdb.Values{"external_ids": t.rows.Root.ExternalIDs})
 	var list []ovsdb.Operation
-	byName := func(a, b row) int { return strings.Compare(a.table+string(a.id), b.table+string(b.id)) }
-	for _, r := range slices.SortedFunc(maps.Keys(t.verify), byName) {
+	inOrder := func(a, b row) int { return strings.Compare(a.table+string(a.id), b.table+string(b.id)) }
+	for _, r := range slices.SortedFunc(maps.Keys(t.verify), inOrder) {
 		list = append(list, ovsdb.Verify(r.table, r.id, t.verify[r]))
 	}
 	list = append(list, t.ops...)
-	for _, r := range slices.SortedFunc(maps.Keys(t.keys), byName) {
+	for _, r := range slices.SortedFunc(maps.Keys(t.keys), inOrder) {
 		var m []ovsdb.Mutation
 		if k := t.keys[r]; len(k.remove) > 0 {
 			m = append(m, ovsdb.Mutation{Column: "external_ids", Mutator: "delete", Value: k.remove})
@@ -283,10 +305,19 @@ func (t *Transaction) Operations() []ovsdb.Operation {
 	return append(list, ovsdb.Comment("weir: instance "+t.instance))
 }
 
-// Bridges returns the bridges of a host by name.
+// Bridges returns the bridges of a host by name. Rows of bridges that are no more, which something still refers to, are not among them.
 func Bridges(r *ovsdb.Rows) []*ovsdb.Bridge {
-	return slices.SortedFunc(maps.Values(r.Bridges), func(a, b *ovsdb.Bridge) int { return strings.Compare(a.Name, b.Name) })
+	var list []*ovsdb.Bridge
+	for _, id := range r.Root.Bridges {
+		if b := r.Bridges[id]; b != nil {
+			list = append(list, b)
+		}
+	}
+	slices.SortFunc(list, byName)
+	return list
 }
+
+func byName(a, b *ovsdb.Bridge) int { return strings.Compare(a.Name, b.Name) }
 
 // Describe returns a row in one line, without what is empty.
 func Describe(columns ovsdb.Values) string {
