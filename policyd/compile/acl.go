@@ -42,8 +42,6 @@ func fixedACL(e *emitter) {
 	}
 }
 
-const fixedACLCount = 4 + 2*(keptPacketsCount+1)
-
 // own is a VIF: what it sends to several is not for itself.
 type own struct{ port openflow.Port }
 

@@ -17,8 +17,6 @@ func fixedClassify(e *emitter) {
 	e.add(TableClassify, priorityCatchAll, KindUnknownPort, flow.SystemUnknownPort, "", do(e.dropped(flow.StageSystem, flow.SystemUnknownPort)))
 }
 
-const fixedClassifyCount = 1
-
 // bypass switches policy off for the bridge.
 type bypass struct{}
 

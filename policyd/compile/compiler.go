@@ -85,9 +85,10 @@ func (fixed) flows(e *emitter) {
 	fixedDenied(e)
 }
 
-func (fixed) count(s *settings) int {
-	return fixedClassifyCount + fixedDestinationCount + fixedConnTrackCount(s) + fixedACLCount + fixedTellCount(s) + fixedLearnCount +
-		fixedDeliverCount + fixedOutputCount + fixedDeniedCount(s)
+func (u fixed) count(s *settings) int {
+	e := emitter{settings: s}
+	u.flows(&e)
+	return len(e.list)
 }
 
 // plan finds the units of an Input.

@@ -82,16 +82,6 @@ func fixedConnTrack(e *emitter) {
 	}
 }
 
-func fixedConnTrackCount(s *settings) int {
-	switch {
-	case !s.stateful:
-		return 2
-	case s.sampling == SampleNew:
-		return 27
-	}
-	return 26
-}
-
 // untracked are packets that are of no connection.
 var untracked = [][]openflow.Term{
 	{etherType(openflow.EthTypeIPv4), openflow.IPProto(policy.IPICMP), openflow.ICMPType(3), openflow.ICMPCode(4)},
@@ -173,11 +163,4 @@ func fixedDenied(e *emitter) {
 	}
 	e.add(TableDenied, priorityFloodedDenied, KindDenied, 0, match(to(toUnknown)), "")
 	e.add(TableDenied, 0, KindDenied, 0, "", "")
-}
-
-func fixedDeniedCount(s *settings) int {
-	if !s.stateful {
-		return 0
-	}
-	return 6
 }

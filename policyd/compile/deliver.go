@@ -23,8 +23,6 @@ func fixedDeliver(e *emitter) {
 	e.add(TableDeliver, 0, KindDeliver, 0, "", do(next(TableCommit)))
 }
 
-const fixedDeliverCount = 2
-
 // several is packets of a segment for several VIFs, in groups.
 type several struct {
 	zone   uint16

@@ -41,8 +41,6 @@ func fixedDestination(e *emitter) {
 		do(e.system(flow.SystemTransit), load(regTo, toUnknown), next(TableOutput)))
 }
 
-const fixedDestinationCount = 10
-
 // vifAddress is the MAC address of a VIF.
 type vifAddress struct {
 	zone uint16
@@ -172,8 +170,6 @@ func fixedLearn(e *emitter) {
 		next(TableDeliver)))
 	e.add(TableLearn, 0, KindLearn, 0, "", do(next(TableDeliver)))
 }
-
-const fixedLearnCount = 2
 
 // learn remembers what is to be loaded for packets to the source of this one.
 func learn(loads ...openflow.LearnSpec) openflow.Action {

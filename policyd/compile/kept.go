@@ -49,8 +49,6 @@ func keptPackets(stage flow.Stage) [][]openflow.Term {
 	return list
 }
 
-const keptPacketsCount = 8
-
 // names reports whether a rule of protocol p is about kept packets.
 func (m *matcher) names(p policy.Protocol) bool {
 	switch {

@@ -18,8 +18,6 @@ func fixedOutput(e *emitter) {
 	e.add(TableOutput, 0, KindOutput, 0, "", "") // there is nobody else
 }
 
-const fixedOutputCount = 1
-
 // delivery is a VIF's port.
 type delivery struct{ port openflow.Port }
 

@@ -43,16 +43,6 @@ func fixedTell(e *emitter) {
 	}
 }
 
-func fixedTellCount(s *settings) int {
-	switch {
-	case !s.tells():
-		return 2
-	case s.sampling == SampleNew:
-		return 6
-	}
-	return 4
-}
-
 // tells reports whether packets that are allowed are sampled. Without connection tracking it cannot be told which are new.
 func (s *settings) tells() bool {
 	return s.sampling == SampleFull || s.sampling == SampleNew && s.stateful
