@@ -151,10 +151,17 @@ func (w *weir) set(s export.Settings, detach bool) {
 // start runs a Weir until the test ends, or stop is called, which is as sudden as a kill.
 func start(t *testing.T, target string, s export.Settings) (w *weir, stop func()) {
 	t.Helper()
+	return startEnforcing(t, target, s, nil, attach.Settings{})
+}
+
+// startEnforcing is start with bridges that enforce policy.
+func startEnforcing(t *testing.T, target string, s export.Settings, enforced map[string]export.Enforced, c attach.Settings) (w *weir, stop func()) {
+	t.Helper()
 	w, err := newWeir(target)
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.enforced, w.controller = enforced, c
 	w.set(s, false)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

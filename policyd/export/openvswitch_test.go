@@ -27,6 +27,8 @@ import (
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/lab/traffic"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -365,6 +367,12 @@ func (s *site) openFlow() (all string) {
 // others sets up what other controllers, and people, have at a host.
 func (s *site) others() {
 	s.Helper()
+	service := ovsbed.Controller{Target: "tcp:" + netip.AddrPortFrom(s.host.Root, 9).String(), Service: true}
+	s.must(errors.Join(
+		s.host.Secure(s.ctx, "br0"), // else the switch forgets its flows while the primary one is not reached
+		s.host.SetControllers(s.ctx, "br0", service, ovsbed.Controller{Target: "tcp:" + netip.AddrPortFrom(s.host.Root, 10).String()}),
+		s.host.SetControllers(s.ctx, "br1", service),
+	))
 	for _, bridge := range []string{"br0", "br1"} {
 		s.must(s.host.SetForeign(s.ctx, bridge))
 	}
@@ -374,7 +382,9 @@ func (s *site) others() {
 		"--", "--id=@s", "create", "sFlow", `targets="203.0.113.3"`, "agent=lo",
 		"--", "--id=@m", "create", "Mirror", "name=theirs", "select_all=true", "output_vlan=99",
 		"--", "set", "bridge", "br0", "ipfix=@i", "sflow=@s", "mirrors=@m", "--", "set", "bridge", "br1", "netflow=@n", "ipfix=@i",
-		"external_ids:xs-network-uuids=1;2", "other_config:theirs=1", "--", "set", "Open_vSwitch", ".", "external_ids:xs-system-uuid=x", "other_config:flow-limit=9999")
+		"external_ids:xs-network-uuids=1;2", "other_config:theirs=1", "other_config:disable-in-band=false",
+		"--", "--id=@b", "get", "bridge", "br0", "--", "create", "Flow_Sample_Collector_Set", "id=1", "bridge=@b", "ipfix=@i", "external_ids:by=them",
+		"--", "set", "Open_vSwitch", ".", "external_ids:xs-system-uuid=x", "other_config:flow-limit=9999")
 	s.must(err)
 }
 
@@ -420,7 +430,10 @@ func TestDetachedHostIsAsBefore(t *testing.T) {
 			x.Protocol = []export.Protocol{export.IPFIX, export.NetFlow, export.Auto}[rng.IntN(3)]
 			x.TakeOver = rng.IntN(4) > 0
 			x.Sampling = uint32(rng.IntN(3))
-		})}
+		}), Enforced: map[string]export.Enforced{}, Controller: attach.Settings{Reach: netip.AddrPortFrom(s.host.Root, 11)}}
+		for _, bridge := range []string{"br0", "br1"}[:rng.IntN(3)] {
+			j.Enforced[bridge] = export.Enforced{Sampling: compile.Sampling(rng.IntN(3)), Flows: export.Flows(rng.IntN(3))}
+		}
 		s.keeper(j, 10*time.Millisecond+time.Duration(rng.Int64N(int64(100*time.Millisecond))))
 		if now := dump(t, s.target, false); now != database {
 			changed++
@@ -436,9 +449,15 @@ func TestDetachedHostIsAsBefore(t *testing.T) {
 		t.Error("no kill came after something was set up: they come too early for this machine")
 	}
 	// One that lives, so that the last state is that of a host that is looked after.
-	w, stop := start(t, s.target, s.settings(func(x *export.Settings) { x.TakeOver = true }))
-	w.await(t, "br0=set br1=set")
+	w, stop := startEnforcing(t, s.target, s.settings(func(x *export.Settings) { x.TakeOver = true }), map[string]export.Enforced{
+		"br0": {Sampling: compile.SampleFull, Flows: export.FlowsInstalled}, "br1": {Sampling: compile.SampleNew, Flows: export.FlowsInstalled},
+	}, attach.Settings{Reach: netip.AddrPortFrom(s.host.Root, 11)})
+	w.await(t, "br0=off br1=set")
+	ovsdbtest.Until(t, "policy is enforced", func() bool { return w.policy() == "br0:set/set! br1:set/set" })
 	stop()
+	if diff := cmp.Diff(flows, s.openFlow()); diff != "" {
+		t.Errorf("flows, groups or meters differ while policy is enforced (-before +now):\n%s", diff)
+	}
 	s.keeper(job{Target: s.target, Settings: s.settings(nil), Detach: true}, 0)
 	if diff := cmp.Diff(strings.Split(database, "\n"), strings.Split(dump(t, s.target, false), "\n")); diff != "" {
 		t.Errorf("the database differs (-before +after):\n%s", diff)
