@@ -86,10 +86,7 @@ type Output struct {
 func Normal() Output { return Output{Port: PortNormal} }
 
 // OutputPart sends the packet out by the port that some bits say.
-type OutputPart struct {
-	Src    Part
-	MaxLen uint16 // with PortController: octets that it gets; else 0
-}
+type OutputPart struct{ Src Part }
 
 // ToGroup hands the packet to a group.
 type ToGroup struct{ ID uint32 }
@@ -281,7 +278,7 @@ func (a Output) append(b []byte) []byte {
 
 func (a OutputPart) append(b []byte) []byte {
 	b = appendPart(appendNX(b, nxOutputPart, 24), a.Src)
-	return appendZero(append16(b, a.MaxLen), 6)
+	return appendZero(append16(b, 0xffff), 6) // the whole packet, as ovs-ofctl says
 }
 
 func (a ToGroup) append(b []byte) []byte {
@@ -603,7 +600,7 @@ func decodeNX(b []byte, outer bool) Action {
 			return a
 		}
 	case subtype == nxOutputPart && len(b) == 24:
-		if a := (OutputPart{decodePart(body), get16(body[6:])}); a.Src.valid() {
+		if a := (OutputPart{decodePart(body)}); a.Src.valid() {
 			return a
 		}
 	case subtype == nxResubmitTable && len(b) == 16:

@@ -144,9 +144,7 @@ func (c *Conn) greet(want Want) error {
 		return ended(ReasonVersion, "the switch does not speak OpenFlow 1.3: protocols of its bridge must be empty, or have OpenFlow13 among them")
 	}
 	asked := c.nextXID()
-	b := appendRequest(nil, typeFeaturesRequest, asked)
-	b = appendSetAsync(b, c.nextXID(), want)
-	if err := c.send(b); err != nil {
+	if err := c.send(appendRequest(nil, typeFeaturesRequest, asked)); err != nil {
 		return err
 	}
 	for {
@@ -178,7 +176,7 @@ func (c *Conn) greet(want Want) error {
 			if c.Features.auxiliary != 0 {
 				return malformed("auxiliary connection %d, which nobody asked for", c.Features.auxiliary)
 			}
-			return nil
+			return c.send(appendSetAsync(nil, c.nextXID(), want))
 		}
 	}
 }

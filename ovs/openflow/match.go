@@ -237,8 +237,8 @@ func Fragment() Term { return Masked(FieldIPFrag, U64(1), U64(1)) }
 // FirstFragment is the first of several fragments.
 func FirstFragment() Term { return exact(FieldIPFrag, 1) }
 
-// LaterFragment is a fragment that is not the first: it has no ports.
-func LaterFragment() Term { return Masked(FieldIPFrag, U64(2), U64(2)) }
+// LaterFragment is a fragment that is not the first. It has no ports: Open vSwitch refuses a match that says otherwise.
+func LaterFragment() Term { return exact(FieldIPFrag, 3) }
 
 // NotLaterFragment is IP that is whole, or a first fragment: it has ports.
 func NotLaterFragment() Term { return Masked(FieldIPFrag, U64(0), U64(2)) }

@@ -172,3 +172,80 @@ func TestPorts(t *testing.T) {
 		}
 	}
 }
+
+// What is installed is what is read, and what ovs-ofctl installs of our text: for random flows of all fields and actions.
+func TestRandomFlows(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := newSource(seed)
+	b := newBridge(t)
+	for id := range uint32(2) {
+		if err := b.conn.AddMeter(t.Context(), openflow.MeterSpec{ID: id + 1, Rate: 100, Burst: 50 * id, Packets: id == 1}, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	groups := map[uint32]openflow.Group{}
+	var mods []openflow.Mod
+	for id := uint32(1); id <= 3; id++ {
+		groups[id] = openflow.NewGroup(id, []openflow.Action{openflow.Output{Port: openflow.Port(id)}})
+	}
+	for id := uint32(10); id < 200; id++ {
+		groups[id] = r.group(id)
+	}
+	for id := uint32(1); id < 200; id++ {
+		if g, ok := groups[id]; ok {
+			mods = append(mods, openflow.AddGroup{Group: g})
+		}
+	}
+	flows := map[openflow.FlowKey]openflow.Flow{}
+	for range 3000 {
+		f := r.flow()
+		flows[f.Key()] = f
+		mods = append(mods, openflow.AddFlow{Flow: f})
+	}
+	b.apply(mods...)
+	compare := func(how string) {
+		t.Helper()
+		wrong := 0
+		found := b.flows()
+		for k, want := range flows {
+			if got := found[k]; got != want && wrong < 10 {
+				wrong++
+				t.Errorf("%s\n%s\nthere is\n%s\nwant %x %x\n got %x %x", how, want, got, want.Match, want.Actions, got.Match, got.Actions)
+			}
+			delete(found, k)
+		}
+		for _, f := range found {
+			if wrong < 20 {
+				wrong++
+				t.Errorf("%s: there is also %s %x", how, f, f.Match)
+			}
+		}
+		list, err := b.conn.Groups(t.Context())
+		if err != nil || len(list) != len(groups) {
+			t.Errorf("%s: found %d groups, want %d: %v", how, len(list), len(groups), err)
+		}
+		for _, g := range list {
+			if g != groups[g.ID] {
+				t.Errorf("%s %s\nthere is %s\n want %x\n got %x", how, groups[g.ID], g, groups[g.ID].Buckets, g.Buckets)
+			}
+		}
+	}
+	compare("after Apply")
+
+	b.clear()
+	b.ofctl("del-groups", "br0")
+	var lines []string
+	for id := uint32(1); id < 200; id++ {
+		if g, ok := groups[id]; ok {
+			lines = append(lines, g.String())
+		}
+	}
+	b.ofctl("add-groups", "br0", b.file(lines))
+	lines = nil
+	for _, f := range flows {
+		lines = append(lines, f.String())
+	}
+	b.ofctl("--bundle", "add-flows", "br0", b.file(lines))
+	compare("after ovs-ofctl of")
+}

@@ -84,10 +84,12 @@ func (t Term) text(b []byte) []byte {
 	case styleState:
 		return stateText(b, uint32(t.Value.Lo), uint32(t.Mask.Lo))
 	case styleFrag:
-		return append(b, map[Term]string{
-			NotFragment().normal(): "no", Fragment().normal(): "yes", FirstFragment().normal(): "first", LaterFragment().normal(): "later",
-			NotLaterFragment().normal(): "not_later", Masked(FieldIPFrag, Bits{}, U64(1)): "0/1", exact(FieldIPFrag, 2): "2", exact(FieldIPFrag, 3): "later_and_yes",
-		}[t]...)
+		for _, k := range fragNames {
+			if k.term == t {
+				return append(b, k.name...)
+			}
+		}
+		return fmt.Appendf(b, "unknown(%d/%d)", t.Value.Lo, t.Mask.Lo)
 	case styleIPv4, styleIPv6:
 		b = valueText(b, info.style, t.Value)
 		if whole {
@@ -108,6 +110,12 @@ func (t Term) text(b []byte) []byte {
 		return valueText(append(b, '/'), info.style, t.Mask)
 	}
 }
+
+// fragNames are the ways to match fragments that have a name.
+var fragNames = [...]struct {
+	term Term
+	name string
+}{{NotFragment(), "no"}, {Fragment(), "yes"}, {FirstFragment(), "first"}, {LaterFragment(), "later"}, {NotLaterFragment(), "not_later"}}
 
 // valueText appends a value in its style.
 func valueText(b []byte, s style, v Bits) []byte {
@@ -196,9 +204,6 @@ func (a Output) text(b []byte) []byte {
 }
 
 func (a OutputPart) text(b []byte) []byte {
-	if a.MaxLen != 0 {
-		return fmt.Appendf(b, "output(port=%s,max_len=%d)", a.Src, a.MaxLen)
-	}
 	return fmt.Appendf(b, "output:%s", a.Src)
 }
 
