@@ -92,6 +92,7 @@ func accept(ctx context.Context, nc net.Conn, cfg Config, count *metrics) (*Conn
 		calls: map[uint32]*call{}, done: make(chan struct{}),
 	}
 	if err := c.introduce(ctx, cfg.Want); err != nil {
+		count.end(reasonOf(err))
 		nc.Close()
 		return nil, err
 	}

@@ -117,7 +117,6 @@ func (l *Listener) serve(ctx context.Context, nc net.Conn, from netip.AddrPort, 
 	c, err := accept(ctx, nc, l.cfg, l.count)
 	l.leave(from)
 	if err != nil {
-		l.count.end(reasonOf(err))
 		l.d.Log.Debug("switch that dials in is refused", "peer", from.String(), "err", err)
 		return
 	}
