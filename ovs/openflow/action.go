@@ -605,10 +605,11 @@ func decodeNX(b []byte, outer bool) Action {
 		}
 	case subtype == nxResubmitTable && len(b) == 16:
 		a := Resubmit{from16(get16(body)), body[2]}
-		if a.Port == PortIn {
-			a.Port = 0
-		} else if a.Port == 0 {
+		switch a.Port {
+		case 0:
 			return nil
+		case PortIn:
+			a.Port = 0
 		}
 		return a
 	case subtype == nxConjunction && len(b) == 16:

@@ -110,8 +110,6 @@ func (e *SwitchError) Error() string {
 // bundleErrors is the number of the first error of EXT-230; the others follow in this order.
 const bundleErrors = 2300
 
-const bundleMsgFailed = 2313 // a message of the bundle failed: another error says which
-
 var bundleErrorWords = [...]string{
 	"unspecified", "not permitted", "unknown id", "it exists already", "it is closed", "too many bundles", "unknown type of control message",
 	"flags do not agree", "bad length", "bad xid", "message is not supported", "messages are in conflict", "too many messages",

@@ -409,7 +409,7 @@ type Want struct {
 	Packets bool // PacketIn
 }
 
-// Meter drops what exceeds a rate, in packets or kilobits a second.
+// MeterSpec is a meter, which drops what exceeds a rate, in packets or kilobits a second.
 type MeterSpec struct {
 	ID      uint32
 	Packets bool   // Rate is in packets a second; else kbit/s

@@ -249,3 +249,34 @@ func TestRandomFlows(t *testing.T) {
 	b.ofctl("--bundle", "add-flows", "br0", b.file(lines))
 	compare("after ovs-ofctl of")
 }
+
+func TestNoFlood(t *testing.T) {
+	b := newBridge(t)
+	ports, err := b.conn.Ports(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(ports []openflow.PortDesc, on bool) error {
+		nc, err := net.Dial("tcp", b.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return openflow.SetNoFlood(t.Context(), nc, config.Limits, ports, on)
+	}
+	count := func() int {
+		return strings.Count(b.ofctl("-OOpenFlow10", "show", "br0"), "NO_FLOOD")
+	}
+	if err := set(ports, true); err != nil || count() != len(ports) {
+		t.Errorf("%d ports are not flooded to, want %d: %v", count(), len(ports), err)
+	}
+	if err := set(ports[:5], false); err != nil || count() != len(ports)-5 {
+		t.Errorf("%d ports are not flooded to, want %d: %v", count(), len(ports)-5, err)
+	}
+	if err := set([]openflow.PortDesc{{Number: 999}}, true); err == nil {
+		t.Error("a port that is not there is set")
+	}
+	b.vsctl("set", "bridge", "br0", "protocols=OpenFlow13")
+	if err := set(ports, true); err == nil || !strings.Contains(err.Error(), "OpenFlow10") {
+		t.Errorf("without OpenFlow 1.0: %v", err)
+	}
+}
