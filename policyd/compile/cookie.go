@@ -50,29 +50,29 @@ const (
 	KindDuplicate   Kind = 22
 )
 
-var kinds = map[Kind]struct{ name, meaning string }{
-	KindClassify:    {"classify", "whose a packet is, by its port and VLAN"},
-	KindHost:        {"host", "the host's own traffic"},
-	KindTransit:     {"transit", "traffic between ports that are no VIFs"},
-	KindDestination: {"destination", "where a packet is going"},
-	KindConnTrack:   {"conntrack", "which packets are tracked"},
-	KindState:       {"state", "what the state of a connection means"},
-	KindReply:       {"reply", "replies of connections that a rule let in"},
-	KindRule:        {"rule", "a rule, or the final default"},
-	KindClause:      {"clause", "a part of a rule: addresses or ports"},
-	KindMirror:      {"mirror", "replies that a rule lets pass where connections are not tracked"},
-	KindShadow:      {"shadow", "a shadow rule"},
-	KindKept:        {"kept", "ARP, neighbour discovery, DHCP client, path MTU"},
-	KindTell:        {"tell", "a sample of what a rule allowed"},
-	KindLearn:       {"learn", "learns other MAC addresses of VIFs"},
-	KindLearned:     {"learned", "a MAC address that was learned; it goes by itself"},
-	KindDeliver:     {"deliver", "to one VIF, to several, or out"},
-	KindCommit:      {"commit", "remembers connections"},
-	KindOutput:      {"output", "to ports"},
-	KindDenied:      {"denied", "what follows a denial"},
-	KindBypass:      {"bypass", "policy is switched off"},
-	KindUnknownPort: {"unknown port", "a port that no policy knows"},
-	KindDuplicate:   {"duplicate", "copies of a packet that come by another way, dropped"},
+var kinds = []numbered{
+	{int(KindClassify), "classify", "whose a packet is, by its port and VLAN"},
+	{int(KindHost), "host", "the host's own traffic"},
+	{int(KindTransit), "transit", "traffic between ports that are no VIFs"},
+	{int(KindDestination), "destination", "where a packet is going"},
+	{int(KindConnTrack), "conntrack", "which packets are tracked"},
+	{int(KindState), "state", "what the state of a connection means"},
+	{int(KindReply), "reply", "replies of connections that a rule let in"},
+	{int(KindRule), "rule", "a rule, or the final default"},
+	{int(KindClause), "clause", "a part of a rule: addresses or ports"},
+	{int(KindMirror), "mirror", "replies that a rule lets pass where connections are not tracked"},
+	{int(KindShadow), "shadow", "a shadow rule"},
+	{int(KindKept), "kept", "ARP, neighbour discovery, DHCP client, path MTU"},
+	{int(KindTell), "tell", "a sample of what a rule allowed"},
+	{int(KindLearn), "learn", "learns other MAC addresses of VIFs"},
+	{int(KindLearned), "learned", "a MAC address that was learned; it goes by itself"},
+	{int(KindDeliver), "deliver", "to one VIF, to several, or out"},
+	{int(KindCommit), "commit", "remembers connections"},
+	{int(KindOutput), "output", "to ports"},
+	{int(KindDenied), "denied", "what follows a denial"},
+	{int(KindBypass), "bypass", "policy is switched off"},
+	{int(KindUnknownPort), "unknown port", "a port that no policy knows"},
+	{int(KindDuplicate), "duplicate", "copies of a packet that come by another way, dropped"},
 }
 
 // Cookie returns the cookie of a flow.
@@ -89,8 +89,10 @@ func SplitCookie(c openflow.Cookie) (generation uint8, kind Kind, instance uint3
 func (k Kind) Transient() bool { return k == KindLearned }
 
 func (k Kind) String() string {
-	if x, ok := kinds[k]; ok {
-		return x.name
+	for _, x := range kinds {
+		if x.number == int(k) {
+			return x.name
+		}
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }

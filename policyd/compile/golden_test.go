@@ -2,7 +2,6 @@ package compile_test
 
 import (
 	"cmp"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -18,8 +17,6 @@ import (
 	"github.com/weirhq/weir/policyd/compile/compiletest"
 	"github.com/weirhq/weir/policyd/policy"
 )
-
-var update = flag.Bool("update", false, "write testdata/*.golden")
 
 // scene is a bridge, and what is shown of it: the flows that it has and before has not.
 type scene struct {
@@ -175,7 +172,7 @@ func TestGolden(t *testing.T) {
 			}
 			got := show(before, s.compile(t, s.after))
 			name := filepath.Join("testdata", s.name+".golden")
-			if *update {
+			if *compile.Update {
 				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}

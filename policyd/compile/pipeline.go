@@ -4,41 +4,83 @@ package compile
 
 // Tables, in the order in which packets meet them.
 const (
-	TableClassify    = 0  // by port and VLAN: whose is the packet, in which segment
-	TableGuard       = 10 // kept free: source guards
-	TableDestination = 15 // by destination MAC address
-	TableUnknown     = 16 // what no VIF of this bridge is known for: other ends, the host, transit
-	TableConnTrack   = 20 // to connection tracking
-	TableState       = 21 // and back from it
-	TableReply       = 22 // replies: which rule let their connection in
-	TableEgress      = 30 // rules of the source VIF
-	TableEgressKept  = 31 // those that name kept packets
-	TableEgressTell  = 32 // allowed packets are sampled
-	TableLearn       = 35 // other MAC addresses of a VIF
-	TableDeliver     = 40 // to one VIF, to several, out
-	TableLearned     = 45 // written by TableLearn
-	TableIngress     = 50 // rules of the destination VIF
+	TableClassify    = 0
+	TableGuard       = 10
+	TableDestination = 15
+	TableUnknown     = 16
+	TableConnTrack   = 20
+	TableState       = 21
+	TableReply       = 22
+	TableEgress      = 30
+	TableEgressKept  = 31
+	TableEgressTell  = 32
+	TableLearn       = 35
+	TableDeliver     = 40
+	TableLearned     = 45
+	TableIngress     = 50
 	TableIngressKept = 51
 	TableIngressTell = 52
-	TableCommit      = 60 // remembers a connection and which rules let it in
-	TableOutput      = 70 // to ports
-	TableDenied      = 80 // ends a connection of which a packet was denied
+	TableCommit      = 60
+	TableOutput      = 70
+	TableDenied      = 80
 )
+
+// numbered is a number of the layout, and what it means.
+type numbered struct {
+	number        int
+	name, meaning string
+}
+
+var tables = []numbered{
+	{TableClassify, "classify", "whose a packet is, and in which VLAN, by its port and tag"},
+	{TableGuard, "guard", "kept free, for source guards"},
+	{TableDestination, "destination", "where it is going, by its MAC address"},
+	{TableUnknown, "unknown", "what is for no VIF of which the address is known: learned addresses, the host, transit"},
+	{TableConnTrack, "conntrack", "sends it to connection tracking"},
+	{TableState, "state", "what the state of its connection means"},
+	{TableReply, "reply", "replies: which rule let their connection in"},
+	{TableEgress, "egress", "rules of the source VIF"},
+	{TableEgressKept, "egress kept", "those of them that name kept packets"},
+	{TableEgressTell, "egress tell", "samples what they allowed"},
+	{TableLearn, "learn", "learns other MAC addresses of VIFs"},
+	{TableDeliver, "deliver", "to one VIF, to several, or out"},
+	{TableLearned, "learned", "what was learned; asked by table 15"},
+	{TableIngress, "ingress", "rules of the destination VIF"},
+	{TableIngressKept, "ingress kept", "those of them that name kept packets"},
+	{TableIngressTell, "ingress tell", "samples what they allowed"},
+	{TableCommit, "commit", "remembers the connection, and which rules let it in"},
+	{TableOutput, "output", "sends it out by ports; tags are put on and taken off"},
+	{TableDenied, "denied", "ends the connection of which a packet was denied"},
+}
 
 // Registers.
 const (
-	regClass        = 0  // whose packet it is: class…
-	regZone         = 1  // segment, a VLAN of this bridge: number of its zone of connection tracking
-	regEgress       = 2  // instance that allowed it as the source's
-	regIngress      = 3  // instance that allowed it as the destination's
-	regFlags        = 4  // flag…
-	regSource       = 5  // OpenFlow port of the source VIF; 0: it is none
-	regDestination  = 6  // OpenFlow port of the destination VIF; 0: it is none
-	regTo           = 7  // what the destination is: to…
-	regSourceNet    = 8  // network of the source VIF
-	regDestNet      = 9  // network of the destination VIF
-	regActiveMember = 10 // OpenFlow port of a bond's interface that takes multicast
+	regClass        = 0
+	regZone         = 1
+	regEgress       = 2
+	regIngress      = 3
+	regFlags        = 4
+	regSource       = 5
+	regDestination  = 6
+	regTo           = 7
+	regSourceNet    = 8
+	regDestNet      = 9
+	regActiveMember = 10
 )
+
+var registers = []numbered{
+	{regClass, "class", "whose the packet is: 1 a VIF's, 2 the network's (uplinks, patch ports, tunnels), 3 the host's"},
+	{regZone, "segment", "the VLAN of this bridge, as the number of its zone of connection tracking"},
+	{regEgress, "egress", "instance that allowed it as the source's"},
+	{regIngress, "ingress", "instance that allowed it as the destination's"},
+	{regFlags, "flags", "bit 0: a reply, of which rules are not asked; bits 1 and 2: a shadow rule was met at egress and ingress, or none is to be told of"},
+	{regSource, "source", "OpenFlow port of the source VIF; 0: it is none"},
+	{regDestination, "destination", "OpenFlow port of the destination VIF; 0: it is none"},
+	{regTo, "to", "what the destination is: 1 a VIF, 2 several (multicast, broadcast), 3 the host, 4 not known"},
+	{regSourceNet, "source network", "low half of the id of the source VIF's network"},
+	{regDestNet, "destination network", "low half of the id of the destination VIF's network"},
+	{regActiveMember, "active interface", "of a bond, the OpenFlow port of the interface whose multicast is taken"},
+}
 
 // Values of regClass.
 const (
@@ -62,7 +104,7 @@ const (
 	flagIngressShadow = 1 << 2
 )
 
-// Priorities in table 0. Others write theirs below 60001.
+// Priorities in table 0: flows of others there stand below, where they are not asked.
 const (
 	priorityBypass   = 65535
 	priorityMember   = 63000
@@ -75,7 +117,19 @@ const (
 	priorityCatchAll = 60001
 )
 
-// Priorities in the tables of rules: above and below those of rules.
+var classifyPriorities = []numbered{
+	{priorityBypass, "bypass", "policy is switched off on the bridge: NORMAL"},
+	{priorityMember, "bond", "multicast by a bond: one of the copies is taken"},
+	{priorityHostMAC, "host", "from the network, for the host: NORMAL"},
+	{prioritySegment, "segment", "in a VLAN that has VIFs"},
+	{priorityPlain, "plain VLAN", "from the network, in a VLAN that a port says to be in and that has no VIFs"},
+	{priorityForeign, "other VLAN", "from the network, in any other VLAN; from the host: NORMAL"},
+	{priorityRest, "rest", "from a VIF with a tag, from the network in no VLAN of the port: dropped"},
+	{priorityRescue, "rescue", "from Weir for the host, by whatever port: NORMAL"},
+	{priorityCatchAll, "unknown port", "anything else: dropped"},
+}
+
+// Priorities in the tables of rules: above and below those of rules, which are bandTop - bandSize * tier + policy.MaxRank - rank.
 const (
 	prioritySelf     = 65535
 	priorityReply    = 65400
