@@ -45,14 +45,19 @@ type stranger struct {
 	until time.Time
 }
 
-// Accept takes the connection of a switch, which is closed if it is no bridge's. It returns at once. Before Run, and after it, all are
-// closed.
-func (r *Reconciler) Accept(c *openflow.Conn) {
-	l := &link{conn: c, datapath: c.Features.DatapathID, addr: c.Addr, since: r.deps.Now()}
+// Handle takes the connection of a switch and returns when it has ended; it is made for openflow.Deps. One that is no bridge's is closed, and
+// so are all when Run is over: ctx is not looked at, so that counters can be read for the last time.
+func (r *Reconciler) Handle(_ context.Context, c *openflow.Conn) {
+	r.accept(newLink(c, r.deps.Now()))
+	<-c.Done()
+}
+
+func newLink(c *openflow.Conn, now time.Time) *link {
+	l := &link{conn: c, datapath: c.Features.DatapathID, addr: c.Addr, since: now}
 	if len(c.Chain) > 0 {
 		l.certificate = ovsdb.FingerprintOf(c.Chain[0])
 	}
-	r.accept(l)
+	return l
 }
 
 func (r *Reconciler) accept(l *link) {

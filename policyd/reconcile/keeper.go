@@ -295,6 +295,9 @@ func (k *keeper) reconcile(ctx context.Context, l *link, want *Bridge, now time.
 			return 0, err
 		}
 	}
+	if whole { // it does not hold what was thought
+		k.holds = nil
+	}
 	if err := k.apply(ctx, l, p); err != nil {
 		return 0, err
 	}
@@ -304,6 +307,9 @@ func (k *keeper) reconcile(ctx context.Context, l *link, want *Bridge, now time.
 	}
 	if done, err := k.verify(ctx, l, p); err != nil || !done {
 		return 0, err
+	}
+	if p.unplugs() { // what was learned of it is to go
+		k.audit = now
 	}
 	k.right(want, target, now, false, false)
 	return k.next(want, target, now), nil
@@ -362,7 +368,7 @@ func (k *keeper) read(ctx context.Context, l *link, target *compile.Desired, now
 func (k *keeper) differs(want *Bridge, o *observation, target *compile.Desired, now time.Time) (yields bool) {
 	first := !k.seen
 	k.seen = true
-	n := o.plan.size()
+	n := o.plan.size() - len(o.plan.stale)
 	switch {
 	case n == 0, k.rounds > 0: // what is wrong after a bundle of ours is not others' doing
 		return false
@@ -431,13 +437,14 @@ func each(ctx context.Context, l *link, cookies map[openflow.Cookie]bool, see fu
 
 // apply has the switch carry out a plan.
 func (k *keeper) apply(ctx context.Context, l *link, p *plan) error {
-	if k.rounds++; k.rounds > maxRounds {
+	if k.rounds == maxRounds {
 		k.rounds = 0
 		return &refusedError{fmt.Errorf("found the bridge not as it is to be after %d bundles that it took", maxRounds)}
 	}
 	if err := k.send(ctx, l, p.mods()); err != nil {
 		return err
 	}
+	k.rounds++
 	k.r.metrics.changed(p)
 	for _, f := range p.ended() {
 		k.meter.end(f.Key())

@@ -28,7 +28,7 @@ type observation struct {
 	want   *compile.Desired
 	absent map[openflow.FlowKey]openflow.Flow // wanted, and not seen
 	floors [1 << 8]floor                      // by table
-	ports  map[openflow.Port]bool             // that flows of table 0 know
+	ports  map[openflow.Port]bool             // whose packets are classified
 	used   map[uint32]bool                    // groups that flows of ours use
 
 	ours     int // flows of ours that were seen, without learned ones
@@ -56,10 +56,8 @@ func observe(want *compile.Desired) *observation {
 		if f.Match == "" {
 			at.priority = max(at.priority, f.Priority)
 		}
-		if f.Table == compile.TableClassify {
-			if t := f.Match.Term(openflow.FieldInPort); t.Field == openflow.FieldInPort {
-				o.ports[openflow.Port(t.Value.Lo)] = true
-			}
+		if port, is := classified(f); is {
+			o.ports[port] = true
 		}
 	}
 	return o
@@ -82,7 +80,7 @@ func (o *observation) see(f openflow.Flow) {
 	case passing(f.Cookie):
 		o.learned++
 		if port, is := leadsTo(f.Actions); is && !o.ports[port] {
-			o.plan.remove = append(o.plan.remove, f)
+			o.plan.stale = append(o.plan.stale, f)
 		}
 		return
 	}
@@ -134,7 +132,7 @@ func (o *observation) finish(there []openflow.Group, before map[uint32]openflow.
 	for _, id := range foreign {
 		o.stranger("group " + byID[id].String())
 	}
-	return fmt.Errorf("install groups: found group %d, which is wanted otherwise and is not Weir's: remove it (ovs-ofctl -OOpenFlow13 del-groups BRIDGE group_id=%d)", foreign[0], foreign[0])
+	return &refusedError{fmt.Errorf("install groups: found group %d, which is wanted otherwise and is not Weir's: remove it (ovs-ofctl -OOpenFlow13 del-groups BRIDGE group_id=%d)", foreign[0], foreign[0])}
 }
 
 // groupsIn yields the groups that actions use.

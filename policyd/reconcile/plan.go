@@ -16,7 +16,8 @@ type plan struct {
 	add     []openflow.Flow
 	replace []replacement
 	remove  []openflow.Flow
-	unused  []openflow.Mod // groups that are removed: after flows that used them, since flows go with their groups
+	stale   []openflow.Flow // learned ones whose VIF is gone
+	unused  []openflow.Mod  // groups that are removed: after flows that used them, since flows go with their groups
 }
 
 // replacement is a flow that takes the place of one with the same key.
@@ -24,7 +25,7 @@ type replacement struct{ was, is openflow.Flow }
 
 // size is how many changes there are.
 func (p *plan) size() int {
-	return len(p.groups) + len(p.add) + len(p.replace) + len(p.remove) + len(p.unused)
+	return len(p.groups) + len(p.add) + len(p.replace) + len(p.remove) + len(p.stale) + len(p.unused)
 }
 
 // mods returns the changes in the order in which they are made. Flows are removed by their key, and only if they are ours at that
@@ -38,7 +39,7 @@ func (p *plan) mods() []openflow.Mod {
 	for _, r := range p.replace {
 		list = append(list, openflow.AddFlow{Flow: r.is, Reset: r.was.Cookie != r.is.Cookie})
 	}
-	for _, f := range p.remove {
+	for _, f := range slices.Concat(p.remove, p.stale) {
 		list = append(list, openflow.DeleteFlow{Key: f.Key(), Cookie: compile.Owner, CookieMask: compile.OwnerMask})
 	}
 	return append(list, p.unused...)
@@ -96,6 +97,23 @@ func difference(from, to *compile.Desired) *plan {
 	p.remove = slices.AppendSeq(p.remove, maps.Values(before))
 	p.setGroups(from.Groups, to.Groups, func(uint32) bool { return true })
 	return p
+}
+
+// unplugs says whether the plan takes a port away.
+func (p *plan) unplugs() bool {
+	return slices.ContainsFunc(p.remove, func(f openflow.Flow) bool {
+		_, is := classified(f)
+		return is
+	})
+}
+
+// classified returns the port whose packets a flow says whose they are.
+func classified(f openflow.Flow) (port openflow.Port, is bool) {
+	if f.Table != compile.TableClassify {
+		return 0, false
+	}
+	t := f.Match.Term(openflow.FieldInPort)
+	return openflow.Port(t.Value.Lo), t.Field == openflow.FieldInPort
 }
 
 // missed says what of the plan is not there, given the flows with the cookies of those that it changed; "": nothing.
