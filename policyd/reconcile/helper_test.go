@@ -27,7 +27,7 @@ import (
 	"github.com/weirhq/weir/policyd/reconcile"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // rig is simulated hosts, each with a bridge br0 that is secure, and a Weir that they dial.
 type rig struct {

@@ -60,6 +60,7 @@ type keeper struct {
 	tried    *compile.Desired // what did not go in, or was undone, and is not tried again before
 	retry    time.Time        // then; without tried nothing is
 	failures int              // in a row
+	back     bool             // what is worked on is held, in place of tried
 	rounds   int              // bundles since the bridge was as it is to be
 	audit    time.Time        // when all flows are read next
 	meter    *meter
@@ -259,6 +260,7 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 // reconcile makes the bridge hold what is wanted.
 func (k *keeper) reconcile(ctx context.Context, l *link, want *Bridge, now time.Time, asked bool) (next time.Duration, err error) {
 	target := want.Desired
+	k.back = false
 	if k.tried == target && now.Before(k.retry) {
 		if k.held == nil || k.held == target {
 			if asked {
@@ -266,7 +268,7 @@ func (k *keeper) reconcile(ctx context.Context, l *link, want *Bridge, now time.
 			}
 			return k.retry.Sub(now), nil
 		}
-		target = k.held // what was there before stays in force meanwhile
+		target, k.back = k.held, true // what was there before stays in force meanwhile
 	}
 	var p *plan
 	whole := k.holds == nil || asked || !now.Before(k.audit)
@@ -608,6 +610,9 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 		if is {
 			k.tellFailed(want, refused)
 		}
+	}
+	if is && k.held != nil && k.held != want.Desired && !k.back {
+		return 0
 	}
 	return wait
 }

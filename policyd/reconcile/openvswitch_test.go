@@ -18,6 +18,7 @@ import (
 
 // What is wanted is installed, beside what others have there; a change changes what differs and nothing else.
 func TestInstall(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	foreign := []string{"cookie=1,table=0,priority=8000,in_port=1,ip,actions=NORMAL", "table=7,priority=5,actions=drop"}
 	for _, f := range foreign {
@@ -78,6 +79,7 @@ func TestInstall(t *testing.T) {
 
 // What others do to flows of ours is set right, and each of it is told once, in words.
 func TestDriftIsRepairedAndTold(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	r.want(1, d)
@@ -113,6 +115,7 @@ func TestDriftIsRepairedAndTold(t *testing.T) {
 
 // It is noticed within seconds, without being asked for.
 func TestDriftIsNoticed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	r.want(1, d)
@@ -126,6 +129,7 @@ func TestDriftIsNoticed(t *testing.T) {
 
 // A switch that was started anew gets its flows again, and that is no drift.
 func TestSwitchRestarts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	r.want(1, d)
@@ -143,6 +147,7 @@ func TestSwitchRestarts(t *testing.T) {
 
 // Flows and groups of others that bypass policy are told, and left alone.
 func TestForeignFlows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	harmless := []string{"cookie=1,table=0,priority=60000,in_port=1,actions=NORMAL", "table=9,priority=1,actions=drop"}
@@ -170,6 +175,7 @@ func TestForeignFlows(t *testing.T) {
 
 // A group of others with an id of ours is left alone, and said to be in the way; when it is gone the policy goes in.
 func TestForeignGroup(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	theirs := fmt.Sprintf("group_id=%d,type=all,bucket=output:1", uint32(group))
@@ -192,6 +198,7 @@ func TestForeignGroup(t *testing.T) {
 
 // What the switch does not take changes nothing; what was there before is kept up; what is wanted next goes in.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	first := policy(4, 20, nil)
 	r.want(1, first)
@@ -222,6 +229,7 @@ func TestRefused(t *testing.T) {
 
 // Others who undo it again and again: Weir comes back ever later, and says so.
 func TestContested(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	r.want(1, d)
@@ -249,6 +257,7 @@ func TestContested(t *testing.T) {
 
 // Flows that the switch learned by ours are no drift; they go when their VIF is gone.
 func TestLearnedFlows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	r.want(1, d)
@@ -275,6 +284,7 @@ func TestLearnedFlows(t *testing.T) {
 
 // Removed is all that is ours and nothing else; then the policy comes back if it is wanted again.
 func TestRemove(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, 2, 4)
 	for _, h := range r.hosts {
 		if err := h.SetForeign(t.Context(), "br0"); err != nil {

@@ -265,7 +265,9 @@ func (r *Reconciler) Status() []BridgeStatus {
 
 // Subscribe returns a channel that gets an element after each change of how some bridge stands; several may be merged into one. The
 // subscriber calls cancel when it is done; the channel is never closed.
-func (r *Reconciler) Subscribe() (changes <-chan struct{}, cancel func()) { return r.changed.Subscribe() }
+func (r *Reconciler) Subscribe() (changes <-chan struct{}, cancel func()) {
+	return r.changed.Subscribe()
+}
 
 // Wait waits until of no bridge that is to have that revision, or a later one, it is still on its way, and returns how those bridges stand
 // then: each has it (BridgeStatus.Has), or is offline, or failed, or others undo it. If ctx is done before, it returns how they stand
