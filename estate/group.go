@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -115,32 +116,64 @@ func ParseMember(s string) ([]netip.Prefix, error) {
 // two for each bit of the address.
 func rangePrefixes(from, to netip.Addr) []netip.Prefix {
 	var list []netip.Prefix
-	for {
-		p := netip.PrefixFrom(from, from.BitLen())
-		for p.Bits() > 0 {
-			wider := netip.PrefixFrom(from, p.Bits()-1)
-			if wider.Masked().Addr() != from || to.Less(lastOf(wider)) {
-				break
-			}
-			p = wider
+	width := from.BitLen()
+	for low, high := wordsOf(from), wordsOf(to); ; {
+		// The widest block that begins at low and does not reach beyond high.
+		host := min(low.trailingZeros(), width)
+		for host > 0 && high.less(low.plus(host)) {
+			host--
 		}
-		list = append(list, p)
-		last := lastOf(p)
-		if last == to {
+		list = append(list, netip.PrefixFrom(low.addr(width), width-host))
+		last := low.plus(host)
+		if last == high {
 			return list
 		}
-		from = last.Next()
+		low = last.next()
 	}
 }
 
-// lastOf returns the highest address in p.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < len(b)*8; bit++ {
-		b[bit/8] |= 0x80 >> (bit % 8)
+// words are the bits of an address, those of IPv4 the lowest.
+type words struct{ high, low uint64 }
+
+func wordsOf(a netip.Addr) words {
+	if a.Is4() {
+		b := a.As4()
+		return words{0, uint64(binary.BigEndian.Uint32(b[:]))}
 	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
+	b := a.As16()
+	return words{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (w words) addr(width int) netip.Addr {
+	if width == 32 {
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(w.low))))
+	}
+	return netip.AddrFrom16([16]byte(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, w.high), w.low)))
+}
+
+func (w words) less(o words) bool { return w.high < o.high || w.high == o.high && w.low < o.low }
+
+func (w words) trailingZeros() int {
+	if w.low == 0 {
+		return 64 + bits.TrailingZeros64(w.high)
+	}
+	return bits.TrailingZeros64(w.low)
+}
+
+// plus returns the last address of the block of 2^host addresses that begins at w.
+func (w words) plus(host int) words {
+	if host >= 64 {
+		return words{w.high | (1<<(host-64) - 1), ^uint64(0)}
+	}
+	return words{w.high, w.low | (1<<host - 1)}
+}
+
+func (w words) next() words {
+	w.low++
+	if w.low == 0 {
+		w.high++
+	}
+	return w
 }
 
 // addVMGroups resolves the members of VM groups and hands each VM's list to its VIFs.

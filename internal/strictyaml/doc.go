@@ -12,13 +12,13 @@
 //		Listeners  []Listener    `yaml:"listeners" doc:"Sockets."`
 //	}
 //
-// Three optional methods refine it. A SetDefaults method is called on each new element of a list or map, since such
+// Some optional methods refine it. A SetDefaults method is called on each new element of a list or map, since such
 // an element cannot be preset. A Validate method checks a value after it was filled, and only what is its own: those
 // of its fields and elements are called by this package. An Allowed method of a type with UnmarshalText lists its
-// values.
+// values, a Form method says what they look like.
 //
 // The types of values: bool, integers, floats, string, [time.Duration] ("5s", also days and weeks), bytesize.Size,
-// types with UnmarshalText (netip.Addr, netip.Prefix, enumerations), structs, pointers, slices, and maps whose keys
+// types with UnmarshalText (netip.Addr, netip.Prefix, [time.Time], enumerations), structs, pointers, slices, and maps whose keys
 // are strings or have UnmarshalText. Any other type, and an exported field without a tag, is a programming error and
 // panics. A list or map in the file replaces the default, a section is merged into it, a null leaves it as it is.
 //

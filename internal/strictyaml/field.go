@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/nearest"
@@ -80,6 +81,7 @@ func textOf(v reflect.Value) string {
 
 // known describes the types with UnmarshalText that many sections use.
 var known = map[reflect.Type]string{
+	reflect.TypeFor[time.Time]():      `time, e.g. "2026-03-01T12:00:00Z"`,
 	durationType:                      `duration with unit, e.g. "5s", "1h30m", "30d"`,
 	reflect.TypeFor[bytesize.Size]():  `size with unit, e.g. "64MiB"`,
 	reflect.TypeFor[netip.Addr]():     `IP address, e.g. "192.0.2.1" or "2001:db8::1"`,
@@ -93,6 +95,9 @@ func expected(t reflect.Type) string {
 		return strings.Join(allowed, " or ")
 	}
 	if s := known[t]; s != "" {
+		return s
+	}
+	if s := formOf(t); s != "" {
 		return s
 	}
 	switch {
@@ -136,6 +141,17 @@ func allowedOf(t reflect.Type) []string {
 		return e.Allowed()
 	}
 	return nil
+}
+
+// formOf returns what the text of type t looks like, if it has a Form method, or "".
+func formOf(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Interface {
+		return ""
+	}
+	if f, ok := reflect.TypeAssert[interface{ Form() string }](reflect.New(t)); ok {
+		return f.Form()
+	}
+	return ""
 }
 
 // suggestion returns what to say about word, which is none of options: the nearest one, or all of them.

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -24,9 +25,17 @@ const (
 	MaxComment = 1024             // bytes
 )
 
+const advice = "say it with groups, or higher in the hierarchy"
+
 // Parse reads a policy from YAML. file is its name for messages. What is wrong is a *strictyaml.Error, which names
 // everything. Names of the estate are not looked at: [Resolve] does.
 func Parse(file string, data []byte) (*Policy, error) {
+	// Every rule says its action: so many of them are not worth the memory that they take.
+	if n := bytes.Count(data, []byte("action")); n > 2*MaxTotal {
+		return nil, fmt.Errorf("read policy: %w", &strictyaml.Error{File: file, Problems: []strictyaml.Problem{
+			{File: file, Text: fmt.Sprintf("about %d rules, want at most %d in all: %s", n, MaxTotal, advice)},
+		}})
+	}
 	var p Policy
 	if err := strictyaml.Decode(strictyaml.Document{File: file, Data: data, MaxSize: MaxSize}, &p); err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
@@ -179,7 +188,7 @@ func (p *Policy) Validate() error {
 		}
 	}
 	if total > MaxTotal {
-		c.add("", "%d rules, want at most %d in all: say it with groups, or higher in the hierarchy", total, MaxTotal)
+		c.add("", "%d rules, want at most %d in all: %s", total, MaxTotal, advice)
 		return c.err()
 	}
 	firstID := make(map[string]string, total)
@@ -338,7 +347,7 @@ func (p *Policy) Identify(former *Policy, next func() string) int {
 		of   string
 		text string
 	}
-	used, known, given := map[string]bool{}, map[place][]string{}, 0
+	used, reserved, known, given := map[string]bool{}, map[string]bool{}, map[place][]string{}, 0
 	for _, l := range p.lists() {
 		for i := range l.rules {
 			used[l.rules[i].ID] = true
@@ -348,6 +357,7 @@ func (p *Policy) Identify(former *Policy, next func() string) int {
 		for _, l := range former.lists() {
 			for i := range l.rules {
 				if r := &l.rules[i]; r.ID != "" && !used[r.ID] {
+					reserved[r.ID] = true
 					k := place{l.tier, l.of, r.meaning(0)}
 					known[k] = append(known[k], r.ID)
 				}
@@ -364,7 +374,7 @@ func (p *Policy) Identify(former *Policy, next func() string) int {
 			if ids := known[k]; len(ids) > 0 {
 				r.ID, known[k] = ids[0], ids[1:]
 			} else {
-				for r.ID = next(); used[r.ID]; r.ID = next() {
+				for r.ID = next(); used[r.ID] || reserved[r.ID]; r.ID = next() {
 				}
 			}
 			used[r.ID] = true

@@ -37,6 +37,9 @@ func (p Ports) String() string {
 	return s.String()
 }
 
+// Form says what the text looks like.
+func (Ports) Form() string { return `ports, e.g. "443", "22,8000-8099"` }
+
 // MarshalText implements encoding.TextMarshaler with [Ports.String].
 func (p Ports) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 

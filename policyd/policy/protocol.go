@@ -78,6 +78,9 @@ func (p Protocol) String() string {
 	return fmt.Sprintf("ethertype/0x%04x", p.EtherType)
 }
 
+// Form says what the text looks like.
+func (Protocol) Form() string { return `protocol, e.g. "tcp", "icmp/8", "ip/47"` }
+
 // MarshalText implements encoding.TextMarshaler with [Protocol.String].
 func (p Protocol) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -43,6 +44,9 @@ func prefixText(p netip.Prefix) string {
 	}
 	return p.String()
 }
+
+// Form says what the text looks like.
+func (Remote) Form() string { return `remote, e.g. "192.0.2.0/24", "address-group:office"` }
 
 // MarshalText implements encoding.TextMarshaler with [Remote.String].
 func (r Remote) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
@@ -87,7 +91,7 @@ func checkName(name string) error {
 	const most = 256
 	switch {
 	case name == "":
-		return fmt.Errorf("found no name")
+		return errors.New("missing, want a name")
 	case len(name) > most:
 		return fmt.Errorf("found a name of %d bytes, want at most %d", len(name), most)
 	case strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }):

@@ -163,7 +163,7 @@ func (w *World) protocol(r *rand.Rand, proto policy.Protocol, p *policy.Packet) 
 		text := pick(r, "tcp", "tcp", "tcp", "udp", "udp", "sctp", "icmp", "icmpv6", "ip/47", "arp", "ethertype/0x88cc", "rarp")
 		of := proto.EtherType
 		proto, _ = policy.ParseProtocol(text)
-		if of != 0 && proto.EtherType == 0 {
+		if (of == policy.EtherIPv4 || of == policy.EtherIPv6) && proto.EtherType == 0 {
 			proto.EtherType = of
 		}
 	}
