@@ -313,7 +313,7 @@ func (b *bridge) readSegments() {
 	for _, vlan := range slices.Sorted(maps.Keys(byVLAN)) {
 		b.segments = append(b.segments, *byVLAN[vlan])
 		if n := len(byVLAN[vlan].vifs); n > manyVIFs {
-			b.warnings = append(b.warnings, fmt.Sprintf("VLAN %d has %d VIFs: Open vSwitch drops broadcasts that go to more than about %d", vlan, n, manyVIFs))
+			b.warnings = append(b.warnings, fmt.Sprintf("VLAN %d has %d VIFs: where everything is sampled, Open vSwitch does not send a broadcast to more than %d for certain", vlan, n, manyVIFs))
 		}
 	}
 	plain := map[uint16]bool{}
