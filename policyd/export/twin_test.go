@@ -3,6 +3,7 @@ package export_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -107,7 +110,7 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 	addBridge()
 	addBridge()
 	change := func() {
-		switch n := rng.IntN(20); {
+		switch n := rng.IntN(30); {
 		case n == 0 && len(bridges) < 5:
 			addBridge()
 		case n == 1 && len(bridges) > 2:
@@ -120,7 +123,24 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 			others("br-set-external-id", pick(), "theirs", fmt.Sprint(rng.IntN(3)))
 		case n == 4:
 			others("br-set-external-id", pick(), "theirs")
-		case n < 8:
+		case n == 5:
+			others("set-controller", pick(), "tcp:203.0.113.9:6653")
+		case n == 6:
+			others([][]string{{"del-controller", pick()}, {"set", "bridge", pick(), "fail_mode=secure"}}[rng.IntN(2)]...)
+		case n == 7:
+			number++
+			others("--", "--id=@c", "create", "Controller", fmt.Sprintf(`target="tcp:203.0.113.8:%d"`, number), "type=service", "external_ids:by=them", "--", "add", "bridge", pick(), "controller", "@c")
+		case n == 8:
+			others([][]string{
+				{"set", "bridge", pick(), "other_config:disable-in-band=false"}, {"remove", "bridge", pick(), "other_config", "disable-in-band"},
+				{"set", "bridge", pick(), "other_config:theirs=" + fmt.Sprint(rng.IntN(3))},
+			}[rng.IntN(3)]...)
+		case n == 9:
+			others([][]string{
+				append(row("IPFIX"), "--", "--id=@b", "get", "bridge", pick(), "--", "create", "Flow_Sample_Collector_Set", fmt.Sprint("id=", number), "bridge=@b", "ipfix=@r"),
+				{"--all", "destroy", "Flow_Sample_Collector_Set"},
+			}[rng.IntN(2)]...)
+		case n < 14:
 			others("clear", "bridge", pick(), []string{"netflow", "ipfix"}[rng.IntN(2)])
 		default:
 			column := []string{"netflow", "ipfix"}[rng.IntN(2)]
@@ -142,6 +162,14 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 			s.Bridges = map[string]export.Protocol{pick(): s.Protocol.Random(rng)}
 		})
 	}
+	policy := func() map[string]export.Enforced {
+		m := map[string]export.Enforced{}
+		for range rng.IntN(4) {
+			m[pick()] = export.Enforced{Sampling: compile.Sampling(rng.IntN(3)), Flows: export.Flows(rng.IntN(3))}
+		}
+		return m
+	}
+	reach := attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653")}
 	settled := func(w *weir) {
 		ovsdbtest.Until(t, "the host is settled", func() bool {
 			s := w.exports.Status()[0]
@@ -149,14 +177,14 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 				return false
 			}
 			for _, b := range s.Bridges {
-				if b.State == export.StateSetting {
+				if b.State == export.StateSetting || b.Rules != nil && b.Rules.State == export.StateSetting || b.Controller != nil && b.Controller.State == attach.StateSetting {
 					return false
 				}
 			}
 			return true
 		})
 	}
-	w, stop := start(t, host.Socket(), random())
+	w, stop := startEnforcing(t, host.Socket(), random(), policy(), reach)
 	for range 4 + rng.IntN(6) {
 		settled(w)
 		for range rng.IntN(3) {
@@ -165,8 +193,9 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 		switch rng.IntN(3) {
 		case 0: // killed, in the midst of what it does about that
 			stop()
-			w, stop = start(t, host.Socket(), random())
+			w, stop = startEnforcing(t, host.Socket(), random(), policy(), reach)
 		case 1:
+			w.enforced = policy()
 			w.set(random(), false)
 		}
 	}

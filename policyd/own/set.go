@@ -41,12 +41,13 @@ func SampleSets(r *ovsdb.Rows) (ours, others []*ovsdb.SampleSet) {
 
 // AddController gives b a new controller of Weir's, beside those that it has.
 func (t *Transaction) AddController(b *ovsdb.Bridge, columns ovsdb.Values) {
+	after := Describe(columns)
 	columns = maps.Clone(columns)
 	columns["external_ids"] = map[string]string{ownerKey: t.instance}
 	name := t.insert("Controller", columns)
 	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{"controller": b.Controllers})
 	t.ops = append(t.ops, ovsdb.Mutate("Bridge", ovsdb.Is(b.UUID), ovsdb.Mutation{Column: "controller", Mutator: "insert", Value: name}))
-	t.changes = append(t.changes, Change{"Bridge", b.Name, "controller", "", Describe(columns)})
+	t.changes = append(t.changes, Change{"Bridge", b.Name, "controller", "", after})
 }
 
 // RemoveController takes a controller of Weir's off b.
@@ -64,13 +65,14 @@ func (t *Transaction) WriteController(b *ovsdb.Bridge, c *ovsdb.Controller, colu
 
 // AddSampleSet makes a collector set of b, and the row of table IPFIX that it refers to. ids are keys of external_ids of the set.
 func (t *Transaction) AddSampleSet(b *ovsdb.Bridge, id uint32, ids map[string]string, ipfix ovsdb.Values) {
+	after := Describe(ipfix)
 	mark := map[string]string{ownerKey: t.instance}
 	ipfix = maps.Clone(ipfix)
 	ipfix["external_ids"] = mark
 	set := ovsdb.Values{"id": int64(id), "bridge": b.UUID, "ipfix": t.insert("IPFIX", ipfix), "external_ids": merged(mark, ids)}
 	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{"name": b.Name})
 	t.insert("Flow_Sample_Collector_Set", set)
-	t.changes = append(t.changes, Change{"Flow_Sample_Collector_Set", b.Name, "*", "", Describe(ipfix)})
+	t.changes = append(t.changes, Change{"Flow_Sample_Collector_Set", b.Name, "*", "", after})
 }
 
 // RemoveSampleSet removes a collector set of Weir's; the host drops its row of table IPFIX.
