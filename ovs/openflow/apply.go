@@ -8,46 +8,95 @@ import (
 )
 
 // Apply does all modifications, in order, or none: packets see the flows before, or those after. If one is refused the error is a
-// *ModError; if it is not known whether the switch did it, because the connection or the answer was lost, it wraps ErrUnknown.
+// *ModError. If the switch is too old for that it wraps ErrNoBundles. If it is not known whether the switch did it, because the connection
+// or the answer was lost, it wraps ErrUnknown.
 //
 // Bundles are one at a time: a second Apply waits. Doing the same once more is no harm, except that AddGroup is refused.
 func (c *Conn) Apply(ctx context.Context, mods []Mod) error {
 	if len(mods) == 0 {
 		return nil
 	}
+	leave, err := c.enter(ctx)
+	if err != nil {
+		return applied(mods, err)
+	}
+	defer leave()
+	return applied(mods, c.inBundle(ctx, mods))
+}
+
+// applied says of an error what was to be done, if it does not.
+func applied(mods []Mod, err error) error {
+	if _, ok := errors.AsType[*ModError](err); ok || err == nil {
+		return err
+	}
+	return fmt.Errorf("apply %d modifications: %w", len(mods), err)
+}
+
+// ErrNoBundles says that a switch cannot do several modifications as one. Nothing was done.
+var ErrNoBundles = errors.New("the switch has no bundles over OpenFlow 1.3, as Open vSwitch 2.6 and later has")
+
+// ApplyEach does the modifications one after the other, for switches without bundles: packets see what is between. An error is as that of
+// Apply, but other modifications than a *ModError says may have been done.
+func (c *Conn) ApplyEach(ctx context.Context, mods []Mod) error {
+	if len(mods) == 0 {
+		return nil
+	}
+	leave, err := c.enter(ctx)
+	if err != nil {
+		return applied(mods, err)
+	}
+	defer leave()
+	b, end := c.begin(len(mods))
+	defer end()
+	err = c.fill(ctx, b, mods, 0, func(to []byte, xid uint32, m Mod) []byte {
+		at := len(to)
+		to = m.append(to)
+		put32(to[at+4:], xid)
+		return to
+	})
+	if _, ok := errors.AsType[*ModError](err); !ok && err != nil {
+		err = fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return applied(mods, err)
+}
+
+// enter waits until no other modifications are under way.
+func (c *Conn) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case c.apply <- struct{}{}:
-		defer func() { <-c.apply }()
+		return func() { <-c.apply }, nil
 	case <-ctx.Done():
-		return fmt.Errorf("apply %d modifications: %w", len(mods), context.Cause(ctx))
+		return nil, context.Cause(ctx)
 	case <-c.done:
-		return fmt.Errorf("apply %d modifications: %w", len(mods), c.Err())
+		return nil, c.Err()
 	}
-	if err := c.inBundle(ctx, mods); err != nil {
-		if _, ok := errors.AsType[*ModError](err); ok {
-			return err
-		}
-		return fmt.Errorf("apply %d modifications: %w", len(mods), err)
+}
+
+// begin reserves xids for n modifications, whose errors are noted until end is called.
+func (c *Conn) begin(n int) (b *bundled, end func()) {
+	b = &bundled{first: c.xid.Add(uint32(n)) - uint32(n) + 1, count: uint32(n)}
+	set := func(b *bundled) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.bundled = b
 	}
-	return nil
+	set(b)
+	return b, func() { set(nil) }
 }
 
 // inBundle opens a bundle, fills it and commits it.
 func (c *Conn) inBundle(ctx context.Context, mods []Mod) error {
 	id := c.bundle.Add(1)
 	if err := c.control(ctx, id, bundleOpen); err != nil {
+		if e, ok := errors.AsType[*SwitchError](err); ok && e.Type == badRequest {
+			return fmt.Errorf("%w: %w", ErrNoBundles, err)
+		}
 		return fmt.Errorf("open bundle: %w", err)
 	}
-	b := &bundled{first: c.xid.Add(uint32(len(mods))) - uint32(len(mods)) + 1, count: uint32(len(mods))}
-	c.mu.Lock()
-	c.bundled = b
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.bundled = nil
-	}()
-	if err := c.fill(ctx, id, b, mods); err != nil {
+	b, end := c.begin(len(mods))
+	defer end()
+	encode := func(to []byte, xid uint32, m Mod) []byte { return appendBundled(to, xid, id, m) }
+	if err := c.fill(ctx, b, mods, bundleIdle, encode); err != nil {
 		// The switch would forget it by itself, after a while.
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
 		defer cancel()
@@ -80,12 +129,13 @@ func (c *Conn) refusal(b *bundled, mods []Mod) error {
 // errStalled says that the switch may have forgotten a bundle.
 var errStalled = errors.New("the switch was so slow that it may have forgotten what it was sent; nothing was done")
 
-// fill sends the modifications and waits until the switch has taken all of them.
+// fill sends the modifications and waits until the switch has taken all of them. patience is that of the switch with a bundle; 0: none is
+// open.
 //
 // Open vSwitch forgets a bundle for which nothing came for ten seconds, and makes a new one of what comes later, which would then be
 // committed without what came before. So there is a barrier behind each window: there was no such pause between two barriers if the second
 // was answered soon enough after the first was sent.
-func (c *Conn) fill(ctx context.Context, id uint32, b *bundled, mods []Mod) error {
+func (c *Conn) fill(ctx context.Context, b *bundled, mods []Mod, patience time.Duration, encode func([]byte, uint32, Mod) []byte) error {
 	var before *call    // the barrier behind the window before
 	var asked time.Time // when it was handed over to be sent
 	since := time.Now() // when the one before that was: the switch had not come so far yet
@@ -98,7 +148,7 @@ func (c *Conn) fill(ctx context.Context, id uint32, b *bundled, mods []Mod) erro
 		if err := c.wait(ctx, k); err != nil {
 			return fmt.Errorf("await barrier: %w", err)
 		}
-		if time.Since(since) > bundleIdle {
+		if patience > 0 && time.Since(since) > patience {
 			return errStalled
 		}
 		since = asked
@@ -113,7 +163,7 @@ func (c *Conn) fill(ctx context.Context, id uint32, b *bundled, mods []Mod) erro
 	chunk, sent := c.chunk(), 0
 	for i, m := range mods {
 		at := len(chunk)
-		chunk = appendBundled(chunk, b.first+uint32(i), id, m)
+		chunk = encode(chunk, b.first+uint32(i), m)
 		if n := len(chunk) - at; n > maxMessage {
 			return &ModError{i, m, fmt.Errorf("its message has %d octets, and OpenFlow's have up to %d", n, maxMessage)}
 		}

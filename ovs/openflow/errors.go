@@ -88,6 +88,9 @@ type SwitchError struct {
 // typeExperimenterError is OFPET_EXPERIMENTER.
 const typeExperimenterError = 0xffff
 
+// badRequest is OFPET_BAD_REQUEST.
+const badRequest = 1
+
 // Error says it in words, and in the numbers by which it is found in specifications.
 func (e *SwitchError) Error() string {
 	if e.Type == typeExperimenterError {
@@ -122,7 +125,7 @@ var errorWords = map[uint16]struct {
 	codes []string
 }{
 	0: {"hello failed", []string{"no common version", "not permitted"}},
-	1: {"bad request", []string{
+	badRequest: {"bad request", []string{
 		"version", "message type", "multipart type", "experimenter", "experimenter type", "not permitted", "length", "buffer is empty",
 		"buffer is unknown", "table", "not as a secondary controller", "port", "packet", "multipart requests overflow",
 	}},

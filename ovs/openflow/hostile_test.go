@@ -309,3 +309,42 @@ func TestSlowBundle(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// A switch that knows no bundles is told from one that refuses a modification.
+func TestNoBundles(t *testing.T) {
+	var mods int
+	err := against(t, func(p peer) {
+		p.introduce()
+		for {
+			kind, xid, _ := p.hear()
+			switch kind {
+			case 255:
+				return
+			case 4:
+				p.say(4, 1, xid, 0, 1, 0, 3) // bad request: experimenter
+			case 14:
+				if mods++; mods == 3 {
+					p.say(4, 1, xid, 0, 5, 0, 1) // flow not changed: table is full
+				}
+			case 20:
+				p.say(4, 21, xid)
+			}
+		}
+	}, func(ctx context.Context, c *openflow.Conn) {
+		list := []openflow.Mod{openflow.AddFlow{}, openflow.AddFlow{Flow: openflow.Flow{Priority: 1}}}
+		if err := c.Apply(ctx, list); !errors.Is(err, openflow.ErrNoBundles) {
+			t.Errorf("Apply: %v, want ErrNoBundles", err)
+		}
+		if err := c.ApplyEach(ctx, list); err != nil || mods != 2 {
+			t.Errorf("ApplyEach sent %d modifications, want 2: %v", mods, err)
+		}
+		err := c.ApplyEach(ctx, list)
+		if refused, ok := errors.AsType[*openflow.ModError](err); !ok || refused.Index != 0 || !strings.Contains(err.Error(), "table is full") {
+			t.Errorf("ApplyEach, the first of which is refused: %v", err)
+		}
+		go c.Close()
+	})
+	if ended, ok := errors.AsType[*openflow.EndError](err); !ok || ended.Reason != openflow.ReasonOurs {
+		t.Errorf("ended with %v", err)
+	}
+}
