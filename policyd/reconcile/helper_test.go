@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -22,7 +21,6 @@ import (
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/ovs/openflow"
-	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/reconcile"
 )
@@ -57,26 +55,47 @@ func newRig(t testing.TB, hosts, vms int) *rig {
 	}
 	r := &rig{t: t, hosts: farm.Hosts, vms: farm.VMs, addr: "0.0.0.0:0"}
 	r.start(reconcile.Config{}, nil)
-	port := r.port()
 	for i, h := range r.hosts {
 		if _, err := h.VSCtl(t.Context(), "set", "bridge", "br0", "fail_mode=secure", fmt.Sprintf("other_config:datapath-id=%016x", datapath(i))); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.SetControllers(t.Context(), "br0", ovsbed.Controller{Target: fmt.Sprintf("tcp:%s", netip.AddrPortFrom(h.Root, port)), Service: true, OutOfBand: true}); err != nil {
-			t.Fatal(err)
-		}
+		r.dial(i)
 	}
 	return r
 }
 
-func (r *rig) port() uint16 { return netip.MustParseAddrPort(r.addr).Port() }
+// dial makes host i dial Weir at once: after an attempt that failed it would wait, of a service up to 8 s, whatever max_backoff says.
+func (r *rig) dial(i int) {
+	r.t.Helper()
+	h := r.hosts[i]
+	if err := h.SetControllers(r.t.Context(), "br0"); err != nil {
+		r.t.Fatal(err)
+	}
+	weir := netip.AddrPortFrom(h.Root, netip.MustParseAddrPort(r.addr).Port())
+	if err := h.SetControllers(r.t.Context(), "br0", ovsbed.Controller{Target: fmt.Sprintf("tcp:%s", weir), Service: true, OutOfBand: true}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// hurry makes Weir's clock run so that what waits because something went wrong is tried again soon.
+func (r *rig) hurry() {
+	ctx := r.t.Context()
+	w := r.weir
+	go func() {
+		for ctx.Err() == nil {
+			time.Sleep(10 * time.Millisecond) // of the time that is sped up
+			w.ahead.Add(int64(time.Second))
+		}
+	}()
+}
 
 func datapath(i int) uint64 { return 0xfa_0001 + uint64(i) }
 
 // start starts another Weir in place of the one before. wrap makes connections go wrong.
 func (r *rig) start(cfg reconcile.Config, wrap func(reconcile.Conn) reconcile.Conn) {
 	r.t.Helper()
-	if r.weir != nil {
+	again := r.weir != nil
+	if again {
 		r.stop()
 	}
 	l, err := net.Listen("tcp4", r.addr)
@@ -84,11 +103,18 @@ func (r *rig) start(cfg reconcile.Config, wrap func(reconcile.Conn) reconcile.Co
 		r.t.Fatal(err)
 	}
 	r.addr = l.Addr().String()
-	r.weir = newWeir(r.t, l, cfg, wrap)
+	if r.weir, err = newWeir(l, cfg, wrap); err != nil {
+		r.t.Fatal(err)
+	}
 	r.t.Cleanup(r.stop)
+	if again {
+		for i := range r.hosts {
+			r.dial(i)
+		}
+	}
 }
 
-func newWeir(t testing.TB, l net.Listener, cfg reconcile.Config, wrap func(reconcile.Conn) reconcile.Conn) *weir {
+func newWeir(l net.Listener, cfg reconcile.Config, wrap func(reconcile.Conn) reconcile.Conn) (*weir, error) {
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("WEIR_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -101,28 +127,17 @@ func newWeir(t testing.TB, l net.Listener, cfg reconcile.Config, wrap func(recon
 	}
 	listener, err := openflow.NewListener(openflow.Config{Limits: openflow.DefaultLimits()}, openflow.Deps{Log: log, Handle: handle})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var all sync.WaitGroup
-	ran := make(chan struct{})
-	all.Go(func() {
-		close(ran)
-		if err := w.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	<-ran
-	all.Go(func() {
-		if err := listener.Serve(ctx, l, nil); err != nil && ctx.Err() == nil {
-			t.Error(err)
-		}
-	})
+	all.Go(func() { _ = w.Run(ctx) })                  // it returns nil
+	all.Go(func() { _ = listener.Serve(ctx, l, nil) }) // until then
 	w.stop = sync.OnceFunc(func() {
 		cancel()
 		all.Wait()
 	})
-	return w
+	return w, nil
 }
 
 // bridge returns what is wanted of host i.
@@ -398,8 +413,3 @@ func flood(vifs int) openflow.Group {
 	}
 	return openflow.NewGroup(group, buckets...)
 }
-
-var (
-	_ = rand.IntN
-	_ = ovsdbtest.Until
-)

@@ -81,6 +81,14 @@ func (m *meter) read(s *openflow.FlowStats, base bool) {
 // end notes that a flow is gone, or counts from zero.
 func (m *meter) end(key openflow.FlowKey) { delete(m.last, key) }
 
+// renew notes that a flow is going to be replaced by f: if it has the same cookie it goes on counting, but its age begins anew.
+func (m *meter) renew(f openflow.Flow) {
+	if r, known := m.last[f.Key()]; known && r.cookie == f.Cookie {
+		r.age = 0
+		m.last[f.Key()] = r
+	}
+}
+
 // take returns by how much the counters grew since it was last called.
 func (m *meter) take() map[decision]counters {
 	grown := m.grown

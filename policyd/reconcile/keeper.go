@@ -443,6 +443,9 @@ func (k *keeper) apply(ctx context.Context, l *link, p *plan) error {
 		k.rounds = 0
 		return &refusedError{fmt.Errorf("found the bridge not as it is to be after %d bundles that it took", maxRounds)}
 	}
+	for _, r := range p.replace {
+		k.meter.renew(r.is)
+	}
 	if err := k.send(ctx, l, p.mods()); err != nil {
 		return err
 	}
@@ -609,6 +612,7 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 		k.log.Warn("flows not installed", "err", err)
 		if is {
 			k.tellFailed(want, refused)
+			k.why = "what had not gone in before did"
 		}
 	}
 	if is && k.held != nil && k.held != want.Desired && !k.back {

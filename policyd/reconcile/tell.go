@@ -50,9 +50,6 @@ func (k *keeper) name(f openflow.Flow) string {
 // tellInstalled tells that the bridge holds what is wanted, after it did not.
 func (k *keeper) tellInstalled(want *Bridge) {
 	why := k.why
-	if why == "" && k.said != "" {
-		why = "what had not gone in did"
-	}
 	k.why, k.said = "", ""
 	if why == "" {
 		return
