@@ -20,35 +20,50 @@ const (
 // of a reply) is sampled at StageEgress, StageIngress or StageReply as a rule there would be: a kept packet from a VIF to another
 // of the same bridge is two rows, of the egress and of the ingress stage, like any other.
 const (
-	SystemSpoofed     uint32 = 1 // source MAC or IP address, or ARP or neighbour discovery, that the VIF may not use
-	SystemGuard       uint32 = 2 // DHCP answers or router advertisements from a VIF that is no server
-	SystemInvalid     uint32 = 3 // connection tracking found the packet invalid
-	SystemUnknownPort uint32 = 4 // came in by a port that no policy knows
-	SystemBlocked     uint32 = 5 // reply of a connection that a rule blocked after it was allowed
-	SystemNoMatch     uint32 = 6 // no rule matched: the default of a table
-	SystemTagged      uint32 = 7 // VLAN-tagged frame from a VIF, which has one network only
-
-	SystemHost    uint32 = 8  // the host's own traffic, to which no rule applies
-	SystemKept    uint32 = 9  // ARP, neighbour discovery, DHCP client, path MTU: pass unless a rule names them
-	SystemBypass  uint32 = 10 // policy is switched off for the VIF, host, pool or estate
-	SystemTransit uint32 = 11 // from and to ports that are no VIFs, or for nobody here: no rule applies
+	SystemSpoofed     uint32 = 1
+	SystemGuard       uint32 = 2
+	SystemInvalid     uint32 = 3
+	SystemUnknownPort uint32 = 4
+	SystemBlocked     uint32 = 5
+	SystemNoMatch     uint32 = 6
+	SystemTagged      uint32 = 7
+	SystemHost        uint32 = 8
+	SystemKept        uint32 = 9
+	SystemBypass      uint32 = 10
+	SystemTransit     uint32 = 11
 
 	MaxSystemInstance uint32 = 255
 )
 
-var systemVerdicts = [MaxSystemInstance + 1]Verdict{
-	SystemSpoofed:     VerdictSpoofed,
-	SystemGuard:       VerdictSpoofed,
-	SystemInvalid:     VerdictInvalid,
-	SystemUnknownPort: VerdictUnknownPort,
-	SystemBlocked:     VerdictDenied,
-	SystemNoMatch:     VerdictDenied,
-	SystemTagged:      VerdictSpoofed,
-	SystemHost:        VerdictAllowed,
-	SystemKept:        VerdictAllowed,
-	SystemBypass:      VerdictAllowed,
-	SystemTransit:     VerdictAllowed,
+// SystemRule is a built-in rule.
+type SystemRule struct {
+	Instance uint32
+	Name     string // for people
+	Verdict  Verdict
+	Text     string // what it is about, in a line
 }
+
+// SystemRules lists the built-in rules by their numbers. It is not to be modified.
+var SystemRules = []SystemRule{
+	{SystemSpoofed, "spoofed", VerdictSpoofed, "source MAC or IP address, or ARP or neighbour discovery, that the VIF may not use"},
+	{SystemGuard, "guard", VerdictSpoofed, "DHCP answers or router advertisements from a VIF that is no server"},
+	{SystemInvalid, "invalid", VerdictInvalid, "connection tracking found the packet invalid"},
+	{SystemUnknownPort, "unknown port", VerdictUnknownPort, "came in by a port that no policy knows"},
+	{SystemBlocked, "blocked", VerdictDenied, "reply of a connection that a rule blocked after it was allowed"},
+	{SystemNoMatch, "no match", VerdictDenied, "no rule matched"},
+	{SystemTagged, "tagged", VerdictSpoofed, "VLAN-tagged frame from a VIF, which has one network only"},
+	{SystemHost, "host", VerdictAllowed, "the host's own traffic, to which no rule applies"},
+	{SystemKept, "kept", VerdictAllowed, "ARP, neighbour discovery, DHCP client, path MTU: pass unless a rule names them"},
+	{SystemBypass, "bypass", VerdictAllowed, "policy is switched off for the VIF, host, pool or estate"},
+	{SystemTransit, "transit", VerdictAllowed, "from and to ports that are no VIFs, or for nobody here: no rule applies"},
+}
+
+var systemVerdicts = func() (verdicts [MaxSystemInstance + 1]Verdict) {
+	for _, r := range SystemRules {
+		verdicts[r.Instance] = r.Verdict
+	}
+	return verdicts
+}()
 
 // SystemVerdict returns what a built-in rule does with packets; VerdictUnknown if instance is none.
 func SystemVerdict(instance uint32) Verdict {

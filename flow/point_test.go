@@ -43,6 +43,11 @@ func panics(f func()) (did bool) {
 }
 
 func TestSystemVerdicts(t *testing.T) {
+	for i, r := range flow.SystemRules {
+		if r.Instance != uint32(i+1) || r.Name == "" || r.Text == "" || flow.SystemVerdict(r.Instance) != r.Verdict {
+			t.Errorf("built-in rule %d is %+v with verdict %v", i+1, r, flow.SystemVerdict(r.Instance))
+		}
+	}
 	for instance := range flow.MaxSystemInstance + 2 {
 		known := instance >= flow.SystemSpoofed && instance <= flow.SystemTransit
 		switch v := flow.SystemVerdict(instance); {

@@ -203,6 +203,25 @@ ORDER BY until
 SETTINGS index_granularity = 8192
 COMMENT 'Up to where sums are folded.';
 
+CREATE TABLE rule_instances
+(
+    `instance` UInt32 COMMENT 'Number of the rule instance; column rule_instance of other tables has it. Up to 255 it is a built-in rule.',
+    `valid_from` DateTime64(3, 'UTC') COMMENT 'From when on it was in force.',
+    `valid_to` DateTime64(3, 'UTC') COMMENT 'Until when it was; 2200 as long as it is.',
+    `rule_id` UInt64 COMMENT 'Rule that it is an instance of; 0 of the built-in rules.',
+    `rule` String COMMENT 'Name of the rule.',
+    `scope` UInt64 COMMENT 'Pool, network, VM or VIF whose rule it is; 0 is all.',
+    `tier` LowCardinality(String) COMMENT 'Tier of the hierarchy, as global_mandatory; system of the built-in rules.',
+    `action` LowCardinality(String) COMMENT 'What it does: allow, deny, shadow.',
+    `verdict` Enum8('unknown' = 0, 'allowed' = 1, 'denied' = 2, 'shadow_denied' = 3, 'spoofed' = 4, 'invalid' = 5, 'unknown_port' = 6) COMMENT 'Verdict of the flows that it decided.',
+    `text` String COMMENT 'The rule in a line.',
+    `written` DateTime64(3, 'UTC') COMMENT 'When the row was written: of several for one period the last holds.'
+)
+ENGINE = ReplacingMergeTree(written)
+ORDER BY (instance, valid_from)
+SETTINGS index_granularity = 8192
+COMMENT 'Rule instances: each rule with one action in one version, and when it was in force.';
+
 CREATE VIEW entities_now
 (
     `id` UInt64,
@@ -307,6 +326,38 @@ FROM
     GROUP BY collector
 );
 
+CREATE VIEW rule_instances_now
+(
+    `instance` UInt64,
+    `rule_id` UInt64,
+    `rule` String,
+    `scope` UInt64,
+    `tier` LowCardinality(String),
+    `action` LowCardinality(String),
+    `verdict` String,
+    `text` String,
+    `valid_from` DateTime64(3, 'UTC'),
+    `valid_to` DateTime64(3, 'UTC')
+)
+COMMENT 'The last period of each rule instance.'
+AS SELECT
+    toUInt64(instance) AS instance,
+    rule_id,
+    rule,
+    scope,
+    toString(tier) AS tier,
+    toString(action) AS action,
+    toString(verdict) AS verdict,
+    text,
+    valid_from,
+    valid_to
+FROM rule_instances
+FINAL
+ORDER BY
+    instance ASC,
+    valid_from DESC
+LIMIT 1 BY instance;
+
 CREATE DICTIONARY entity_now
 (
     `id` UInt64,
@@ -352,6 +403,23 @@ SOURCE(CLICKHOUSE(TABLE 'exporter_names_now'))
 LIFETIME(MIN 30 MAX 60)
 LAYOUT(COMPLEX_KEY_HASHED())
 COMMENT 'Names of interfaces, applications and VRFs, by exporter, observation domain, kind and number.';
+
+CREATE DICTIONARY rule_instance
+(
+    `instance` UInt64,
+    `rule_id` UInt64,
+    `rule` String,
+    `scope` UInt64,
+    `tier` String,
+    `action` String,
+    `verdict` String,
+    `text` String
+)
+PRIMARY KEY instance
+SOURCE(CLICKHOUSE(TABLE 'rule_instances_now'))
+LIFETIME(MIN 30 MAX 60)
+LAYOUT(HASHED())
+COMMENT 'Rule instances by number.';
 
 CREATE TABLE flows
 (
@@ -421,6 +489,8 @@ CREATE TABLE flows
     `dst_vm_name` String ALIAS dictGetOrDefault('entity_now', 'name', dst_vm, '') COMMENT 'Name that the VM that received it has now, or had last; empty is none known.',
     `src_vif_name` String ALIAS dictGetOrDefault('entity_now', 'name', src_vif, '') COMMENT 'Name that the VIF that sent it has now, or had last; empty is none known.',
     `dst_vif_name` String ALIAS dictGetOrDefault('entity_now', 'name', dst_vif, '') COMMENT 'Name that the VIF that received it has now, or had last; empty is none known.',
+    `rule_name` String ALIAS dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') COMMENT 'Name of the rule that decided, built-in ones too; empty is none known.',
+    `rule_text` String ALIAS dictGetOrDefault('rule_instance', 'text', toUInt64(rule_instance), '') COMMENT 'The rule that decided, in a line, as it was when it did.',
     `pool_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', pool, time_received, '') COMMENT 'Name that the pool had at time_received.',
     `host_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', host, time_received, '') COMMENT 'Name that the exporting host had at time_received.',
     `bridge_name_then` String ALIAS dictGetOrDefault('entity_then', 'name', bridge, time_received, '') COMMENT 'Name that the bridge had at time_received.',
@@ -478,6 +548,28 @@ TTL toDateTime(time) + toIntervalDay(365)
 SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
 COMMENT 'Network events: what Weir noticed in the estate.';
 
+CREATE TABLE rule_hits_1m
+(
+    `minute` DateTime('UTC') COMMENT 'Start of the minute in which the switch was asked.' CODEC(Delta(4), ZSTD(1)),
+    `host` UInt64 COMMENT 'Host of the bridge.' CODEC(ZSTD(1)),
+    `bridge` UInt64 COMMENT 'Bridge whose flows counted.' CODEC(ZSTD(1)),
+    `rule_id` UInt64 COMMENT 'Rule that was met; 0 of the built-in rules.' CODEC(ZSTD(1)),
+    `rule_instance` UInt32 COMMENT 'Version of the rule.' CODEC(ZSTD(1)),
+    `stage` Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) COMMENT 'Stage of policy at which it was met.' CODEC(ZSTD(1)),
+    `run` UInt64 COMMENT 'Run of policyd that counted: a random number.' CODEC(ZSTD(1)),
+    `packets` UInt64 COMMENT 'Packets that met the rule there. From: flow statistics of the switch. Unit: packets.' CODEC(T64, ZSTD(1)),
+    `bytes` UInt64 COMMENT 'Bytes of those, from the Ethernet header on. From: flow statistics of the switch. Unit: bytes.' CODEC(T64, ZSTD(1)),
+    `host_name` String ALIAS dictGetOrDefault('entity_now', 'name', host, '') COMMENT 'Name that the host has now, or had last; empty is none known.',
+    `bridge_name` String ALIAS dictGetOrDefault('entity_now', 'name', bridge, '') COMMENT 'Name that the bridge has now, or had last; empty is none known.',
+    `rule_name` String ALIAS dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') COMMENT 'Name of the rule; empty is none known.'
+)
+ENGINE = ReplacingMergeTree(packets)
+PARTITION BY toYYYYMM(minute)
+ORDER BY (minute, rule_instance, stage, host, bridge, rule_id, run)
+TTL minute + toIntervalDay(90)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'How often rules were met, by minute, as the switches count it: complete, whatever is sampled. Sum with FINAL.';
+
 CREATE VIEW flows_1h
 (
     `bucket` DateTime('UTC'),
@@ -498,7 +590,8 @@ CREATE VIEW flows_1h
     `host_name` String,
     `network_name` String,
     `src_vm_name` String,
-    `dst_vm_name` String
+    `dst_vm_name` String,
+    `rule_name` String
 )
 COMMENT 'Sums of flows by the hour in which the packets passed.'
 AS WITH
@@ -525,7 +618,8 @@ SELECT
     dictGetOrDefault('entity_now', 'name', host, '') AS host_name,
     dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
     dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
-    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
+    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name,
+    dictGetOrDefault('entity_now', 'name', rule_id, '') AS rule_name
 FROM
 (
     SELECT
@@ -585,7 +679,8 @@ CREATE VIEW flows_1m
     `host_name` String,
     `network_name` String,
     `src_vm_name` String,
-    `dst_vm_name` String
+    `dst_vm_name` String,
+    `rule_name` String
 )
 COMMENT 'Sums of flows by the minute in which the packets passed. The newest minutes read low until their flows have expired.'
 AS WITH
@@ -612,7 +707,8 @@ SELECT
     dictGetOrDefault('entity_now', 'name', host, '') AS host_name,
     dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
     dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
-    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
+    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name,
+    dictGetOrDefault('entity_now', 'name', rule_id, '') AS rule_name
 FROM flows_1m_rows
 WHERE folded = (slot < (folded_until[collector + 1]));
 
@@ -664,7 +760,8 @@ CREATE VIEW flows_rx_1m
     `flows` UInt64,
     `network_name` String,
     `src_vm_name` String,
-    `dst_vm_name` String
+    `dst_vm_name` String,
+    `rule_name` String
 )
 COMMENT 'Sums of flows by the minute in which they were received, which is complete at once: for alerts.'
 AS WITH
@@ -686,6 +783,7 @@ SELECT
     flows,
     dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
     dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
-    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name
+    dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name,
+    dictGetOrDefault('entity_now', 'name', rule_id, '') AS rule_name
 FROM flows_rx_1m_rows
 WHERE folded = (slot < (folded_until[collector + 1]));

@@ -47,6 +47,7 @@ type EntityChanges struct {
 // methods are not for concurrent use, and there is one writer at a time.
 type Entities struct {
 	client *Client
+	rules  bool                       // of rules, else of all others
 	known  map[flow.ID]RecordedEntity // nil until the table was read, and after a failure
 	stale  bool                       // the dictionaries may lack something that is stored
 }
@@ -137,8 +138,12 @@ func (e *Entities) read(ctx context.Context) error {
 	if e.known != nil {
 		return nil
 	}
+	which := "kind != 'rule'"
+	if e.rules {
+		which = "kind = 'rule'"
+	}
 	rows, err := e.client.conn.Query(ctx, `SELECT id, kind, key, name, parent, pool, attributes, same_as, source, removed, valid_from, first
-		FROM (SELECT * FROM entities FINAL WHERE kind != 'rule' ORDER BY id, valid_from DESC LIMIT 1 BY id) AS last
+		FROM (SELECT * FROM entities FINAL WHERE `+which+` ORDER BY id, valid_from DESC LIMIT 1 BY id) AS last
 		INNER JOIN (SELECT id, min(valid_from) AS first FROM entities GROUP BY id) AS began USING id`)
 	if err != nil {
 		return classify(ctx, err)

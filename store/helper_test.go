@@ -6,9 +6,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/storetest"
@@ -134,3 +136,5 @@ func golden(t *testing.T, file, got string) {
 		t.Errorf("%s is not current: run `go test ./store -run %s -update` and read the difference\n%s", file, t.Name(), got)
 	}
 }
+
+func idText(id flow.ID) string { return strconv.FormatUint(uint64(id), 10) }

@@ -42,6 +42,7 @@ type Ages struct {
 	Hours    time.Duration `yaml:"flows_1h" doc:"Sums by hour."`
 	Stats    time.Duration `yaml:"exporter_stats" doc:"What each exporter sent and lost."`
 	Events   time.Duration `yaml:"network_events" doc:"What happened in the estate."`
+	Hits     time.Duration `yaml:"rule_hits_1m" doc:"How often rules were met, by minute."`
 }
 
 // ByTable returns the ages by the names of the tables.
@@ -65,6 +66,7 @@ type keptTable struct {
 var keptTables = []keptTable{
 	{flowsTable, flowsTable, "toDateTime(time_received)", func(a *Ages) time.Duration { return a.Flows }},
 	{"exporter_stats", "exporter_stats", "toDateTime(time)", func(a *Ages) time.Duration { return a.Stats }},
+	{"rule_hits_1m", "rule_hits_1m", "minute", func(a *Ages) time.Duration { return a.Hits }},
 	{"flows_group_1m", "flows_group_1m_rows", "slot", func(a *Ages) time.Duration { return a.Groups }},
 	{"flows_1m", "flows_1m_rows", "slot", func(a *Ages) time.Duration { return a.Minutes }},
 	{"flows_rx_1m", "flows_rx_1m_rows", "slot", func(a *Ages) time.Duration { return a.Received }},
@@ -76,7 +78,7 @@ var keptTables = []keptTable{
 func DefaultRetention() RetentionConfig {
 	const day = 24 * time.Hour
 	return RetentionConfig{
-		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day, Stats: 90 * day, Events: 365 * day},
+		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day, Stats: 90 * day, Events: 365 * day, Hits: 90 * day},
 		WarnFree: 5 * bytesize.GiB, // about a day of 3000 flows a second
 		MinFree:  2 * bytesize.GiB,
 		Interval: 10 * time.Second,
