@@ -54,12 +54,20 @@ func (u own) flows(e *emitter) {
 // bypassed is a VIF of which policy is switched off.
 type bypassed struct{ port openflow.Port }
 
-func (u bypassed) count(*settings) int { return 2 }
+func (u bypassed) count(s *settings) int {
+	if s.stateful {
+		return 4
+	}
+	return 2
+}
 
 func (u bypassed) flows(e *emitter) {
 	for _, a := range stages {
 		e.add(a.table, priorityBypassed, KindBypass, flow.SystemBypass, match(openflow.Reg(a.vif, uint32(u.port), all)),
 			do(load(a.instance, flow.SystemBypass), next(a.told)))
+		if e.stateful { // nor is it asked what connection tracking thinks of its packets
+			e.add(TableState, priorityInvalidBypassed, KindBypass, 0, match(ctInvalid, openflow.Reg(a.vif, uint32(u.port), all)), do(next(TableEgress)))
+		}
 	}
 }
 

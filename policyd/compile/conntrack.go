@@ -13,12 +13,13 @@ const (
 	priorityUntracked = 110
 	priorityTrack     = 100
 
-	priorityFromHostState = 210
-	priorityInvalid       = 200
-	priorityBlocked       = 195
-	priorityRetired       = 194
-	priorityLetIn         = 190
-	priorityGoesOn        = 150
+	priorityFromHostState   = 210
+	priorityInvalidBypassed = 205
+	priorityInvalid         = 200
+	priorityBlocked         = 195
+	priorityRetired         = 194
+	priorityLetIn           = 190
+	priorityGoesOn          = 150
 
 	priorityReallow = 110
 	priorityRelabel = 105

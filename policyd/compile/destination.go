@@ -15,6 +15,7 @@ const (
 	priorityMulticast   = 900
 	priorityToHost      = 800
 	priorityFound       = 100 // what was learned
+	priorityStale       = 90  // what was learned of a VIF that is not there any more
 	priorityHostSource  = 60
 	priorityFromHost    = 50
 	priorityFromVIF     = 40
@@ -31,7 +32,8 @@ func fixedDestination(e *emitter) {
 	}
 	e.add(TableDestination, 0, KindDestination, 0, "", do(openflow.Resubmit{Table: TableLearned}, next(TableUnknown)))
 
-	e.add(TableUnknown, priorityFound, KindDestination, 0, match(to(toVIF)), do(next(TableConnTrack)))
+	e.add(TableUnknown, priorityStale, KindDestination, 0, match(to(toVIF)),
+		do(load(regTo, 0), load(regDestination, 0), openflow.Resubmit{Table: TableUnknown}))
 	e.add(TableUnknown, priorityFound, KindDestination, 0, match(to(toHost), class(classVIF)), do(next(TableConnTrack)))
 	e.add(TableUnknown, priorityFound, KindHost, flow.SystemHost, match(to(toHost), class(classNetwork)), e.host())
 	e.add(TableUnknown, priorityFromHost, KindHost, flow.SystemHost, match(class(classHost)),
@@ -55,6 +57,19 @@ func (u vifAddress) flows(e *emitter) {
 	e.add(TableDestination, priorityKnownVIF, KindDestination, 0, match(openflow.EthDst(uint64(u.mac)), zone(u.zone)),
 		do(load(regTo, toVIF), load(regDestination, uint32(u.port)), load(regDestNet, u.net), next(TableConnTrack)))
 	e.add(TableLearn, priorityOwnMAC, KindLearn, 0, match(openflow.EthSrc(uint64(u.mac)), source(u.port)), do(next(TableDeliver)))
+}
+
+// found is a VIF of a segment, behind which the destination was learned to be.
+type found struct {
+	zone uint16
+	port openflow.Port
+	net  uint32
+}
+
+func (u found) count(*settings) int { return 1 }
+
+func (u found) flows(e *emitter) {
+	e.add(TableUnknown, priorityFound, KindDestination, 0, match(to(toVIF), destination(u.port), zone(u.zone)), do(load(regDestNet, u.net), next(TableConnTrack)))
 }
 
 // reflected is multicast of a VIF that comes back by another interface of a bond.
@@ -107,6 +122,7 @@ func (b *bridge) destinations(p *plan) {
 		reflects = reflects || b.networks[i].reflect && len(b.networks[i].members) > 1
 	}
 	for _, v := range b.vifs {
+		p.add(found{v.zone, v.ports[0], v.net})
 		if v.mac == 0 {
 			continue
 		}
@@ -153,7 +169,8 @@ func (b *bridge) hostIn(vlan uint16) bool {
 }
 
 // Table 35 learns the MAC addresses behind VIFs that are not theirs: of virtual routers, nested VMs, and of VIFs of which no
-// address is known. What it writes into table 45 goes when nothing was sent there for a while.
+// address is known. What it writes into table 45 goes when nothing was sent from there for a while: it is renewed by what the VIF
+// sends, not by what is sent to it, which goes on when a VM has moved away.
 
 const (
 	priorityOwnMAC = 100
@@ -165,7 +182,6 @@ func fixedLearn(e *emitter) {
 		learn(
 			openflow.LearnSpec{Kind: openflow.LearnLoad, Value: openflow.U64(toVIF), To: openflow.Whole(openflow.FieldReg(regTo))},
 			openflow.LearnSpec{Kind: openflow.LearnLoad, From: openflow.Whole(openflow.FieldReg(regSource)), To: openflow.Whole(openflow.FieldReg(regDestination))},
-			openflow.LearnSpec{Kind: openflow.LearnLoad, From: openflow.Whole(openflow.FieldReg(regSourceNet)), To: openflow.Whole(openflow.FieldReg(regDestNet))},
 		),
 		next(TableDeliver)))
 	e.add(TableLearn, 0, KindLearn, 0, "", do(next(TableDeliver)))
@@ -174,7 +190,7 @@ func fixedLearn(e *emitter) {
 // learn remembers what is to be loaded for packets to the source of this one.
 func learn(loads ...openflow.LearnSpec) openflow.Action {
 	return openflow.Learn{
-		Table: TableLearned, Priority: 1, Idle: learnedIdle, Cookie: Cookie(0, KindLearned, 0),
+		Table: TableLearned, Priority: 1, Hard: learnedFor, Cookie: Cookie(0, KindLearned, 0),
 		Specs: append([]openflow.LearnSpec{
 			{Kind: openflow.LearnMatch, From: openflow.Whole(openflow.FieldReg(regZone)), To: openflow.Whole(openflow.FieldReg(regZone))},
 			{Kind: openflow.LearnMatch, From: openflow.Whole(openflow.FieldEthSrc), To: openflow.Whole(openflow.FieldEthDst)},

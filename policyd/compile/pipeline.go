@@ -165,5 +165,5 @@ const (
 	groupBuckets = 500 // of one group: a message holds so many
 )
 
-// learnedIdle is for how many seconds a MAC address is remembered that sends nothing.
-const learnedIdle = 300
+// learnedFor is for how many seconds a MAC address is remembered that sends nothing.
+const learnedFor = 300
