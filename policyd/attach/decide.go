@@ -47,8 +47,7 @@ func Decide(tx *own.Transaction, q Question) (Answer, error) {
 	a := Answer{Bridge: Bridge{State: StateOff, Foreign: foreign(others)}, Held: len(ours) > 0 || held}
 	switch {
 	case err != nil:
-		a.State, a.Why, a.Held = StateFailed, err.Error(), true
-		return a, nil
+		return failed(a, err), nil
 	case !q.Wanted:
 		for _, c := range ours {
 			tx.RemoveController(q.Bridge, c)
@@ -104,6 +103,12 @@ func Decide(tx *own.Transaction, q Question) (Answer, error) {
 		err = tx.Set(own.DisableInBand, q.Bridge, "true")
 	}
 	return a, err
+}
+
+// failed is the answer for a bridge that is left as it is until somebody has put it right.
+func failed(a Answer, why error) Answer {
+	a.State, a.Why, a.Held = StateFailed, why.Error(), true
+	return a
 }
 
 // row fills in what is wanted and returns the columns of the row.

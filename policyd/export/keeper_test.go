@@ -15,6 +15,8 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -411,8 +413,11 @@ func TestUndoneByHand(t *testing.T) {
 	s := database(t, nil)
 	s.VSCtl("--no-wait", "add-br", "vlan7", "br0", "7")
 	before := dump(t, s.Socket(), false)
-	w, stop := start(t, s.Socket(), settings(nil))
+	w, stop := startEnforcing(t, s.Socket(), settings(nil), map[string]export.Enforced{
+		"br0": {Sampling: compile.SampleNew, Flows: export.FlowsInstalled}, "br1": {},
+	}, attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653")})
 	w.await(t, "br0=set br1=set")
+	ovsdbtest.Until(t, "policy is enforced", func() bool { return w.policy() == "br0:set/set br1:set/off" })
 	stop()
 	cmd := exec.Command("bash", "-euc", script)
 	cmd.Env = append(os.Environ(), "OVS_RUNDIR="+s.Dir)

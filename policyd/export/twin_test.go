@@ -132,7 +132,8 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 			others("--", "--id=@c", "create", "Controller", fmt.Sprintf(`target="tcp:203.0.113.8:%d"`, number), "type=service", "external_ids:by=them", "--", "add", "bridge", pick(), "controller", "@c")
 		case n == 8:
 			others([][]string{
-				{"set", "bridge", pick(), "other_config:disable-in-band=false"}, {"remove", "bridge", pick(), "other_config", "disable-in-band"},
+				{"set", "bridge", pick(), "other_config:disable-in-band=false"},
+				{"remove", "bridge", pick(), "other_config", "disable-in-band"},
 				{"set", "bridge", pick(), "other_config:theirs=" + fmt.Sprint(rng.IntN(3))},
 			}[rng.IntN(3)]...)
 		case n == 9:
