@@ -605,10 +605,10 @@ func decodeNX(b []byte, outer bool) Action {
 		}
 	case subtype == nxResubmitTable && len(b) == 16:
 		a := Resubmit{from16(get16(body)), body[2]}
-		switch a.Port {
-		case 0:
+		if a.Port == 0 {
 			return nil
-		case PortIn:
+		}
+		if a.Port == PortIn {
 			a.Port = 0
 		}
 		return a

@@ -255,14 +255,16 @@ func (c *Conn) Dropped() uint64 { return c.dropped.Load() }
 // end ends the connection. The first reason stays.
 func (c *Conn) end(reason *EndError) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return
+	first := c.err == nil
+	if first {
+		c.err = reason
+		close(c.done)
 	}
-	c.err = reason
-	close(c.done)
-	c.nc.Close()
-	c.count.end(reason.Reason)
+	c.mu.Unlock()
+	if first {
+		c.count.end(reason.Reason)
+		c.nc.Close() // with TLS it may have to wait until the last word is taken
+	}
 }
 
 // write writes until the connection ends.
