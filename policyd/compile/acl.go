@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"slices"
+
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/policy"
@@ -173,6 +175,7 @@ func (u rule) decide(s *settings, q *ask) (Kind, openflow.Actions) {
 			return KindRule, do(s.dropped(q.asked.stage, instance))
 		}
 		return KindRule, do(s.dropped(q.asked.stage, instance), next(TableDenied))
+	case policy.Allow:
 	}
 	if q.replies {
 		return KindMirror, do(s.passed(flow.StageReply, instance), next(q.passed))
@@ -195,7 +198,7 @@ func (u rule) emit(e *emitter, table uint8, p *pattern, kind Kind, actions openf
 	if p.family == policy.EtherIPv6 {
 		id |= 1
 	}
-	base := p.terms[:len(p.terms):len(p.terms)]
+	base := slices.Clip(p.terms)
 	for k, d := range p.dimensions {
 		clause := openflow.NewActions(openflow.Conjunction{ID: id, Clause: uint8(k + 1), Of: uint8(len(p.dimensions))})
 		for i := range d.n {
@@ -212,6 +215,6 @@ func combine(terms []openflow.Term, dimensions []dimension, f func([]openflow.Te
 		return
 	}
 	for i := range dimensions[0].n {
-		combine(append(terms[:len(terms):len(terms)], dimensions[0].at(i)), dimensions[1:], f)
+		combine(append(slices.Clip(terms), dimensions[0].at(i)), dimensions[1:], f)
 	}
 }

@@ -353,7 +353,7 @@ func zonesOf(inv *hosts.Inventory) map[place]uint16 {
 	})
 	for _, p := range places {
 		h := fnv.New32a()
-		fmt.Fprintf(h, "%s/%d", p.bridge, p.vlan)
+		_, _ = h.Write(fmt.Appendf(nil, "%s/%d", p.bridge, p.vlan)) // never fails
 		n := h.Sum32() % zoneCount
 		for taken[uint16(n)] {
 			n = (n + 1) % zoneCount

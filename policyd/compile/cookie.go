@@ -101,24 +101,17 @@ func (k Kind) String() string {
 // false for flows that count no decision.
 func Hit(table uint8, c openflow.Cookie) (instance uint32, stage flow.Stage, ok bool) {
 	_, kind, instance, ours := SplitCookie(c)
-	if !ours || instance == 0 {
+	switch {
+	case !ours || instance == 0 || kind == KindClause || kind == KindTell || kind == KindLearned:
 		return 0, flow.StageNone, false
-	}
-	switch kind {
-	case KindRule, KindShadow:
-		if table == TableEgress || table == TableEgressKept {
-			return instance, flow.StageEgress, true
-		}
-		return instance, flow.StageIngress, true
-	case KindMirror, KindReply:
-		if instance <= flow.MaxSystemInstance {
-			return instance, flow.StageSystem, true
-		}
+	case instance <= flow.MaxSystemInstance:
+		return instance, flow.StageSystem, true
+	case kind == KindMirror || kind == KindReply:
 		return instance, flow.StageReply, true
-	case KindClause, KindTell, KindLearned:
-		return 0, flow.StageNone, false
+	case table == TableEgress || table == TableEgressKept:
+		return instance, flow.StageEgress, true
 	}
-	return instance, flow.StageSystem, true
+	return instance, flow.StageIngress, true
 }
 
 // Describe says what a flow of Weir's is for, for messages: "rule 1234 (table 30)"; of a flow of others, that it is foreign.

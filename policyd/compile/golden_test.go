@@ -127,8 +127,14 @@ var scenes = []scene{
 	{"rules_of_levels", twoVIFs, func(in *compile.Input) {
 		twoVIFs(in)
 		for i, scope := range []policy.Scope{
-			{Tier: policy.PoolMandatory, Of: 1}, {Tier: policy.NetworkMandatory, Of: 50}, {Tier: policy.VMMandatory, Of: 40}, {Tier: policy.VIFRules, Of: 1},
-			{Tier: policy.VMDefault, Of: 40}, {Tier: policy.NetworkDefault, Of: 51}, {Tier: policy.PoolDefault, Of: 1}, {Tier: policy.GlobalDefault},
+			{Tier: policy.PoolMandatory, Of: 1},
+			{Tier: policy.NetworkMandatory, Of: 50},
+			{Tier: policy.VMMandatory, Of: 40},
+			{Tier: policy.VIFRules, Of: 1},
+			{Tier: policy.VMDefault, Of: 40},
+			{Tier: policy.NetworkDefault, Of: 51},
+			{Tier: policy.PoolDefault, Of: 1},
+			{Tier: policy.GlobalDefault},
 		} {
 			r, err := parseRule("allow to tcp 192.0.2.1 remote=22")
 			if err != nil {

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"slices"
+
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/policy"
@@ -59,14 +61,7 @@ func (m *matcher) names(p policy.Protocol) bool {
 	case p.IP == policy.IPICMP && p.EtherType != policy.EtherIPv6:
 		return !p.HasType || p.Type == 3 && (!p.HasCode || p.Code == 4)
 	case p.IP == policy.IPICMPv6 && p.EtherType != policy.EtherIPv4:
-		if !p.HasType {
-			return true
-		}
-		for _, t := range keptICMPv6(m.stage) {
-			if t == p.Type {
-				return true
-			}
-		}
+		return !p.HasType || slices.Contains(keptICMPv6(m.stage), p.Type)
 	}
 	return false
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/compile/compiletest"
@@ -71,5 +72,39 @@ func TestDescribe(t *testing.T) {
 		if got := compile.Describe(c.table, c.cookie); got != c.want {
 			t.Errorf("Describe(%d, %#x) = %q, want %q", c.table, uint64(c.cookie), got, c.want)
 		}
+	}
+}
+
+func TestHit(t *testing.T) {
+	type hit struct {
+		instance uint32
+		stage    flow.Stage
+		ok       bool
+	}
+	for _, c := range []struct {
+		table    uint8
+		kind     compile.Kind
+		instance uint32
+		want     hit
+	}{
+		{compile.TableEgress, compile.KindRule, 1000, hit{1000, flow.StageEgress, true}},
+		{compile.TableEgressKept, compile.KindShadow, 1000, hit{1000, flow.StageEgress, true}},
+		{compile.TableIngressKept, compile.KindRule, 1000, hit{1000, flow.StageIngress, true}},
+		{compile.TableReply, compile.KindReply, 1000, hit{1000, flow.StageReply, true}},
+		{compile.TableReply, compile.KindReply, flow.SystemHost, hit{flow.SystemHost, flow.StageSystem, true}},
+		{compile.TableEgress, compile.KindMirror, 1000, hit{1000, flow.StageReply, true}},
+		{compile.TableEgress, compile.KindClause, 1000, hit{}},
+		{compile.TableEgressTell, compile.KindTell, 1000, hit{}},
+		{compile.TableState, compile.KindState, flow.SystemInvalid, hit{flow.SystemInvalid, flow.StageSystem, true}},
+		{compile.TableDeliver, compile.KindDeliver, 0, hit{}},
+	} {
+		var got hit
+		got.instance, got.stage, got.ok = compile.Hit(c.table, compile.Cookie(1, c.kind, c.instance))
+		if got != c.want {
+			t.Errorf("Hit of table %d, %s %d: %v, want %v", c.table, c.kind, c.instance, got, c.want)
+		}
+	}
+	if _, _, ok := compile.Hit(compile.TableEgress, 1000); ok {
+		t.Error("Hit of a flow of others")
 	}
 }

@@ -80,7 +80,8 @@ func TestPolicyLasts(t *testing.T) {
 		Revision: 1, Only: map[string]uint64{"h1": 2}, Policies: map[uint64]state.Policy{1: first, 2: canary}, Next: 259,
 		Rules: map[uint64][]state.Placed{1: rules(256, 257), 2: rules(258, 257)},
 		Live: []state.Instance{
-			{Instance: 256, Rule: "r", Action: "allow", Digest: "d1", Since: then}, {Instance: 257, Rule: "s", Action: "deny", Digest: "d2", Since: then},
+			{Instance: 256, Rule: "r", Action: "allow", Digest: "d1", Since: then},
+			{Instance: 257, Rule: "s", Action: "deny", Digest: "d2", Since: then},
 			{Instance: 258, Rule: "r", Action: "deny", Digest: "d3", Since: now},
 		},
 	}
