@@ -23,6 +23,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/file"
 	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/store"
 )
 
@@ -35,8 +36,11 @@ func TestReference(t *testing.T) {
 	for name, page := range map[string]func(*testing.T) string{
 		"config.md":  configPage,
 		"estate.md":  estatePage,
+		"policy.md":  policyPage,
 		"cli.md":     func(*testing.T) string { return cliPage(newRoot()) },
 		"metrics.md": metricsPage,
+
+		"policy.schema.json": policySchema,
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join("..", "..", "docs", "reference", name)
@@ -91,6 +95,36 @@ func estatePage(t *testing.T) string {
 		_, _, err := file.Parse("estate.yaml", doc)
 		return err
 	})
+}
+
+const policyIntro = `# Policy file
+
+Generated from the program (` + "`go generate ./cmd/weir`" + `); do not edit.
+
+What a policy says, as ` + "`weir policy apply`" + ` reads it and ` + "`weir policy get`" + ` writes it. What it means: [Policy](../explanation/policy.md).
+Editors check it as it is written with [policy.schema.json](policy.schema.json): for those that use the YAML language server, a first line
+` + "`# yaml-language-server: $schema=PATH/policy.schema.json`" + `. A policy of more than 8 MiB or 50 000 rules, or with more than
+3 000 in one list, is refused. What a rule says is the same in all lists: it stands at ` + "`global.mandatory`" + `.
+`
+
+func policyPage(t *testing.T) string {
+	// Rules are the same in all lists: they are described once.
+	lists := regexp.MustCompile(`(mandatory|default|rules)\[\]\.`)
+	keys := slices.DeleteFunc(strictyaml.Describe(&policy.Policy{}), func(k strictyaml.Key) bool {
+		return lists.MatchString(k.Path) && !strings.HasPrefix(k.Path, "global.mandatory[]")
+	})
+	return keysPage(t, policyIntro, keys, false, func(doc []byte) error {
+		_, err := policy.Parse("policy.yaml", doc)
+		return err
+	})
+}
+
+func policySchema(t *testing.T) string {
+	out, err := strictyaml.Schema(&policy.Policy{}, "Weir policy", "Rules for the traffic of VMs; see docs/explanation/policy.md of Weir.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 // keysPage renders keys, each section as a table. load reads a document of them.

@@ -34,7 +34,7 @@ func TestBadPolicies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			words, err := os.ReadFile(strings.TrimSuffix(name, "yaml") + "txt")
+			words, err := os.ReadFile(strings.TrimSuffix(name, ".bad.yaml") + ".bad.txt")
 			if err != nil {
 				t.Fatal(err)
 			}
