@@ -1,6 +1,7 @@
 package openflow_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,12 +38,12 @@ func newBridge(t testing.TB) *bridge {
 	b := &bridge{t: t, host: farm.Hosts[0]}
 	b.addr = netip.AddrPortFrom(b.host.Exporter, 6653)
 	b.vsctl("set-fail-mode", "br0", "secure", "--", "set-controller", "br0", fmt.Sprintf("ptcp:%d", b.addr.Port()))
-	b.conn = b.connect()
+	b.conn = b.connect(config)
 	return b
 }
 
 // connect returns one more connection.
-func (b *bridge) connect() *openflow.Conn {
+func (b *bridge) connect(config openflow.Config) *openflow.Conn {
 	b.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
@@ -278,5 +279,32 @@ func TestNoFlood(t *testing.T) {
 	b.vsctl("set", "bridge", "br0", "protocols=OpenFlow13")
 	if err := set(ports, true); err == nil || !strings.Contains(err.Error(), "OpenFlow10") {
 		t.Errorf("without OpenFlow 1.0: %v", err)
+	}
+}
+
+// A packet that is sent to us comes with where it came from, as much of it as the flow says.
+func TestPacketIn(t *testing.T) {
+	b := newBridge(t)
+	asking := config
+	asking.Want.Packets = true
+	c := b.connect(asking)
+	flow := openflow.Flow{Priority: 3, Cookie: 77, Actions: openflow.NewActions(openflow.Output{Port: openflow.PortController, MaxLen: 40})}
+	b.apply(openflow.AddFlow{Flow: flow})
+	packet := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x90, 1}, make([]byte, 86)...)
+	const table = 0xfffffff9 // OFPP_TABLE: as if it had come in
+	if err := b.conn.PacketOut(t.Context(), 5, packet, openflow.Output{Port: table}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case e := <-c.Events():
+		in, ok := e.(openflow.PacketIn)
+		if !ok || in.Cookie != 77 || in.Match.Term(openflow.FieldInPort) != openflow.InPort(5) || !bytes.HasPrefix(packet, in.Data) || len(in.Data) < 40 {
+			t.Errorf("event %+v, want the packet that came in by port 5", e)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("no packet comes")
+	}
+	if err := b.conn.PacketOut(t.Context(), 5, packet, openflow.ToGroup{ID: 1}); err == nil {
+		t.Error("a packet goes to a group that is not there")
 	}
 }
