@@ -104,10 +104,10 @@ func vlansOf(p *hosts.Port) vlans {
 	}
 	switch mode {
 	case "trunk":
-		if only != nil {
+		if len(only) > 0 && only[0] != 0 { // frames without a tag are in VLAN 0
 			return vlans{native: -1, trunk: true, only: only}
 		}
-		return vlans{trunk: true}
+		return vlans{trunk: true, only: only}
 	case "native-tagged":
 		return vlans{native: int(p.VLAN), tagged: p.VLAN != 0, trunk: true, only: only}
 	case "native-untagged":

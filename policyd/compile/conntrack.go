@@ -74,6 +74,10 @@ func fixedConnTrack(e *emitter) {
 	for _, instance := range []uint32{flow.SystemHost, flow.SystemKept, flow.SystemBypass} {
 		e.add(TableReply, priorityReplySystem, KindReply, instance, match(label(labelEgress, instance, all)), do(e.system(instance), next(TableDeliver)))
 	}
+	for _, instance := range []uint32{flow.SystemKept, flow.SystemBypass} { // the source is the network: no rules were asked there
+		let := openflow.CTLabel(openflow.U64(uint64(instance)).Shl(labelIngress), openflow.Ones(64))
+		e.add(TableReply, priorityReplySystem, KindReply, instance, match(let), do(e.system(instance), next(TableDeliver)))
+	}
 	e.add(TableReply, 0, KindReply, 0, "", do(next(TableDeliver)))
 
 	for _, t := range ip {
