@@ -49,7 +49,8 @@ type job struct {
 	Settings   export.Settings
 	Enforced   map[string]export.Enforced
 	Controller attach.Settings
-	Detach     bool // end when it is done
+	Exporter   netip.Addr // of the host: there is a policy, too; invalid: only rows are set up
+	Detach     bool       // end when it is done
 }
 
 // keep looks after a host until it is killed, or detached.
@@ -67,9 +68,14 @@ func keep(text string) error {
 	if j.Detach {
 		w.detached = cancel
 	}
-	w.enforced, w.controller = j.Enforced, j.Controller
-	w.set(j.Settings, j.Detach)
-	if err := w.run(ctx); err != nil {
+	if j.Exporter.IsValid() {
+		err = enforce(ctx, w, j)
+	} else {
+		w.enforced, w.controller = j.Enforced, j.Controller
+		w.set(j.Settings, j.Detach)
+		err = w.run(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	if j.Detach && ctx.Err() != context.Canceled {
@@ -176,10 +182,18 @@ func startEnforcing(t *testing.T, target string, s export.Settings, enforced map
 	return w, stop
 }
 
+// status returns how bridges stand.
+func (w *weir) status() []export.Bridge {
+	if list := w.exports.Status(); len(list) > 0 {
+		return list[0].Bridges
+	}
+	return nil
+}
+
 // bridges returns how exports stand, as NAME=STATE, in one line.
 func (w *weir) bridges() string {
 	var list []string
-	for _, b := range w.exports.Status()[0].Bridges {
+	for _, b := range w.status() {
 		list = append(list, b.Name+"="+string(b.State))
 	}
 	return strings.Join(list, " ")
@@ -188,7 +202,7 @@ func (w *weir) bridges() string {
 // policy returns how what enforces policy stands, as NAME:CONTROLLER/RULES, with ! where those are the totals.
 func (w *weir) policy() string {
 	var list []string
-	for _, b := range w.exports.Status()[0].Bridges {
+	for _, b := range w.status() {
 		c, r := "", ""
 		if b.Controller != nil {
 			c = string(b.Controller.State)
