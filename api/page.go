@@ -44,6 +44,9 @@ func (s *Server) status() Status {
 		list, waiting := s.deps.Hosts.Hosts()
 		status.Hosts = policyd.Summarize(list, waiting, time.Now())
 	}
+	if s.deps.Policy != nil {
+		status.Policy = s.deps.Policy.PolicySummary()
+	}
 	status.Alarms = status.alarms()
 	return status
 }

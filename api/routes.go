@@ -64,6 +64,9 @@ func (s *Server) routes(api huma.API) {
 	if s.deps.Hosts != nil {
 		s.hostRoutes(api)
 	}
+	if s.deps.Policy != nil {
+		s.policyRoutes(api)
+	}
 	if s.deps.EstateOf != nil {
 		s.estateRoutes(api)
 	}

@@ -63,6 +63,7 @@ type Deps struct {
 	EstateOf EstateService
 	Events   EventSource
 	Hosts    HostService
+	Policy   PolicyService
 }
 
 // Server is the HTTP server.
@@ -104,6 +105,9 @@ func New(d Deps) *Server {
 		api := humago.New(mux, openAPI(d.Version))
 		s.routes(api)
 		s.adminRoutes(api)
+		if d.Policy != nil {
+			s.policyAdminRoutes(api)
+		}
 		s.admin = s.server(local(mux))
 		s.admin.ConnContext = withPeer
 		s.admin.WriteTimeout = maxDetachWait + time.Minute

@@ -25,6 +25,7 @@ type Status struct {
 	Estate    EstateStatus          `json:"estate"`
 	Ledger    Ledger                `json:"ledger"`           // the server fills it in
 	Hosts     policyd.Summary       `json:"hosts"`            // the server fills it in
+	Policy    policyd.PolicySummary `json:"policy"`           // the server fills it in
 	Feed      *feed.PublisherStatus `json:"feed,omitempty"`   // nil where no collectors are served
 	Follow    *feed.FollowerStatus  `json:"follow,omitempty"` // nil where the estate is known here
 	Events    event.Stats           `json:"events"`
@@ -83,6 +84,27 @@ func (s *Status) HostLine() string {
 	line := fmt.Sprintf("%d, %d connected", s.Hosts.Hosts, s.Hosts.Connected)
 	if s.Hosts.Waiting > 0 {
 		line += fmt.Sprintf(", %d wait to be confirmed", s.Hosts.Waiting)
+	}
+	return line
+}
+
+// PolicyLine says in a line which policy is in force where.
+func (s *Status) PolicyLine() string {
+	p := &s.Policy
+	if p.Revision == 0 && p.Enforced+p.Behind+p.Offline == 0 {
+		return "none was applied"
+	}
+	line := fmt.Sprintf("revision %d, %d hosts enforced", p.Revision, p.Enforced)
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{p.Behind, "behind"}, {p.Offline, "offline"}, {p.Bypasses, "bypasses in force"}} {
+		if more.n > 0 {
+			line += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	if p.Drift > 0 {
+		line += fmt.Sprintf(", %d flows were changed by others", p.Drift)
 	}
 	return line
 }
@@ -150,6 +172,7 @@ func (s *Status) alarms() []string {
 		list = append(list, "the books do not balance, which is a bug of weir: "+s.Ledger.Problem)
 	}
 	list = append(list, s.Hosts.Problems...)
+	list = append(list, s.Policy.Problems...)
 	if e := &s.Events; e.Unkept != "" {
 		list = append(list, "events are not kept on disk: "+e.Unkept)
 	}

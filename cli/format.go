@@ -76,3 +76,11 @@ func pair(d, large time.Duration, largeUnit string, small time.Duration, smallUn
 	}
 	return s
 }
+
+// Counted says how many there are of something: "1 rule", "3 rules".
+func Counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}

@@ -16,7 +16,8 @@ import (
 // FileSource and HostSource name the sources of an estate.
 const (
 	FileSource       = "file"
-	HostSourcePrefix = "host:" // followed by the host's key in its settings
+	PolicySource     = "policy" // groups that the policy in force has
+	HostSourcePrefix = "host:"  // followed by the host's key in its settings
 )
 
 // AssemblerDeps are what an Assembler uses and does not own.
@@ -51,7 +52,7 @@ const (
 // Change is a new word of a source.
 type Change struct {
 	Source string
-	Model  *Model // all that it says now; its references are by name within itself, as in an estate file
+	Model  *Model // all that it says now; its references are by name within itself, as in an estate file; or, Merged and of groups only, by key
 	Lost   bool   // it cannot be asked any more: what it said last stays in use, and Model does not count
 	Remove bool   // it is no source any more
 }
@@ -349,7 +350,10 @@ func (a *Assembler) assembled(sources []*source) *Model {
 		}
 		for i, g := range s.model.VMGroups {
 			if !slices.ContainsFunc(m.VMGroups, func(o VMGroup) bool { return o.Name == g.Name }) {
-				m.VMGroups = append(m.VMGroups, a.merger.group(s, i, g))
+				if !s.model.Merged { // else they name keys of the merged estate already
+					g = a.merger.group(s, i, g)
+				}
+				m.VMGroups = append(m.VMGroups, g)
 			}
 		}
 	}

@@ -392,7 +392,7 @@ func (s *Service) Remove(ctx context.Context, nameOrUUID string, force bool, by 
 		return err
 	}
 	if !force && !h.Detached && mayHaveOurs(&h) {
-		return mistake("host %q: Weir has, or may have, set up the export of flows there: take it off with weir hosts detach %s, or leave it as it is with --force", h.Name, h.Name)
+		return mistake("host %q: Weir has, or may have, set something up there: take it off with weir hosts detach %s, or leave it as it is with --force", h.Name, h.Name)
 	}
 	if err := s.deps.State.RemoveHost(ctx, h.UUID); err != nil {
 		return err
@@ -408,9 +408,12 @@ func (s *Service) Remove(ctx context.Context, nameOrUUID string, force bool, by 
 // since it was added, but perhaps by a run before.
 func mayHaveOurs(h *HostStatus) bool {
 	for i := range h.Exports {
-		if s := h.Exports[i].State; s != export.StateOff && s != export.StateForeign {
+		if h.Exports[i].Ours() {
 			return true
 		}
+	}
+	if h.Mode == state.ModeEnforce { // a host that is away has what it got last
+		return true
 	}
 	return h.State == ovsdb.StateConnected && h.ExportError != ""
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -20,9 +22,11 @@ import (
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/own"
+	"github.com/weirhq/weir/policyd/reconcile"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -39,6 +43,11 @@ type Deps struct {
 	Authority func() *x509.CertPool                                                // Weir's own; nil: none
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer
 
+	Policy   PolicyConfig
+	Bridges  []BridgeSocket                                                                 // where bridges dial in; Run closes them
+	Hits     func([]reconcile.Hit)                                                          // what rules matched; not to block; nil: nobody
+	Announce func(ctx context.Context, live []state.Instance) (without []string, err error) // makes numbers of rules known to store and collectors; nil: nobody
+
 	ActiveTimeout time.Duration // of the collector: with which hosts export, unless it is configured
 	CollectorPort uint16        // at which hosts reach the collector, unless another is configured; 0: hosts export nothing then
 }
@@ -52,12 +61,17 @@ type Service struct {
 	witness *hosts.Witness
 	exports *export.Exports
 
+	reconciler *reconcile.Reconciler
+	openflow   *openflow.Listener
+	governor   *governor
+
 	look chan struct{} // has an element: look again, though no host has changed
 
 	configuring sync.Mutex // held by one configure at a time
 
 	mu    sync.Mutex
-	hosts map[string]*host // by UUID; guarded by mu: those of the last look
+	hosts map[string]*host      // by UUID; guarded by mu: those of the last look
+	pools map[string]state.Pool // by name; guarded by mu
 
 	// These belong to follow.
 	wanted []export.Host
@@ -71,6 +85,9 @@ type host struct {
 	rows      *ovsdb.Rows
 	peer      netip.Addr
 	inventory *hosts.Inventory // nil while it was never seen
+
+	seen     *hosts.Inventory // the last that is in the estate, too
+	seenRows *ovsdb.Rows      // of seen
 }
 
 // New checks the configuration and wires. It starts nothing.
@@ -93,6 +110,14 @@ func New(cfg Config, d Deps) (*Service, error) {
 	s.exports, err = export.New(export.Config{Instance: d.State.Instance(), CollectorPort: d.CollectorPort, ActiveTimeout: d.ActiveTimeout}, export.Deps{
 		Log: d.Log, Events: d.Events, Metrics: d.Metrics, Detached: func(string) { s.again() },
 	})
+	if err != nil {
+		return nil, err
+	}
+	s.reconciler = reconcile.New(reconcile.Config{}, reconcile.Deps{Log: d.Log, Events: d.Events, Metrics: d.Metrics, Hits: d.Hits})
+	s.openflow, err = openflow.NewListener(openflow.Config{Limits: openflow.DefaultLimits()}, openflow.Deps{
+		Log: d.Log, Metrics: d.Metrics, Handle: s.reconciler.Handle,
+	})
+	s.governor = newGovernor(s, &s.deps.Policy)
 	return s, err
 }
 
@@ -114,7 +139,36 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.witness.Run(ctx) })
 	g.Go(func() error { return s.exports.Run(ctx) })
 	g.Go(func() error { return s.follow(ctx) })
+	g.Go(func() error { return s.reconciler.Run(ctx) })
+	g.Go(func() error { return s.governor.run(ctx) })
+	for i := range s.deps.Bridges {
+		g.Go(func() error { return s.serveBridges(ctx, &s.deps.Bridges[i]) })
+	}
 	return g.Wait()
+}
+
+// serveBridges takes connections of bridges at a socket until ctx is done.
+func (s *Service) serveBridges(ctx context.Context, b *BridgeSocket) error {
+	var conf *tls.Config
+	if b.TLS {
+		if s.deps.Identity == nil {
+			return fmt.Errorf("listen for bridges at %s: no certificate", b.Addr())
+		}
+		conf = ovsdb.ServerTLS(s.deps.Identity, s.oldTLS)
+	}
+	return s.openflow.Serve(ctx, b.Listener, conf)
+}
+
+// oldTLS says whether some host needs cipher suites of old hosts.
+func (s *Service) oldTLS() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hosts {
+		if h.TLS.Legacy {
+			return true
+		}
+	}
+	return false
 }
 
 // retryState is when the state is read again after that did not work.
@@ -176,11 +230,12 @@ func (s *Service) Configure(ctx context.Context) error {
 		x := &host{Host: h, mode: h.Mode.In(pool.Mode), export: s.cfg.Export.With(pool.Export).With(h.Export)}
 		if old := s.hosts[h.UUID]; old != nil && old.Name == h.Name && old.Pool == h.Pool {
 			x.rows, x.peer, x.inventory = old.rows, old.peer, old.inventory
+			x.seen, x.seenRows = old.seen, old.seenRows
 		}
 		next[h.UUID] = x
 	}
 	gone := s.hosts
-	s.hosts = next
+	s.hosts, s.pools = next, byName
 	s.mu.Unlock()
 	now := time.Now()
 	for uuid := range gone {
@@ -195,6 +250,7 @@ func (s *Service) Configure(ctx context.Context) error {
 func (s *Service) observe(now time.Time) {
 	wanted := []export.Host{}
 	var changed []*hosts.Inventory
+	var fresh []*host
 	for _, st := range s.fleet.Hosts() {
 		s.mu.Lock()
 		h := s.hosts[st.Host.ID]
@@ -204,12 +260,14 @@ func (s *Service) observe(now time.Time) {
 			continue
 		}
 		if inventory := s.inventoryOf(h, session, st.Session); inventory != nil {
-			changed = append(changed, inventory)
+			changed, fresh = append(changed, inventory), append(fresh, h)
 		}
-		want := export.Host{
-			Identity: export.Identity{UUID: h.UUID, Name: h.Name}, Session: session,
-			Settings: h.export, Detach: h.mode == state.ModeDetach,
+		want := export.Host{Identity: export.Identity{UUID: h.UUID, Name: h.Name}, Session: session, Settings: h.export}
+		var known bool
+		if want.Enforced, want.Controller, known = s.governor.ofHost(h, st.Session); !known {
+			continue // in a moment
 		}
+		want.Detach = h.mode == state.ModeDetach && len(want.Enforced) == 0 // first its flows go
 		if h.Pool != "" {
 			want.Pool = flow.NewID(flow.KindPool, h.Pool)
 		}
@@ -217,6 +275,12 @@ func (s *Service) observe(now time.Time) {
 	}
 	if len(changed) > 0 {
 		s.witness.Observe(now, changed...)
+		s.mu.Lock()
+		for _, h := range fresh {
+			h.seen, h.seenRows = h.inventory, h.rows
+		}
+		s.mu.Unlock()
+		s.governor.poke()
 	}
 	if !slices.EqualFunc(wanted, s.wanted, same) {
 		s.exports.Set(wanted)
@@ -225,7 +289,8 @@ func (s *Service) observe(now time.Time) {
 }
 
 func same(a, b export.Host) bool {
-	return a.Identity == b.Identity && a.Session == b.Session && a.Detach == b.Detach && reflect.DeepEqual(a.Settings, b.Settings)
+	return a.Identity == b.Identity && a.Session == b.Session && a.Detach == b.Detach && a.Controller == b.Controller && maps.Equal(a.Enforced, b.Enforced) &&
+		reflect.DeepEqual(a.Settings, b.Settings)
 }
 
 // inventoryOf returns what is at a host if that is something else than before, or nil.

@@ -136,7 +136,7 @@ func checkInstance(ctx context.Context, in instance.Instance, cfg config) []find
 	for _, socket := range s.Collector.Sockets {
 		buffer.Granted = min(buffer.Granted, int(socket.QueueLimit/2)) // the kernel reserves twice what it grants
 	}
-	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s), checkHosts(&s), checkEvents(&s),
+	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s), checkHosts(&s), checkPolicy(&s), checkEvents(&s),
 		checkExporters(answer.Exporters, in.Listen, time.Now()))
 }
 
@@ -367,6 +367,15 @@ func checkHosts(s *api.Status) finding {
 	}
 	if len(s.Hosts.Problems) > 0 {
 		f.State, f.Do = "warning", strings.Join(s.Hosts.Problems, "\n  ")+"\n  weir hosts test NAME looks for the reason, step by step"
+	}
+	return f
+}
+
+// checkPolicy judges whether policy is in force where it is to be.
+func checkPolicy(s *api.Status) finding {
+	f := finding{Check: "policy", State: "ok", Found: s.PolicyLine()}
+	if len(s.Policy.Problems) > 0 {
+		f.State, f.Do = "warning", strings.Join(s.Policy.Problems, "\n  ")+"\n  weir policy status shows it host by host"
 	}
 	return f
 }

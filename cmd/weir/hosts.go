@@ -36,7 +36,7 @@ Hosts are kept by a running instance, which these commands talk to over a socket
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newHostsAdd(), newHostsList(), newHostsShow(), newHostsTest(), newHostsConfirm(), newHostsExport(), newHostsDetach(), newHostsRemove())
+	cmd.AddCommand(newHostsAdd(), newHostsList(), newHostsShow(), newHostsTest(), newHostsConfirm(), newHostsExport(), newHostsMode(), newHostsDetach(), newHostsRemove())
 	return cmd
 }
 

@@ -84,7 +84,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
+		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newBypass(), newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
 		newDecode(), newReplay(), newCA(), newCheckConfig(), newState(), newDoctor(), newVersion(),
 	)
 	usageArgs(root)

@@ -200,7 +200,7 @@ func (n *node) wire(o upOptions) error {
 		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load,
 	}
 	if n.role.governs {
-		d.EstateOf, d.Events, d.Hosts = estateService{n.assembler, n.client}, n.events, n.policyd
+		d.EstateOf, d.Events, d.Hosts, d.Policy = estateService{n.assembler, n.client}, n.events, n.policyd, n.policyd
 	}
 	n.api = api.New(d)
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/weirhq/weir/pki"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/state"
 )
 
 // adminSocket is where an instance takes calls that change something.
@@ -28,6 +30,7 @@ func (n *node) wirePolicyd() (err error) {
 		Log: n.log, Metrics: n.metrics, State: n.state, Assembler: n.assembler, Estate: n.estate, Events: n.events, Listeners: n.sockets.hosts,
 		Identity: ca.identities, Authority: ca.pool, CollectorPort: port,
 		ActiveTimeout: n.config.Collector.ActiveTimeout,
+		Policy:        n.config.Policy, Bridges: n.sockets.bridges, Announce: n.announceRules,
 	})
 	return err
 }
@@ -69,4 +72,12 @@ func (c *authority) pool() *x509.CertPool {
 		return nil
 	}
 	return a.Pool()
+}
+
+// announceRules makes the numbers of rules known to the collectors that follow.
+func (n *node) announceRules(ctx context.Context, _ []state.Instance) (without []string, err error) {
+	if n.feed == nil {
+		return nil, nil
+	}
+	return n.feed.Wait(ctx)
 }

@@ -93,6 +93,14 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 		hosts = cli.Warn
 	}
 	add("hosts", hosts, "%s", s.HostLine())
+	policy := cli.Plain
+	switch {
+	case s.Policy.Bypasses > 0:
+		policy = cli.Bad
+	case len(s.Policy.Problems) > 0 || s.Policy.Behind > 0:
+		policy = cli.Warn
+	}
+	add("policy", policy, "%s", s.PolicyLine())
 	events := cli.Plain
 	if s.Events.Dropped[event.ReasonQueue]+s.Events.Dropped[event.ReasonAway] > 0 || s.Events.Unkept != "" {
 		events = cli.Bad

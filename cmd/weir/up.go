@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/store/embedded"
 )
 
@@ -170,12 +171,13 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 
 // sockets are everything that is bound before anything starts, so that a port in use is the first thing one hears.
 type sockets struct {
-	flows []*udp.Conn
-	api   net.Listener
-	admin net.Listener
-	hosts []hosts.Listener // for hosts that dial in
-	feed  net.Listener     // nil where no collectors are served
-	store net.Listener     // nil where the store is a server
+	flows   []*udp.Conn
+	api     net.Listener
+	admin   net.Listener
+	hosts   []hosts.Listener // for hosts that dial in
+	bridges []policyd.BridgeSocket
+	feed    net.Listener // nil where no collectors are served
+	store   net.Listener // nil where the store is a server
 }
 
 func bind(ctx context.Context, r role, e *env) (s *sockets, err error) {
@@ -205,6 +207,9 @@ func bind(ctx context.Context, r role, e *env) (s *sockets, err error) {
 	if s.hosts, err = hosts.Listen(ctx, e.config.Hosts.Listeners); err != nil {
 		return s, err
 	}
+	if s.bridges, err = policyd.ListenBridges(ctx, e.config.Policy.Listeners); err != nil {
+		return s, err
+	}
 	if e.config.Store.Mode == storeEmbedded {
 		s.store, err = embedded.Listen(e.config.Store.Embedded)
 	}
@@ -219,6 +224,9 @@ func (s *sockets) close() error {
 	}
 	listeners := []net.Listener{s.api, s.admin, s.feed, s.store}
 	for _, l := range s.hosts {
+		listeners = append(listeners, l)
+	}
+	for _, l := range s.bridges {
 		listeners = append(listeners, l)
 	}
 	for _, l := range listeners {

@@ -84,7 +84,7 @@ func applyNext(ctx context.Context, s *state.State) error {
 	n := max(i.Next, 256)
 	p, err := s.Apply(ctx, state.Application{
 		Policy: state.Policy{Text: fmt.Sprint(n)}, Rules: []state.Placed{{Tier: 1, Rule: "r", Instance: n, Rank: 1}}, Next: n + 1,
-		Instances: []state.Instance{{Instance: n, Rule: "r", Action: "allow"}}, EndConnections: func(state.Instance) bool { return true }, Ends: time.Now().Add(time.Hour),
+		Instances: []state.Instance{{Instance: n, Rule: "r", Action: "allow"}}, Ends: func(state.Instance) bool { return true },
 	})
 	if err == nil {
 		fmt.Println("applied", p.Revision)

@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -28,6 +29,13 @@ type Placed struct {
 	Rank     uint16
 }
 
+// Bound is what a name in a policy means.
+type Bound struct {
+	Kind flow.Kind `json:"kind"`
+	Name string    `json:"name"`
+	ID   flow.ID   `json:"id"`
+}
+
 // Instance is a number that one rule with one action and one text has for ever.
 type Instance struct {
 	Instance uint32
@@ -36,8 +44,12 @@ type Instance struct {
 	Digest   string
 	Since    time.Time
 	Until    time.Time // zero: it is in force
-	Ends     time.Time // until then, connections that it let in are ended; zero: they are not
+	Ends     bool      // it allowed, and its rule allows no more: for Remembered, connections that it let in are ended
 }
+
+// Remembered is how long after its end an instance is still spoken of: flows that it decided come in late, and connections that it let
+// in may be there.
+const Remembered = time.Hour
 
 // BypassKind is what policy is switched off for.
 type BypassKind string
@@ -66,7 +78,8 @@ type Intent struct {
 	Only     map[string]uint64   // revisions of single hosts, by UUID
 	Policies map[uint64]Policy   // those in force
 	Rules    map[uint64][]Placed // theirs
-	Live     []Instance          // in force, or whose connections are being ended; ascending
+	Bound    map[uint64][]Bound  // theirs
+	Live     []Instance          // in force, or remembered; ascending
 	Next     uint32              // number that the next instance gets; 0: none was given yet
 	Bypasses []Bypass            // by kind and target
 }
@@ -79,9 +92,9 @@ func (i *Intent) RevisionOf(host string) uint64 {
 	return i.Revision
 }
 
-// Intent returns what is asked. Instances whose connections have ended by now are left out.
+// Intent returns what is asked, as of now.
 func (s *State) Intent(ctx context.Context) (*Intent, error) {
-	i := &Intent{Only: map[string]uint64{}, Policies: map[uint64]Policy{}, Rules: map[uint64][]Placed{}}
+	i := &Intent{Only: map[string]uint64{}, Policies: map[uint64]Policy{}, Rules: map[uint64][]Placed{}, Bound: map[uint64][]Bound{}}
 	err := s.update(ctx, func(tx *sql.Tx) error {
 		return errors.Join(i.readForce(ctx, tx), i.readRules(ctx, tx), i.readInstances(ctx, tx, s.now()), i.readBypasses(ctx, tx))
 	})
@@ -108,19 +121,23 @@ func each(ctx context.Context, tx *sql.Tx, scan func(scanner) error, query strin
 
 func (i *Intent) readForce(ctx context.Context, tx *sql.Tx) error {
 	return each(ctx, tx, func(row scanner) error {
-		var host string
-		p, err := scanPolicy(row, &host)
+		var host, bound string
+		p, err := scanPolicy(row, &host, &bound)
 		if err != nil {
 			return err
 		}
-		i.Policies[p.Revision] = p
+		var names []Bound
+		if err := json.Unmarshal([]byte(bound), &names); err != nil {
+			return fmt.Errorf("names of revision %d: %w", p.Revision, err)
+		}
+		i.Policies[p.Revision], i.Bound[p.Revision] = p, names
 		if host == "" {
 			i.Revision = p.Revision
 		} else {
 			i.Only[host] = p.Revision
 		}
 		return nil
-	}, "SELECT "+policyColumns+", host FROM policy_in_force JOIN policies USING (revision)")
+	}, "SELECT "+policyColumns+", host, bound FROM policy_in_force JOIN policies USING (revision)")
 }
 
 const policyColumns = "revision, policy, applied_at, applied_by, reason"
@@ -157,33 +174,30 @@ func (i *Intent) readInstances(ctx context.Context, tx *sql.Tx, now time.Time) e
 		return err
 	}
 	i.Next = uint32(next.Int64)
+	// Times are compared as text, which is right to the second.
 	return each(ctx, tx, func(row scanner) error {
 		n, err := scanInstance(row)
-		if err == nil && (n.Until.IsZero() || n.Ends.After(now)) {
+		if err == nil && (n.Until.IsZero() || now.Sub(n.Until) < Remembered) {
 			i.Live = append(i.Live, n)
 		}
 		return err
-	}, "SELECT "+instanceColumns+" FROM rule_instances WHERE until IS NULL OR ends IS NOT NULL ORDER BY instance")
+	}, "SELECT "+instanceColumns+" FROM rule_instances WHERE until IS NULL OR until > ? ORDER BY instance", formatTime(now.Add(-Remembered-time.Minute)))
 }
 
-const instanceColumns = "instance, rule, action, digest, since, ifnull(until, ''), ifnull(ends, '')"
+const instanceColumns = "instance, rule, action, digest, since, ifnull(until, ''), ends"
 
 func scanInstance(row scanner) (Instance, error) {
 	var n Instance
-	var since, until, ends string
-	if err := row.Scan(&n.Instance, &n.Rule, &n.Action, &n.Digest, &since, &until, &ends); err != nil {
+	var since, until string
+	if err := row.Scan(&n.Instance, &n.Rule, &n.Action, &n.Digest, &since, &until, &n.Ends); err != nil {
 		return n, err
 	}
-	var errs [3]error
-	for k, t := range []struct {
-		text string
-		into *time.Time
-	}{{since, &n.Since}, {until, &n.Until}, {ends, &n.Ends}} {
-		if t.text != "" {
-			*t.into, errs[k] = time.Parse(time.RFC3339Nano, t.text)
-		}
+	var err1, err2 error
+	n.Since, err1 = time.Parse(time.RFC3339Nano, since)
+	if until != "" {
+		n.Until, err2 = time.Parse(time.RFC3339Nano, until)
 	}
-	return n, errors.Join(errs[:]...)
+	return n, errors.Join(err1, err2)
 }
 
 func (i *Intent) readBypasses(ctx context.Context, tx *sql.Tx) error {
@@ -203,14 +217,13 @@ func (i *Intent) readBypasses(ctx context.Context, tx *sql.Tx) error {
 type Application struct {
 	Policy             // its revision and time are given by Apply
 	Only      []string // UUIDs of the hosts at which it is put in force; none: at all, and no host has one of its own any more
-	Rules     []Placed // of the policy; their instances are those of Instances, or are in force
-	Instances []Instance
-	Next      uint32 // number that the next instance gets: above all that were given
+	Bound     []Bound
+	Rules     []Placed   // of the policy; their instances are those of Instances, or are in force
+	Instances []Instance // new ones; Since is given by Apply
+	Next      uint32     // number that the next instance gets: above all that were given
 
-	// EndConnections are instances of which no revision in force allows anything any more: connections that they let in are
-	// ended until Ends.
-	EndConnections func(n Instance) bool
-	Ends           time.Time
+	// Ends says of an instance that no revision in force has any more whether connections that it let in are ended.
+	Ends func(n Instance) bool
 }
 
 // ErrRaced says that somebody else changed the policy in between.
@@ -221,7 +234,7 @@ var ErrRaced = errors.New("the policy was changed by somebody else meanwhile: tr
 func (s *State) Apply(ctx context.Context, a Application) (Policy, error) {
 	p := a.Policy
 	err := s.update(ctx, func(tx *sql.Tx) (err error) {
-		if p, err = s.insertPolicy(ctx, tx, p); err != nil {
+		if p, err = s.insertPolicy(ctx, tx, p, a.Bound); err != nil {
 			return err
 		}
 		if err := s.placeRules(ctx, tx, p, &a); err != nil {
@@ -248,20 +261,24 @@ func (s *State) Apply(ctx context.Context, a Application) (Policy, error) {
 	return p, nil
 }
 
-func (s *State) insertPolicy(ctx context.Context, tx *sql.Tx, p Policy) (Policy, error) {
+func (s *State) insertPolicy(ctx context.Context, tx *sql.Tx, p Policy, bound []Bound) (Policy, error) {
 	var newest int64
 	if err := tx.QueryRowContext(ctx, "SELECT ifnull(max(revision), 0) FROM policies").Scan(&newest); err != nil {
 		return p, err
 	}
 	p.Revision, p.AppliedAt = uint64(newest)+1, s.now().UTC()
-	_, err := tx.ExecContext(ctx, "INSERT INTO policies ("+policyColumns+") VALUES (?, ?, ?, ?, ?)",
-		int64(p.Revision), p.Text, formatTime(p.AppliedAt), p.AppliedBy, p.Reason)
+	names, err := json.Marshal(bound)
+	if err != nil {
+		return p, err
+	}
+	_, err = tx.ExecContext(ctx, "INSERT INTO policies ("+policyColumns+", bound) VALUES (?, ?, ?, ?, ?, ?)",
+		int64(p.Revision), p.Text, formatTime(p.AppliedAt), p.AppliedBy, p.Reason, string(names))
 	return p, err
 }
 
 // placeRules writes new instances and the places of the rules.
 func (s *State) placeRules(ctx context.Context, tx *sql.Tx, p Policy, a *Application) error {
-	insert, err := tx.PrepareContext(ctx, "INSERT INTO rule_instances (instance, rule, action, digest, since) VALUES (?, ?, ?, ?, ?)")
+	insert, err := tx.PrepareContext(ctx, "INSERT INTO rule_instances (instance, rule, action, digest, since, ends) VALUES (?, ?, ?, ?, ?, 0)")
 	if err != nil {
 		return err
 	}
@@ -313,10 +330,7 @@ func (s *State) endInstances(ctx context.Context, tx *sql.Tx, a *Application) er
 	}
 	now := formatTime(s.now())
 	for _, n := range ended {
-		var ends any
-		if a.EndConnections != nil && a.EndConnections(n) {
-			ends = formatTime(a.Ends)
-		}
+		ends := a.Ends != nil && a.Ends(n)
 		if _, err := tx.ExecContext(ctx, "UPDATE rule_instances SET until = ?, ends = ? WHERE instance = ?", now, ends, n.Instance); err != nil {
 			return err
 		}

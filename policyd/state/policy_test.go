@@ -62,6 +62,7 @@ func TestPolicyLasts(t *testing.T) {
 	defer cancel()
 	first := apply(t, s, state.Application{
 		Policy: state.Policy{Text: "default: allow\n", AppliedBy: "alice", Reason: "because"}, Rules: rules(256, 257), Next: 258,
+		Bound:     []state.Bound{{Kind: flow.KindVIF, Name: "web/0", ID: web}},
 		Instances: []state.Instance{{Instance: 256, Rule: "r", Action: "allow", Digest: "d1"}, {Instance: 257, Rule: "s", Action: "deny", Digest: "d2"}},
 	})
 	if len(changes) != 1 {
@@ -79,6 +80,7 @@ func TestPolicyLasts(t *testing.T) {
 	want := &state.Intent{
 		Revision: 1, Only: map[string]uint64{"h1": 2}, Policies: map[uint64]state.Policy{1: first, 2: canary}, Next: 259,
 		Rules: map[uint64][]state.Placed{1: rules(256, 257), 2: rules(258, 257)},
+		Bound: map[uint64][]state.Bound{1: {{Kind: flow.KindVIF, Name: "web/0", ID: web}}, 2: nil},
 		Live: []state.Instance{
 			{Instance: 256, Rule: "r", Action: "allow", Digest: "d1", Since: then},
 			{Instance: 257, Rule: "s", Action: "deny", Digest: "d2", Since: then},
@@ -95,21 +97,21 @@ func TestPolicyLasts(t *testing.T) {
 
 	// Then everywhere: what is replaced ends, and what it let in is ended for a while.
 	now = now.Add(time.Minute)
-	ends := now.Add(time.Hour)
+	ended := now
 	apply(t, s, state.Application{
 		Policy: state.Policy{Text: "default: deny\n", AppliedBy: "bob"}, Rules: rules(258, 257), Next: 259,
-		EndConnections: func(n state.Instance) bool { return n.Action == "allow" }, Ends: ends,
+		Ends: func(n state.Instance) bool { return n.Action == "allow" },
 	})
 	got = intent(t, s)
 	if got.Revision != 3 || len(got.Only) != 0 || len(got.Policies) != 1 || len(got.Rules) != 1 {
 		t.Errorf("at all hosts: %+v", got)
 	}
-	if n := got.Live[0]; n.Instance != 256 || !n.Until.Equal(now) || !n.Ends.Equal(ends) || len(got.Live) != 3 {
-		t.Errorf("%+v, want 256 until %v, ended until %v", got.Live, now, ends)
+	if n := got.Live[0]; n.Instance != 256 || !n.Until.Equal(ended) || !n.Ends || len(got.Live) != 3 {
+		t.Errorf("%+v, want 256 until %v", got.Live, ended)
 	}
-	now = ends
+	now = ended.Add(state.Remembered)
 	if got = intent(t, s); len(got.Live) != 2 || got.Next != 259 {
-		t.Errorf("when it has ended: %+v, next %d", got.Live, got.Next)
+		t.Errorf("an hour later: %+v, next %d", got.Live, got.Next)
 	}
 	list, err := s.Policies(t.Context(), 2)
 	if err != nil || len(list) != 2 || list[0].Revision != 3 || list[1].Revision != 2 || list[0].AppliedBy != "bob" {

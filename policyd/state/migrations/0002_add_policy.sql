@@ -9,7 +9,8 @@ CREATE TABLE policies
     policy TEXT NOT NULL, -- YAML, as Weir writes it; every rule has an id
     applied_at TEXT NOT NULL, -- RFC 3339
     applied_by TEXT NOT NULL,
-    reason TEXT NOT NULL -- what was said about it
+    reason TEXT NOT NULL, -- what was said about it
+    bound TEXT NOT NULL -- JSON: what the names in it mean
 ) STRICT;
 
 -- Which revision is in force: of the host, or, with host '', of all others.
@@ -28,7 +29,7 @@ CREATE TABLE rule_instances
     digest TEXT NOT NULL, -- of what decides
     since TEXT NOT NULL, -- RFC 3339
     until TEXT, -- RFC 3339; null: it is in force
-    ends TEXT -- RFC 3339: until then, connections that it let in are ended; null: they are not
+    ends INTEGER NOT NULL -- 1: connections that it let in are ended for a while
 ) STRICT;
 
 CREATE INDEX rule_instances_until ON rule_instances (until);

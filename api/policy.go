@@ -1,0 +1,170 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/state"
+)
+
+// PolicyService is policyd's part of policy, as far as the API offers it. by is the user who asks.
+type PolicyService interface {
+	PolicyStatus(ctx context.Context) (policyd.PolicyStatus, error)
+	PolicySummary() policyd.PolicySummary
+	Policy(ctx context.Context, revision uint64) (policyd.PolicyText, error)
+	Policies(ctx context.Context, limit int) ([]policyd.Revision, error)
+	CheckPolicy(ctx context.Context, text string) (policyd.PolicyCheck, error)
+	PlanPolicy(ctx context.Context, r policyd.PlanRequest) (policyd.PolicyPlan, error)
+	ApplyPolicy(ctx context.Context, r policyd.ApplyRequest, by string) (policyd.Applied, error)
+	Effective(ctx context.Context, vif string) (policyd.Effective, error)
+
+	PlanMode(ctx context.Context, host string, mode state.Mode) (policyd.ModePlan, error)
+	SetMode(ctx context.Context, host string, mode state.Mode, by string) error
+	SetPool(ctx context.Context, pool string, r policyd.PoolRequest, by string) error
+	Bypass(ctx context.Context, r policyd.BypassRequest, by string) (policyd.BypassStatus, error)
+	EndBypass(ctx context.Context, target, by string) error
+}
+
+// maxPolicy bounds the body of a request with a policy, bytes.
+const maxPolicy = 80 << 20
+
+// policyRoutes are what anybody may read.
+func (s *Server) policyRoutes(api huma.API) {
+	p := s.deps.Policy
+	huma.Register(api, huma.Operation{
+		OperationID: "get-policy-status", Method: http.MethodGet, Path: "/api/v1/policy/status", Tags: []string{"policy"},
+		Summary: "Which policy is in force where, and where it is switched off",
+	}, func(ctx context.Context, _ *struct{}) (*body[policyd.PolicyStatus], error) {
+		return answer(s, func() (policyd.PolicyStatus, error) { return p.PolicyStatus(ctx) })
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "get-policy", Method: http.MethodGet, Path: "/api/v1/policy", Tags: []string{"policy"},
+		Summary: "A policy that was applied",
+	}, func(ctx context.Context, q *struct {
+		Revision uint64 `query:"revision" doc:"0: that which is in force at all hosts."`
+	},
+	) (*body[policyd.PolicyText], error) {
+		return answer(s, func() (policyd.PolicyText, error) { return p.Policy(ctx, q.Revision) })
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "list-policies", Method: http.MethodGet, Path: "/api/v1/policy/revisions", Tags: []string{"policy"},
+		Summary: "Policies that were applied, the newest first",
+	}, func(ctx context.Context, q *struct {
+		Limit int `query:"limit" minimum:"1" maximum:"1000" default:"20"`
+	},
+	) (*body[revisions], error) {
+		return answer(s, func() (revisions, error) {
+			list, err := p.Policies(ctx, q.Limit)
+			return revisions{list}, err
+		})
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "get-effective-rules", Method: http.MethodGet, Path: "/api/v1/policy/effective", Tags: []string{"policy"},
+		Summary: "The rules that decide about a VIF, in their order",
+	}, func(ctx context.Context, q *struct {
+		VIF string `query:"vif" required:"true" maxLength:"512" doc:"VM/DEVICE, pool/VM/DEVICE, UUID, or the name of a VM that has one VIF."`
+	},
+	) (*body[policyd.Effective], error) {
+		return answer(s, func() (policyd.Effective, error) { return p.Effective(ctx, q.VIF) })
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "plan-host-mode", Method: http.MethodGet, Path: "/api/v1/hosts/{name}/mode", Tags: []string{"hosts"},
+		Summary: "What another mode would change at a host",
+	}, func(ctx context.Context, q *struct {
+		HostPath
+		Mode string `query:"mode" required:"true" enum:"observe,enforce,inherit"`
+	},
+	) (*body[policyd.ModePlan], error) {
+		return answer(s, func() (policyd.ModePlan, error) { return p.PlanMode(ctx, q.Name, modeOf(q.Mode)) })
+	})
+}
+
+type revisions struct {
+	Revisions []policyd.Revision `json:"revisions"`
+}
+
+// answer is what f returns, or the refusal that its error means.
+func answer[T any](s *Server, f func() (T, error)) (*body[T], error) {
+	v, err := f()
+	if err != nil {
+		return nil, s.refusal(err)
+	}
+	return &body[T]{v}, nil
+}
+
+// modeOf returns the mode of a word.
+func modeOf(word string) state.Mode {
+	if word == "inherit" {
+		return state.ModeInherit
+	}
+	return state.Mode(word)
+}
+
+// policyAdminRoutes are what changes something, or may take long: on the admin socket only.
+func (s *Server) policyAdminRoutes(api huma.API) {
+	p := s.deps.Policy
+	huma.Register(api, huma.Operation{
+		OperationID: "check-policy", Method: http.MethodPost, Path: "/api/v1/policy/check", Tags: []string{"policy"},
+		Summary: "Say what is wrong with a policy; nothing is changed", MaxBodyBytes: maxPolicy,
+	}, func(ctx context.Context, q *struct {
+		Body struct {
+			Policy string `json:"policy" maxLength:"67108864" doc:"YAML."`
+		}
+	},
+	) (*body[policyd.PolicyCheck], error) {
+		return answer(s, func() (policyd.PolicyCheck, error) { return p.CheckPolicy(ctx, q.Body.Policy) })
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "plan-policy", Method: http.MethodPost, Path: "/api/v1/policy/plan", Tags: []string{"policy"},
+		Summary: "Say what applying a policy would change; nothing is changed", MaxBodyBytes: maxPolicy,
+	}, func(ctx context.Context, q *struct{ Body policyd.PlanRequest }) (*body[policyd.PolicyPlan], error) {
+		return answer(s, func() (policyd.PolicyPlan, error) { return p.PlanPolicy(ctx, q.Body) })
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "apply-policy", Method: http.MethodPost, Path: "/api/v1/policy/apply", Tags: []string{"policy"},
+		Summary: "Put a policy in force", MaxBodyBytes: maxPolicy,
+		Description: "Answers when it is kept; hosts get it at once, or when they are reached again: see the status.",
+	}, func(ctx context.Context, q *struct{ Body policyd.ApplyRequest }) (*body[policyd.Applied], error) {
+		return answer(s, func() (policyd.Applied, error) { return p.ApplyPolicy(ctx, q.Body, who(ctx)) })
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "set-host-mode", Method: http.MethodPut, Path: "/api/v1/hosts/{name}/mode", Tags: []string{"hosts"},
+		Summary: "Say what Weir may do at a host", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, q *struct {
+		HostPath
+		Body struct {
+			Mode string `json:"mode" enum:"observe,enforce,inherit"`
+		}
+	},
+	) (*struct{}, error) {
+		return nil, s.refusal(p.SetMode(ctx, q.Name, modeOf(q.Body.Mode), who(ctx)))
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "set-pool-policy", Method: http.MethodPut, Path: "/api/v1/pools/{name}/policy", Tags: []string{"hosts"},
+		Summary: "Say what Weir may do at the hosts of a pool, and which packets they tell of", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, q *struct {
+		Name string `path:"name" maxLength:"128"`
+		Body policyd.PoolRequest
+	},
+	) (*struct{}, error) {
+		return nil, s.refusal(p.SetPool(ctx, q.Name, q.Body, who(ctx)))
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "bypass-policy", Method: http.MethodPost, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
+		Summary: "Switch policy off, for a VIF, a host, a pool or all",
+	}, func(ctx context.Context, q *struct{ Body policyd.BypassRequest }) (*body[policyd.BypassStatus], error) {
+		return answer(s, func() (policyd.BypassStatus, error) { return p.Bypass(ctx, q.Body, who(ctx)) })
+	})
+	huma.Register(api, huma.Operation{
+		OperationID: "end-bypass", Method: http.MethodDelete, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
+		Summary: "Switch policy on again where it is off", DefaultStatus: http.StatusNoContent,
+	}, func(ctx context.Context, q *struct {
+		Target string `query:"target" required:"true" maxLength:"520" doc:"estate, or pool:, host: or vif: and its name."`
+	},
+	) (*struct{}, error) {
+		return nil, s.refusal(p.EndBypass(ctx, q.Target, who(ctx)))
+	})
+}

@@ -1,0 +1,686 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/export"
+)
+
+func newPolicy() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Say what VMs may send to whom, see what that changes, and put it in force",
+		Long: `A policy is a YAML file with rules in levels: of all VIFs, of a pool, of a network, of a VM, of a VIF. The first rule that matches a packet
+decides.
+
+What is applied is kept by a running instance, which these commands talk to over a socket in its data directory: run them as its user. It is
+in force at hosts with mode enforce (weir hosts mode), and nowhere else. weir bypass switches it off at once.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newPolicyGet(), newPolicyValidate(), newPolicyPlan(), newPolicyApply(), newPolicyEffective(), newPolicyStatus(), newPolicyRevisions())
+	return cmd
+}
+
+// maxPolicyFile bounds a policy that is read, bytes.
+const maxPolicyFile = 64 << 20
+
+// readPolicy reads a policy from a file, or, by the name -, from standard input.
+func readPolicy(cmd *cobra.Command, name string) (string, error) {
+	from := cmd.InOrStdin()
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", fmt.Errorf("read policy: %w", err)
+		}
+		defer f.Close()
+		from = f
+	}
+	text, err := io.ReadAll(io.LimitReader(from, maxPolicyFile+1))
+	if err != nil {
+		return "", fmt.Errorf("read policy: %w", err)
+	}
+	if len(text) > maxPolicyFile {
+		return "", fmt.Errorf("read policy %q: it is longer than %s", name, cli.Bytes(maxPolicyFile))
+	}
+	return string(text), nil
+}
+
+func newPolicyGet() *cobra.Command {
+	var data, file string
+	var revision uint64
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "get",
+		Short: "Print the policy that is in force",
+		Long: `Prints the policy that was applied, as YAML: every rule has its id. Edit it, then weir policy plan and weir policy apply.
+With --revision, one that was in force before.`,
+		Example: `  weir policy get -o policy.yaml
+  weir policy get --revision 3`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var p policyd.PolicyText
+			if err := getJSON(cmd.Context(), in, "/api/v1/policy?revision="+strconv.FormatUint(revision, 10), &p); err != nil {
+				return err
+			}
+			out := outputOf(cmd, asJSON)
+			switch {
+			case asJSON:
+				return cli.WriteJSON(out, p)
+			case file != "":
+				if err := os.WriteFile(file, []byte(p.Policy), 0o644); err != nil {
+					return fmt.Errorf("write policy: %w", err)
+				}
+				return nil
+			}
+			_, err = io.WriteString(out.W, p.Policy)
+			return err
+		},
+	}
+	dataFlag(cmd, &data)
+	f := cmd.Flags()
+	f.StringVarP(&file, "output", "o", "", "file to write it to, instead of standard output")
+	f.Uint64Var(&revision, "revision", 0, "one that was applied before (weir policy revisions lists them)")
+	jsonFlag(cmd, &asJSON)
+	cmd.MarkFlagsMutuallyExclusive("output", "json")
+	return cmd
+}
+
+func newPolicyRevisions() *cobra.Command {
+	var data string
+	var limit int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "revisions",
+		Short: "List the policies that were applied, the newest first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Revisions []policyd.Revision `json:"revisions"`
+			}
+			if err := getJSON(cmd.Context(), in, "/api/v1/policy/revisions?limit="+strconv.Itoa(limit), &answer); err != nil {
+				return err
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				return cli.WriteJSON(out, answer.Revisions)
+			}
+			t := &cli.Table{Columns: []cli.Column{{Name: "REVISION", Right: true}, {Name: "APPLIED"}, {Name: "BY"}, {Name: "REASON"}}}
+			for _, r := range answer.Revisions {
+				t.Add(cell(r.Revision), cell(r.AppliedAt.Local().Format(time.DateTime)), cell(r.AppliedBy), cell(r.Reason))
+			}
+			return t.Write(out)
+		},
+	}
+	dataFlag(cmd, &data)
+	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many, up to 1000")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func newPolicyValidate() *cobra.Command {
+	var data string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "validate FILE",
+		Short: "Say everything that is wrong with a policy",
+		Long: `Checks a policy by itself and against the estate that the running instance knows: every problem is named with its place. Nothing is
+changed. FILE - is standard input.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := readPolicy(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var found policyd.PolicyCheck
+			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": text}, &found); err != nil {
+				return err
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				return cli.WriteJSON(out, found)
+			}
+			fmt.Fprintf(out.W, "right: %s in force\n", cli.Counted(found.Rules, "rule"))
+			return tellWarnings(out.W, found.Warnings)
+		},
+	}
+	dataFlag(cmd, &data)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func tellWarnings(w io.Writer, list []string) error {
+	for _, text := range list {
+		if _, err := fmt.Fprintf(w, "warning: %s\n", cli.Clean(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newPolicyPlan() *cobra.Command {
+	var data string
+	var only []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "plan FILE",
+		Short: "Show what applying a policy would change, and change nothing",
+		Long: `Compiles a policy for every host with mode enforce and shows what would change: rules, VIFs whose rules would be others, flows of each bridge,
+and, of hosts that are not attached yet, what attaching would change in their databases. The figures are those that applying it now would
+have. The exit code is 1 if the policy would be refused. FILE - is standard input.`,
+		Example: `  weir policy plan policy.yaml
+  weir policy plan policy.yaml --only host:xcp1`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			hosts, err := onlyHosts(only)
+			if err != nil {
+				return err
+			}
+			text, err := readPolicy(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var plan policyd.PolicyPlan
+			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/policy/plan", policyd.PlanRequest{Policy: text, Only: hosts}, &plan); err != nil {
+				return err
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				err = cli.WriteJSON(out, plan)
+			} else {
+				err = writePlan(out, &plan)
+			}
+			if err == nil && len(plan.Refused) > 0 {
+				err = errors.New("plan: the policy would be refused")
+			}
+			return err
+		},
+	}
+	dataFlag(cmd, &data)
+	onlyFlag(cmd, &only)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func onlyFlag(cmd *cobra.Command, only *[]string) {
+	cmd.Flags().StringSliceVar(only, "only", nil, "host:NAME: put it in force at this host only, the others keep what they have")
+}
+
+// onlyHosts returns the names of hosts that --only says.
+func onlyHosts(only []string) ([]string, error) {
+	var list []string
+	for _, word := range only {
+		name, ok := strings.CutPrefix(word, "host:")
+		if !ok || name == "" {
+			return nil, usagef("--only %q: expected host:NAME", word)
+		}
+		list = append(list, name)
+	}
+	return list, nil
+}
+
+// changeStyles are how changes of rules stand out.
+var changeStyles = map[string]cli.Style{"added": cli.Good, "changed": cli.Warn, "removed": cli.Bad}
+
+func writePlan(out *cli.Output, p *policyd.PolicyPlan) error {
+	base := fmt.Sprintf("compared with revision %d", p.Base)
+	if p.Base == 0 {
+		base = "no policy was applied yet"
+	}
+	fmt.Fprintf(out.W, "%s: %s\n", base, ruleCounts(p.Rules))
+	if len(p.Rules) > 0 {
+		t := &cli.Table{Columns: []cli.Column{{Name: "CHANGE"}, {Name: "RULE"}, {Name: "WHERE"}, {Name: "BEFORE"}, {Name: "AFTERWARDS"}}}
+		for _, r := range p.Rules {
+			t.Add(cli.Cell{Text: r.Change, Style: changeStyles[r.Change]}, cell(r.Rule), cell(r.Where), cell(r.Before), cell(r.After))
+		}
+		fmt.Fprintln(out.W)
+		if err := t.Write(out); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out.W, "\n%s get other rules%s\n", cli.Counted(len(p.VIFs), "VIF"), nameSome(p.VIFs))
+	if p.Instances+p.Ends > 0 {
+		fmt.Fprintf(out.W, "%s given, %s whose connections are decided anew\n", cli.Counted(p.Instances, "number"), cli.Counted(p.Ends, "former allow rule"))
+	}
+	if err := writeHostPlans(out, p.Hosts); err != nil {
+		return err
+	}
+	if err := tellWarnings(out.W, p.Warnings); err != nil {
+		return err
+	}
+	for _, text := range p.Refused {
+		fmt.Fprintf(out.W, "refused: %s\n", cli.Clean(text))
+	}
+	return nil
+}
+
+// ruleCounts says how many rules would change.
+func ruleCounts(list []policyd.RuleChange) string {
+	if len(list) == 0 {
+		return "no rule changes"
+	}
+	n := map[string]int{}
+	for _, r := range list {
+		n[r.Change]++
+	}
+	return fmt.Sprintf("%d rules added, %d changed, %d removed", n["added"], n["changed"], n["removed"])
+}
+
+// nameSome lists the first of names.
+func nameSome(names []string) string {
+	const some = 8
+	if len(names) == 0 {
+		return ""
+	}
+	text := ": " + cli.Clean(strings.Join(names[:min(some, len(names))], ", "))
+	if more := len(names) - some; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// writeHostPlans shows what would change at hosts.
+func writeHostPlans(out *cli.Output, hosts []policyd.HostPlan) error {
+	if len(hosts) == 0 {
+		_, err := fmt.Fprintln(out.W, "\nno host has mode enforce: nothing is touched (weir hosts mode HOST enforce)")
+		return err
+	}
+	t := &cli.Table{Columns: []cli.Column{
+		{Name: "HOST"}, {Name: "BRIDGE"}, {Name: "FLOWS +", Right: true}, {Name: "FLOWS -", Right: true}, {Name: "TOTAL", Right: true}, {Name: "NOTE"},
+	}}
+	for i := range hosts {
+		h := &hosts[i]
+		note := ""
+		if h.Offline != "" {
+			note = "offline, it gets it later: " + h.Offline
+		}
+		for _, b := range h.Bridges {
+			style := cli.Plain
+			text := note
+			if b.Error != "" {
+				text, style = b.Error, cli.Bad
+			}
+			t.Add(cell(h.Host), cell(b.Bridge), cell(b.Added), cell(b.Removed), cell(b.Total), cli.Cell{Text: text, Style: style})
+		}
+		if len(h.Bridges) == 0 {
+			t.Add(cell(h.Host), cell("-"), cell("-"), cell("-"), cell("-"), cell(firstOf(note, "it has no bridges")))
+		}
+	}
+	fmt.Fprintln(out.W)
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	for i := range hosts {
+		if err := writeAttach(out, hosts[i].Host, hosts[i].Attach); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeAttach shows what attaching would change in a host's database.
+func writeAttach(out *cli.Output, host string, plan *export.Plan) error {
+	if plan == nil || len(plan.Changes) == 0 {
+		return nil
+	}
+	fmt.Fprintf(out.W, "\nIn the database of %s:\n\n", host)
+	return writeChanges(out, plan)
+}
+
+func newPolicyApply() *cobra.Command {
+	var data, reason string
+	var only []string
+	var wait time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "apply FILE",
+		Short: "Put a policy in force",
+		Long: `Checks a policy as weir policy plan does, keeps it as a new revision and has all hosts with mode enforce hold it. What cannot be is refused as
+a whole: then nothing has changed anywhere. It waits until the hosts that are reached were found to hold it; the exit code is 1 if one does
+not in time, which goes on. Hosts that are offline get it when they are back.
+
+With --only, the revision is tried at some hosts; the others keep theirs. Without, it is put in force at all. FILE - is standard input.`,
+		Example: `  weir policy apply policy.yaml --reason "web may ask the resolver"
+  weir policy apply policy.yaml --only host:xcp1`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := policyd.ApplyRequest{Reason: reason}
+			var err error
+			if r.Only, err = onlyHosts(only); err != nil {
+				return err
+			}
+			if r.Policy, err = readPolicy(cmd, args[0]); err != nil {
+				return err
+			}
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var done policyd.Applied
+			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/policy/apply", r, &done); err != nil {
+				return err
+			}
+			progress := progressOf(cmd, asJSON)
+			status, behind, err := inForce(cmd.Context(), in, wait, progress, func(h *policyd.HostPolicy) bool {
+				return len(r.Only) == 0 || slices.Contains(r.Only, h.Host) || slices.Contains(r.Only, h.UUID)
+			})
+			if err != nil {
+				return err
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				err = cli.WriteJSON(out, appliedJSON{done, status})
+			} else {
+				err = tellApplied(out, &done, status)
+			}
+			if err == nil && len(behind) > 0 {
+				err = fmt.Errorf("apply: revision %d is kept, and not yet in force at %s: weir policy status tells", done.Revision.Revision, strings.Join(behind, ", "))
+			}
+			return err
+		},
+	}
+	dataFlag(cmd, &data)
+	onlyFlag(cmd, &only)
+	f := cmd.Flags()
+	f.StringVar(&reason, "reason", "", "why; kept with the revision")
+	f.DurationVar(&wait, "wait", 30*time.Second, "longest wait until the hosts that are reached have it; 0s: none")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// appliedJSON is what weir policy apply prints as JSON.
+type appliedJSON struct {
+	policyd.Applied
+	Hosts []policyd.HostPolicy `json:"hosts"`
+}
+
+// progressOf returns where progress is shown: nowhere with --json.
+func progressOf(cmd *cobra.Command, asJSON bool) io.Writer {
+	if asJSON {
+		return io.Discard
+	}
+	return cmd.ErrOrStderr()
+}
+
+// patience is after how long of waiting something is said.
+const patience = 2 * time.Second
+
+// inForce waits until hosts that are reached, and of which concerned says yes, have what they are to have. It returns how these stand, and
+// the names of those that do not have it in time.
+func inForce(ctx context.Context, in instance.Instance, wait time.Duration, progress io.Writer, concerned func(*policyd.HostPolicy) bool) (hosts []policyd.HostPolicy, behind []string, err error) {
+	begin := time.Now()
+	next := begin.Add(patience)
+	for {
+		var s policyd.PolicyStatus
+		if err := getJSON(ctx, in, "/api/v1/policy/status", &s); err != nil {
+			return nil, nil, err
+		}
+		hosts, behind = nil, nil
+		asked := 0
+		for i := range s.Hosts {
+			h := &s.Hosts[i]
+			if !concerned(h) || h.State == policyd.HostObserving {
+				continue
+			}
+			hosts = append(hosts, *h)
+			switch h.State {
+			case policyd.HostBehind, policyd.HostAttaching, policyd.HostLeaving, policyd.HostFailed:
+				behind = append(behind, h.Host)
+				asked++
+			case policyd.HostEnforced:
+				asked++
+			case policyd.HostObserving, policyd.HostNoPolicy, policyd.HostOffline:
+			}
+		}
+		now := time.Now()
+		if len(behind) == 0 || now.Sub(begin) >= wait {
+			return hosts, behind, nil
+		}
+		if now.After(next) {
+			fmt.Fprintf(progress, "%d of %d hosts have it after %s, waiting for %s\n", asked-len(behind), asked, now.Sub(begin).Round(time.Second), strings.Join(behind[:min(4, len(behind))], ", "))
+			next = now.Add(patience)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+func tellApplied(out *cli.Output, done *policyd.Applied, hosts []policyd.HostPolicy) error {
+	if done.Same {
+		fmt.Fprintf(out.W, "revision %d is that policy already: nothing was changed\n", done.Revision.Revision)
+	} else {
+		fmt.Fprintf(out.W, "applied as revision %d: %s\n", done.Revision.Revision, cli.Counted(done.Rules, "rule"))
+	}
+	by := map[policyd.HostState][]string{}
+	for i := range hosts {
+		by[hosts[i].State] = append(by[hosts[i].State], hosts[i].Host)
+	}
+	for _, s := range []struct {
+		state policyd.HostState
+		text  string
+	}{
+		{policyd.HostEnforced, "in force and verified at"}, {policyd.HostBehind, "on its way to"}, {policyd.HostAttaching, "waits to be attached:"},
+		{policyd.HostFailed, "not possible at"}, {policyd.HostOffline, "offline, it comes when they are back:"},
+	} {
+		if list := by[s.state]; len(list) > 0 {
+			fmt.Fprintf(out.W, "%s %s\n", s.text, strings.Join(list, ", "))
+		}
+	}
+	for i := range hosts {
+		if hosts[i].Error != "" {
+			fmt.Fprintf(out.W, "%s: %s\n", hosts[i].Host, cli.Clean(hosts[i].Error))
+		}
+	}
+	if len(hosts) == 0 {
+		fmt.Fprintln(out.W, "no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)")
+	}
+	if len(done.Waited) > 0 {
+		fmt.Fprintf(out.W, "warning: collectors that did not know the new rules in time: %s\n", strings.Join(done.Waited, ", "))
+	}
+	return tellWarnings(out.W, done.Warnings)
+}
+
+func newPolicyEffective() *cobra.Command {
+	var data string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "effective VIF",
+		Short: "Show the rules that decide about a VIF, in their order",
+		Long: `Shows the list that a VIF's packets go through, first rule first, with the level that each comes from. VIF is VM/DEVICE, pool/VM/DEVICE, a
+UUID, or the name of a VM that has one VIF.`,
+		Example: `  weir policy effective web-01/0`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var e policyd.Effective
+			if err := getJSON(cmd.Context(), in, "/api/v1/policy/effective?vif="+url.QueryEscape(args[0]), &e); err != nil {
+				return err
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				return cli.WriteJSON(out, e)
+			}
+			return writeEffective(out, &e)
+		},
+	}
+	dataFlag(cmd, &data)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func writeEffective(out *cli.Output, e *policyd.Effective) error {
+	fmt.Fprintf(out.W, "%s, network %s, pool %s\n", cli.Clean(e.VIF), cli.Clean(firstOf(e.Network, "-")), cli.Clean(firstOf(e.Pool, "-")))
+	for _, h := range e.Hosts {
+		line := fmt.Sprintf("at %s: %s", h.Host, h.State)
+		if h.Bypassed != "" {
+			line += ", BYPASSED: " + cli.Clean(h.Bypassed)
+		}
+		fmt.Fprintln(out.W, line)
+	}
+	t := &cli.Table{Columns: []cli.Column{{Name: "#", Right: true}, {Name: "RULE"}, {Name: "WHERE"}, {Name: "SAYS"}, {Name: "NUMBER", Right: true}, {Name: "NOTE"}}}
+	for _, r := range e.Rules {
+		note := cli.Cell{Text: r.Comment, Style: cli.Dim}
+		if r.Hidden != "" {
+			note = cli.Cell{Text: "never decides: " + r.Hidden + " comes before", Style: cli.Warn}
+		}
+		t.Add(cell(r.Number), cell(r.Rule), cell(r.Where), cell(r.Text), cell(r.Instance), note)
+	}
+	fmt.Fprintln(out.W)
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out.W, "\nelse: %s\n", e.Default)
+	return err
+}
+
+func newPolicyStatus() *cobra.Command {
+	var data string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show which policy is in force where, and where it is switched off",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var s policyd.PolicyStatus
+			if err := getJSON(cmd.Context(), in, "/api/v1/policy/status", &s); err != nil {
+				return err
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				return cli.WriteJSON(out, s)
+			}
+			return writePolicyStatus(out, &s, time.Now())
+		},
+	}
+	dataFlag(cmd, &data)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// hostStateStyles are how states of hosts stand out.
+var hostStateStyles = map[policyd.HostState]cli.Style{
+	policyd.HostEnforced: cli.Good, policyd.HostBehind: cli.Warn, policyd.HostAttaching: cli.Warn, policyd.HostLeaving: cli.Warn,
+	policyd.HostOffline: cli.Warn, policyd.HostFailed: cli.Bad, policyd.HostObserving: cli.Dim, policyd.HostNoPolicy: cli.Dim,
+}
+
+func writePolicyStatus(out *cli.Output, s *policyd.PolicyStatus, now time.Time) error {
+	for _, b := range s.Bypasses {
+		fmt.Fprintf(out.W, "%s\n", out.Paint(cli.Clean(fmt.Sprintf("BYPASS: policy is off for %s since %s, by %s%s", b.Target, b.Since.Local().Format(time.DateTime), b.By, after(": ", b.Reason))), cli.Bad))
+	}
+	switch r := &s.Revision; r.Revision {
+	case 0:
+		fmt.Fprintln(out.W, "no policy was applied yet: weir policy apply FILE")
+	default:
+		fmt.Fprintf(out.W, "revision %d, applied %s ago by %s%s: %s\n", r.Revision, cli.Span(now.Sub(r.AppliedAt)), r.AppliedBy, cli.Clean(after(", ", r.Reason)), cli.Counted(s.Rules, "rule"))
+	}
+	for _, h := range s.Only {
+		fmt.Fprintf(out.W, "host %s has revision %d, applied %s ago by %s%s\n", h.Host, h.Revision.Revision, cli.Span(now.Sub(h.AppliedAt)), h.AppliedBy, cli.Clean(after(", ", h.Reason)))
+	}
+	if len(s.Hosts) > 0 {
+		fmt.Fprintln(out.W)
+		if err := hostPolicyTable(s.Hosts, now).Write(out); err != nil {
+			return err
+		}
+	}
+	if len(s.Summary.Problems) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out.W)
+	return tellWarnings(out.W, s.Summary.Problems)
+}
+
+func after(lead, text string) string {
+	if text == "" {
+		return ""
+	}
+	return lead + text
+}
+
+func hostPolicyTable(list []policyd.HostPolicy, now time.Time) *cli.Table {
+	t := &cli.Table{Columns: []cli.Column{
+		{Name: "HOST"}, {Name: "POOL"}, {Name: "MODE"}, {Name: "STATE"}, {Name: "REVISION", Right: true}, {Name: "BRIDGE"}, {Name: "FLOWS", Right: true},
+		{Name: "CHECKED", Right: true}, {Name: "DRIFT", Right: true}, {Name: "NOTE"},
+	}}
+	for i := range list {
+		h := &list[i]
+		note := cli.Cell{Text: firstOf(append([]string{h.Error}, h.Warnings...)...), Style: cli.Warn}
+		if h.Bypassed != "" {
+			note = cli.Cell{Text: "BYPASSED: " + h.Bypassed, Style: cli.Bad}
+		}
+		first := []cli.Cell{cell(h.Host), cell(h.Pool), cell(string(h.Mode)), {Text: string(h.State), Style: hostStateStyles[h.State]}, cell(revisionText(h))}
+		if len(h.Bridges) == 0 {
+			t.Add(append(first, cell(""), cell(""), cell(""), cell(""), note)...)
+		}
+		for j := range h.Bridges {
+			b := &h.Bridges[j]
+			checked := ""
+			if !b.VerifiedAt.IsZero() {
+				checked = cli.Span(now.Sub(b.VerifiedAt))
+			}
+			if j > 0 {
+				first = []cli.Cell{cell(""), cell(""), cell(""), cell(""), cell("")}
+				note = cli.Cell{}
+			}
+			if b.Error != "" {
+				note = cli.Cell{Text: b.Error, Style: cli.Bad}
+			}
+			t.Add(append(slices.Clone(first), cell(b.Bridge), cell(b.Installed), cell(checked), cell(b.Drift), note)...)
+		}
+	}
+	return t
+}
+
+// revisionText says which revision a host has, and which it is to have.
+func revisionText(h *policyd.HostPolicy) string {
+	switch {
+	case h.Revision == 0:
+		return ""
+	case h.Verified == h.Revision:
+		return strconv.FormatUint(h.Revision, 10)
+	case h.Verified == 0:
+		return "- → " + strconv.FormatUint(h.Revision, 10)
+	default:
+		return fmt.Sprintf("%d → %d", h.Verified, h.Revision)
+	}
+}

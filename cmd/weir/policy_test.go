@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/internal/apptest"
+	"github.com/weirhq/weir/lab/ovsbed"
+	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
+	"github.com/weirhq/weir/lab/traffic"
+	"github.com/weirhq/weir/policyd"
+)
+
+// policyRun is a Weir with one host whose bridge has two VMs, web and db.
+type policyRun struct {
+	*testing.T
+	ctx     context.Context
+	app     *apptest.App
+	host    *ovsbed.Host
+	web, db ovsbed.VM
+	data    string
+}
+
+func startPolicyRun(t *testing.T) *policyRun {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	r := &policyRun{T: t, ctx: ctx, data: t.TempDir()}
+	bed := ovsbedtest.New(t)
+	var err error
+	r.host, err = bed.Host(ctx, "hv1")
+	r.must(err)
+	r.must(r.host.AddBridge(ctx, "br0"))
+	estate := "vms:\n"
+	for i, vm := range []*ovsbed.VM{&r.web, &r.db} {
+		name, mac := []string{"web", "db"}[i], fmt.Sprintf("02:00:00:00:00:%02x", i+1)
+		*vm, err = r.host.AddVM(ctx, ovsbed.VM{
+			Name: name, Bridge: "br0", MAC: mac, Addrs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.1.0.%d/24", i+1))},
+			Identity: ovsbed.Identity{Platform: ovsbed.XenServer},
+		})
+		r.must(err)
+		estate += fmt.Sprintf("  - {name: %s, host: hv1, vifs: [{device: \"0\", mac: %q, ips: [10.1.0.%d]}]}\n", name, mac, i+1)
+	}
+	r.must(os.WriteFile(filepath.Join(r.data, "estate.yaml"), []byte("hosts: [{name: hv1}]\n"+estate), 0o600))
+	r.must(os.WriteFile(filepath.Join(r.data, "weir.yaml"), fmt.Appendf(nil, `
+collector: {listen: ["%[1]s:0"], active_timeout: 3s, flush_interval: 100ms}
+estate: {file: estate.yaml}
+hosts: {export: {active_timeout: 1s}}
+policy: {listeners: [{addr: "%[1]s:0", tls: false, insecure: true}]}
+`, r.host.Root), 0o600))
+	r.app = apptest.Start(t, r.data, "--store-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0")
+	target, err := r.host.Listen(ctx, false)
+	r.must(err)
+	r.weir("hosts", "add", "hv1", target, "--pool", "lab")
+	apptest.Eventually(t, soon, "VIFs are known", func() error {
+		if h := parse[policyd.HostStatus](t, r.weir("hosts", "show", "hv1", "--json")); h.VIFs != 2 {
+			return fmt.Errorf("%+v", h)
+		}
+		return nil
+	})
+	return r
+}
+
+func (r *policyRun) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// weir runs a command line that succeeds.
+func (r *policyRun) weir(args ...string) string {
+	r.Helper()
+	return good(r.T, append(args, "--data", r.data)...)
+}
+
+// says wants a command line to succeed and to print something.
+func (r *policyRun) says(want string, args ...string) {
+	r.Helper()
+	if out := r.weir(args...); !strings.Contains(out, want) {
+		r.Errorf("weir %s: want %q in:\n%s", strings.Join(args, " "), want, out)
+	}
+}
+
+// file writes a policy.
+func (r *policyRun) file(text string) string {
+	return write(r.T, r.TempDir(), "policy.yaml", []byte(text))
+}
+
+// passes wants connections from web to a port of db, on which nobody listens, to be answered, or not.
+func (r *policyRun) passes(what string, port uint16, want bool) {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(r.ctx, map[bool]time.Duration{true: 10 * time.Second, false: 500 * time.Millisecond}[want])
+	defer cancel()
+	if got := traffic.Knock(ctx, r.web.Namespace, r.web.Addrs[0].Addr(), netip.AddrPortFrom(r.db.Addrs[0].Addr(), port)); got != want {
+		out, err := r.host.OFCtl(r.ctx, "dump-flows", "br0")
+		r.Fatalf("%s: port %d passes: %v, want %v\n%s\n%v\n%s", what, port, got, want, out, err, r.weir("policy", "status"))
+	}
+}
+
+func (r *policyRun) status() policyd.HostPolicy {
+	r.Helper()
+	s := parse[policyd.PolicyStatus](r.T, r.weir("policy", "status", "--json"))
+	if len(s.Hosts) != 1 {
+		r.Fatalf("%+v", s)
+	}
+	return s.Hosts[0]
+}
+
+// webPolicy lets db be reached at one port only.
+const webPolicy = `default: allow
+address_groups: [{name: inside, members: [10.1.0.0/24]}]
+vms:
+  - name: db
+    mandatory:
+      - {id: postgres, action: allow, direction: from, protocol: tcp, remote: address-group:inside, local_ports: "5432", comment: from web}
+      - {id: nothing-else, action: deny, direction: from}
+`
+
+// One host from a plan to enforced rules, around a bypass, and back to how it was.
+func TestPolicy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs weir up and Open vSwitch")
+	}
+	r := startPolicyRun(t)
+	before, err := r.host.VSCtl(r.ctx, "--format=csv", "--columns=controller,fail_mode,other_config", "list", "Bridge")
+	r.must(err)
+	file := r.file(webPolicy)
+
+	// What is wrong is refused with what to do, and nothing is changed.
+	fails(t, exitFailed, `vms[0].name: "dbb" is no VM; did you mean "db"?`, "policy", "validate", r.file("vms: [{name: dbb}]"), "--data", r.data)
+	fails(t, exitFailed, "want allow or deny or shadow", "policy", "apply", r.file("global: {default: [{action: alow}]}"), "--data", r.data)
+	fails(t, exitFailed, "none was applied yet", "policy", "get", "--data", r.data)
+	fails(t, exitUsage, `mode "enfrce": expected observe, enforce or inherit`, "hosts", "mode", "hv1", "enfrce", "--data", r.data)
+	r.says("right: 2 rules in force", "policy", "validate", file)
+
+	// While the host is observed, a policy touches nothing.
+	r.says("no host has mode enforce", "policy", "plan", file)
+	r.says("applied as revision 1: 2 rules", "policy", "apply", file, "--reason", "to begin with")
+	r.says("revision 1 is that policy already", "policy", "apply", file)
+	r.says("id: postgres", "policy", "get")
+	r.passes("observed", 80, true)
+	if out, err := r.host.OFCtl(r.ctx, "dump-flows", "br0"); err != nil || strings.Count(out, "cookie=") != 1 {
+		t.Errorf("a host that is observed has flows: %s %v", out, err)
+	}
+
+	// Enforced: shown first, then done.
+	if a := weirIn(t, "no\n", "hosts", "mode", "hv1", "enforce", "--data", r.data); a.code != exitFailed || !strings.Contains(a.err, "controller") || !strings.Contains(a.err, "flows are added") {
+		t.Errorf("weir hosts mode, answered no: %+v", a)
+	}
+	r.passes("not enforced", 80, true)
+	r.says("enforced: revision 1 is in force and verified at 1 bridge", "hosts", "mode", "hv1", "enforce", "--yes")
+	r.passes("enforced", 80, false)
+	r.passes("enforced", 5432, true)
+	r.says("postgres      VM db mandatory  allow from address-group:inside tcp local ports 5432", "policy", "effective", "db/0")
+	r.says("at hv1: enforced", "policy", "effective", "db")
+
+	// A change, planned and then made.
+	more := r.file(strings.Replace(webPolicy, `"5432"`, `"80,5432"`, 1))
+	r.says("changed  postgres", "policy", "plan", more)
+	r.passes("planned", 80, false)
+	r.says("in force and verified at hv1", "policy", "apply", more, "--only", "host:hv1")
+	r.passes("applied", 80, true)
+	r.says("host hv1 has revision 2", "policy", "status")
+	r.says("applied as revision 3", "policy", "apply", more)
+
+	// A policy that is too large is refused as a whole.
+	var large strings.Builder
+	large.WriteString("global:\n  default:\n")
+	for i := range 3001 {
+		fmt.Fprintf(&large, "    - {action: deny, remote: 10.%d.%d.1}\n", i/200, i%200)
+	}
+	fails(t, exitFailed, "3000", "policy", "apply", r.file(large.String()), "--data", r.data)
+	r.passes("refused", 80, true)
+	r.passes("refused", 81, false)
+
+	r.bypass()
+	r.leave(before)
+}
+
+// bypass switches policy off and on: for all, and for one VIF.
+func (r *policyRun) bypass() {
+	for _, target := range []string{"estate", "host:hv1", "pool:lab", "vif:db/0"} {
+		begin := time.Now()
+		r.says("policy is off for "+target, "bypass", "on", target, "--reason", "a test")
+		r.passes("bypassed", 81, true)
+		r.Logf("bypass of %s: %v", target, time.Since(begin).Round(time.Millisecond))
+		r.says("BYPASS: policy is off for "+target, "policy", "status")
+		r.says("a test", "bypass", "list")
+		if out := weir(r.T, "doctor", "--data", r.data); !strings.Contains(out.stdout, "POLICY IS OFF for "+target) {
+			r.Errorf("weir doctor says nothing of it: %+v", out)
+		}
+		r.says("policy is on again", "bypass", "off", target)
+		r.passes("restored", 81, false)
+	}
+	fails(r.T, exitFailed, "not found", "bypass", "off", "estate", "--data", r.data)
+	fails(r.T, exitFailed, "want estate, pool:NAME", "bypass", "on", "everything", "--data", r.data)
+	apptest.Eventually(r, soon, "events tell of it", func() error {
+		var kinds []string
+		for _, e := range parse[[]struct{ Kind, Subject string }](r.T, r.weir("events", "--json")) {
+			kinds = append(kinds, e.Kind)
+		}
+		for _, want := range []string{"policy_applied", "host_mode_changed", "policy_bypassed", "policy_restored"} {
+			if !slices.Contains(kinds, want) {
+				return errors.New("no " + want)
+			}
+		}
+		return nil
+	})
+}
+
+// leave takes policy off the host, by its mode and by detaching it.
+func (r *policyRun) leave(before string) {
+	r.says("mode observe, observing", "hosts", "mode", "hv1", "observe", "--yes")
+	r.passes("observed again", 81, true)
+	r.says("enforced", "hosts", "mode", "hv1", "enforce", "--yes")
+	r.passes("enforced again", 81, false)
+	fails(r.T, exitFailed, "take it off", "hosts", "remove", "hv1", "--data", r.data)
+	r.says("nothing of Weir's is left", "hosts", "detach", "hv1", "--yes")
+	r.passes("detached", 81, true)
+	after, err := r.host.VSCtl(r.ctx, "--format=csv", "--columns=controller,fail_mode,other_config", "list", "Bridge")
+	r.must(err)
+	if after != before {
+		r.Errorf("bridge after detaching:\n%s\nbefore Weir:\n%s", after, before)
+	}
+	if out, err := r.host.OFCtl(r.ctx, "dump-flows", "br0"); err != nil || strings.Count(out, "cookie=") != 1 {
+		r.Errorf("flows after detaching: %s %v", out, err)
+	}
+}

@@ -1,0 +1,207 @@
+package policyd
+
+import (
+	"time"
+
+	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/reconcile"
+	"github.com/weirhq/weir/policyd/state"
+)
+
+// Revision is a policy that was applied, without its text.
+type Revision struct {
+	Revision  uint64    `json:"revision" doc:"Ascends with each policy that is applied."`
+	AppliedAt time.Time `json:"applied_at"`
+	AppliedBy string    `json:"applied_by"`
+	Reason    string    `json:"reason,omitempty" doc:"What was said about it."`
+}
+
+func revisionOf(p state.Policy) Revision {
+	return Revision{p.Revision, p.AppliedAt, p.AppliedBy, p.Reason}
+}
+
+// PolicyText is a policy as it was applied.
+type PolicyText struct {
+	Revision
+	Policy string `json:"policy" doc:"YAML; every rule has an id."`
+}
+
+// PolicyCheck is what a policy holds that was found to be right.
+type PolicyCheck struct {
+	Rules    int      `json:"rules" doc:"In force, without those that are disabled or expired."`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// PlanRequest is a policy of which it is asked what applying it would change.
+type PlanRequest struct {
+	Policy string   `json:"policy" maxLength:"67108864" doc:"YAML."`
+	Only   []string `json:"only,omitempty" maxItems:"1000" doc:"Names or UUIDs of the hosts at which it is put in force; none: all."`
+}
+
+// ApplyRequest is a policy that is to be put in force.
+type ApplyRequest struct {
+	PlanRequest
+	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why; kept with the revision."`
+}
+
+// PolicyPlan is what applying a policy would change.
+type PolicyPlan struct {
+	Base      uint64       `json:"base" doc:"Revision that it was compared with: of the hosts that are named, else of all; 0: none was applied yet."`
+	Rules     []RuleChange `json:"rules"`
+	Instances int          `json:"instances" doc:"Numbers that would be given: of rules that are new or decide otherwise."`
+	Ends      int          `json:"ends" doc:"Numbers of allow rules that would end: replies of connections that they let in stop until the VM that began is heard, and decided, anew."`
+	VIFs      []string     `json:"vifs" doc:"VIFs whose rules, or the order of which, would change; of all hosts that are concerned."`
+	Hosts     []HostPlan   `json:"hosts" doc:"By name; those with mode enforce that are concerned."`
+	Warnings  []string     `json:"warnings,omitempty"`
+	Refused   []string     `json:"refused,omitempty" doc:"Why it would be refused."`
+}
+
+// RuleChange is a rule that would be another one.
+type RuleChange struct {
+	Change string `json:"change" enum:"added,changed,removed"`
+	Rule   string `json:"rule" doc:"Its id."`
+	Where  string `json:"where" doc:"Level and list."`
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
+}
+
+// HostPlan is what would change at a host.
+type HostPlan struct {
+	Host    string       `json:"host"`
+	Offline string       `json:"offline,omitempty" doc:"Why it would get it later."`
+	Bridges []BridgePlan `json:"bridges"`
+	Attach  *export.Plan `json:"attach,omitempty" doc:"What would be changed in its database to attach Weir, if it is not attached yet."`
+}
+
+// BridgePlan is what would change at a bridge.
+type BridgePlan struct {
+	Bridge  string `json:"bridge"`
+	Added   int    `json:"added" doc:"Flows."`
+	Removed int    `json:"removed" doc:"Flows."`
+	Total   int    `json:"total" doc:"Flows that it would hold."`
+	Error   string `json:"error,omitempty" doc:"Why it cannot hold that policy."`
+}
+
+// Applied is a policy that was put in force.
+type Applied struct {
+	Revision
+	Same     bool     `json:"same,omitempty" doc:"It was in force before: nothing was changed."`
+	Rules    int      `json:"rules"`
+	Waited   []string `json:"waited,omitempty" doc:"Collectors that did not know the new numbers in time: their flows lack the rules for a moment."`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// PolicyStatus is which policy is in force where.
+type PolicyStatus struct {
+	Revision Revision       `json:"revision" doc:"In force at all hosts that have none of their own; 0: none was applied yet."`
+	Only     []HostRevision `json:"only" doc:"Hosts at which another one is tried."`
+	Rules    int            `json:"rules" doc:"Of revision, in force."`
+	Listen   []string       `json:"listen" doc:"Where bridges are awaited."`
+	Hosts    []HostPolicy   `json:"hosts" doc:"By name."`
+	Pools    []PoolPolicy   `json:"pools" doc:"By name."`
+	Bypasses []BypassStatus `json:"bypasses" doc:"Where policy is switched off."`
+	Summary  PolicySummary  `json:"summary"`
+}
+
+// HostRevision is a host that has a revision of its own.
+type HostRevision struct {
+	Host string `json:"host"`
+	Revision
+}
+
+// HostState is how policy stands at a host.
+type HostState string
+
+// The values of HostState.
+const (
+	HostObserving HostState = "observing" // mode observe or detach: no policy is in force, and nothing of it is there
+	HostLeaving   HostState = "leaving"   // mode observe or detach: policy is being taken off
+	HostNoPolicy  HostState = "no policy" // mode enforce, and no policy was applied yet: no traffic is touched
+	HostAttaching HostState = "attaching" // bridges do not dial yet
+	HostBehind    HostState = "behind"    // it is connected, and what it has is not yet, or no more, what is wanted
+	HostEnforced  HostState = "enforced"  // all its bridges were found to hold what is wanted
+	HostOffline   HostState = "offline"   // it is not reached; what it got last is in force as long as its switch keeps it
+	HostFailed    HostState = "failed"    // it cannot have it, see error
+)
+
+// HostPolicy is how policy stands at a host.
+type HostPolicy struct {
+	Host     string                   `json:"host"`
+	UUID     string                   `json:"uuid"`
+	Pool     string                   `json:"pool,omitempty"`
+	Mode     state.Mode               `json:"mode"`
+	State    HostState                `json:"state" doc:"observing, leaving, no policy, attaching, behind, enforced, offline or failed."`
+	Revision uint64                   `json:"revision" doc:"That it is to have; 0: none."`
+	Verified uint64                   `json:"verified" doc:"Lowest revision that its bridges were found to hold last; 0: none."`
+	Bypassed string                   `json:"bypassed,omitempty" doc:"Why policy is switched off at it."`
+	Error    string                   `json:"error,omitempty"`
+	Warnings []string                 `json:"warnings,omitempty"`
+	Bridges  []reconcile.BridgeStatus `json:"bridges"`
+
+	ovsVersion string
+}
+
+// PoolPolicy is what was said of a pool.
+type PoolPolicy struct {
+	Pool     string     `json:"pool"`
+	Mode     state.Mode `json:"mode,omitempty" doc:"Of its hosts that have none of their own: observe or enforce."`
+	Sampling Sampling   `json:"sampling,omitempty" doc:"full, new or off."`
+}
+
+// BypassStatus is where policy is switched off.
+type BypassStatus struct {
+	Target string    `json:"target" doc:"estate, or pool:, host: or vif: and its name."`
+	Since  time.Time `json:"since"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// PolicySummary is how policy stands, in figures and sentences.
+type PolicySummary struct {
+	Revision uint64   `json:"revision"`
+	Enforced int      `json:"enforced" doc:"Hosts that have all of it."`
+	Behind   int      `json:"behind" doc:"Hosts that are to have it and do not yet."`
+	Offline  int      `json:"offline" doc:"Hosts that are to have it and are not reached."`
+	Bypasses int      `json:"bypasses"`
+	Drift    uint64   `json:"drift" doc:"Flows and groups of Weir's that others changed, removed or added since the start."`
+	Problems []string `json:"problems,omitempty" doc:"What wants somebody to act, in sentences."`
+}
+
+// Effective is what decides about a VIF, in the order in which it is evaluated.
+type Effective struct {
+	VIF     string          `json:"vif" doc:"VM and device."`
+	VM      string          `json:"vm"`
+	Network string          `json:"network,omitempty"`
+	Pool    string          `json:"pool,omitempty"`
+	Hosts   []EffectiveHost `json:"hosts" doc:"Where it is plugged, and whether policy is in force there."`
+	Rules   []EffectiveRule `json:"rules"`
+	Default string          `json:"default" doc:"What is done with what no rule matches."`
+}
+
+// EffectiveHost is a host where a VIF is plugged.
+type EffectiveHost struct {
+	Host     string    `json:"host"`
+	State    HostState `json:"state"`
+	Bypassed string    `json:"bypassed,omitempty"`
+}
+
+// EffectiveRule is a rule at its place in the list of a VIF.
+type EffectiveRule struct {
+	Number   int    `json:"number"`
+	Rule     string `json:"rule" doc:"Its id."`
+	Where    string `json:"where" doc:"Level and list."`
+	Text     string `json:"text" doc:"What it says."`
+	Instance uint32 `json:"instance" doc:"Its number in flows."`
+	Hidden   string `json:"hidden,omitempty" doc:"Rule before it that matches all that it does."`
+	Comment  string `json:"comment,omitempty"`
+}
+
+// ModePlan is what would change at a host that gets another mode.
+type ModePlan struct {
+	Host     string       `json:"host"`
+	Mode     state.Mode   `json:"mode"`
+	Changes  *export.Plan `json:"changes,omitempty" doc:"In its database."`
+	Bridges  []BridgePlan `json:"bridges" doc:"Flows."`
+	Warnings []string     `json:"warnings,omitempty"`
+	Refused  []string     `json:"refused,omitempty"`
+}
