@@ -157,6 +157,7 @@ type Learn struct {
 	FinIdle, FinHard uint16 // the same after a TCP FIN or RST
 	SendRemoved      bool   // as in Flow
 	DeleteLearned    bool   // what was learned goes with this flow
+	Limit            uint32 // so many flows with Cookie in Table at most, beyond which none is added; 0: any number. Open vSwitch 2.8 on
 	Specs            []LearnSpec
 }
 
@@ -251,6 +252,7 @@ const (
 	nxCT            = 35
 	nxSample2       = 38
 	nxSample3       = 41
+	nxLearn2        = 45
 )
 
 // appendActions appends those of the list that are no instructions.
@@ -399,9 +401,16 @@ func (a Learn) append(b []byte) []byte {
 	if a.DeleteLearned {
 		flags |= learnDeleteLearned
 	}
-	b = append16(appendNX(b, nxLearn, 0), a.Idle, a.Hard, a.Priority)
+	subtype := uint16(nxLearn)
+	if a.Limit != 0 {
+		subtype = nxLearn2
+	}
+	b = append16(appendNX(b, subtype, 0), a.Idle, a.Hard, a.Priority)
 	b = append16(append64(b, uint64(a.Cookie)), flags)
 	b = append16(append(b, a.Table, 0), a.FinIdle, a.FinHard)
+	if a.Limit != 0 {
+		b = append16(append32(b, a.Limit), 0, 0)
+	}
 	for _, s := range a.Specs {
 		b = s.append(b)
 	}
@@ -635,7 +644,9 @@ func decodeNX(b []byte, outer bool) Action {
 	case subtype == nxCT && len(b) >= 24 && outer:
 		return decodeCT(b)
 	case subtype == nxLearn && len(b) >= 32:
-		return decodeLearn(b)
+		return decodeLearn(b, b[32:], 0)
+	case subtype == nxLearn2 && len(b) >= 40 && get32(b[36:]) == 0 && get32(b[32:]) != 0:
+		return decodeLearn(b, b[40:], get32(b[32:]))
 	case (subtype == nxBundle || subtype == nxBundleLoad) && len(b) >= 32:
 		return decodeBundle(b)
 	}
@@ -665,7 +676,7 @@ func decodeCT(b []byte) Action {
 	return a
 }
 
-func decodeLearn(b []byte) Action {
+func decodeLearn(b, specs []byte, limit uint32) Action {
 	flags := get16(b[24:])
 	if flags&^(learnSendRemoved|learnDeleteLearned) != 0 {
 		return nil
@@ -673,9 +684,9 @@ func decodeLearn(b []byte) Action {
 	a := Learn{
 		Idle: get16(b[10:]), Hard: get16(b[12:]), Priority: get16(b[14:]), Cookie: Cookie(get64(b[16:])),
 		SendRemoved: flags&learnSendRemoved != 0, DeleteLearned: flags&learnDeleteLearned != 0,
-		Table: b[26], FinIdle: get16(b[28:]), FinHard: get16(b[30:]),
+		Table: b[26], FinIdle: get16(b[28:]), FinHard: get16(b[30:]), Limit: limit,
 	}
-	for rest := b[32:]; len(rest) >= 2; {
+	for rest := specs; len(rest) >= 2; {
 		header := get16(rest)
 		if header == 0 {
 			if len(rest) >= 8 {

@@ -296,6 +296,9 @@ func (r source) learn() of.Learn {
 			*p = uint16(r.IntN(65536))
 		}
 	}
+	if r.rarely(3) {
+		a.Limit = r.Uint32()
+	}
 	width := 1 + r.IntN(32)
 	for _, s := range []of.LearnSpec{
 		{Kind: of.LearnMatch, From: of.PartOf(of.FieldVLANTCI, 0, 11), To: of.PartOf(of.FieldVLANTCI, 0, 11)},

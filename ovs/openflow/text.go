@@ -292,6 +292,9 @@ func (a Learn) text(b []byte) []byte {
 	if a.Cookie != 0 {
 		b = fmt.Appendf(b, ",cookie=%#x", uint64(a.Cookie))
 	}
+	if a.Limit != 0 {
+		b = fmt.Appendf(b, ",limit=%d", a.Limit)
+	}
 	for _, s := range a.Specs {
 		b = s.text(append(b, ','))
 	}
