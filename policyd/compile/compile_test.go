@@ -272,8 +272,9 @@ func TestWarnings(t *testing.T) {
 	inv.VIFs[1].MAC = inv.VIFs[0].MAC
 	inv.Ports[2].VLANMode = "trunk"
 	in.Capabilities = compile.Capabilities{}
+	in.Inventory.OVSVersion = "2.5.3"
 	d := mustCompile(t, compile.New(), in)
-	for _, want := range []string{`port "veth3": nothing says what it is of`, "is that of two VIFs in VLAN 0", "vlan_mode trunk", "tracks no connections", "does not sample"} {
+	for _, want := range []string{`port "veth3": nothing says what it is of`, "is that of two VIFs in VLAN 0", "vlan_mode trunk", "tracks no connections", "does not sample", "learns without limit"} {
 		if !slices.ContainsFunc(d.Warnings, func(w string) bool { return strings.Contains(w, want) }) {
 			t.Errorf("no warning %q among %q", want, d.Warnings)
 		}

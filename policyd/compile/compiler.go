@@ -104,6 +104,9 @@ func (c *Compiler) plan(in *Input) (*plan, error) {
 	if in.Sampling != SampleOff && !in.Capabilities.Sample {
 		p.warnings = append(p.warnings, "Open vSwitch of this host does not sample by rule: flows do not say which rule decided")
 	}
+	if !p.settings.learns {
+		p.warnings = append(p.warnings, "Open vSwitch of this host learns without limit (before 2.8): MAC addresses behind VIFs that are not theirs are not reached from elsewhere")
+	}
 	p.add(fixed{})
 	if in.Bypass {
 		p.add(bypass{})

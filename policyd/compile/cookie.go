@@ -65,7 +65,7 @@ var kinds = []numbered{
 	{int(KindKept), "kept", "ARP, neighbour discovery, DHCP client, path MTU"},
 	{int(KindTell), "tell", "a sample of what a rule allowed"},
 	{int(KindLearn), "learn", "learns other MAC addresses of VIFs"},
-	{int(KindLearned), "learned", "a MAC address that was learned; it goes by itself"},
+	{int(KindLearned), "learned", "a MAC address that was learned behind an OpenFlow port, which stands in place of the instance; it goes by itself"},
 	{int(KindDeliver), "deliver", "to one VIF, to several, or out"},
 	{int(KindCommit), "commit", "remembers connections"},
 	{int(KindOutput), "output", "to ports"},

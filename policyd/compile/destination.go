@@ -36,8 +36,7 @@ func fixedDestination(e *emitter) {
 		do(load(regTo, 0), load(regDestination, 0), openflow.Resubmit{Table: TableUnknown}))
 	e.add(TableUnknown, priorityFound, KindDestination, 0, match(to(toHost), class(classVIF)), do(next(TableConnTrack)))
 	e.add(TableUnknown, priorityFound, KindHost, flow.SystemHost, match(to(toHost), class(classNetwork)), e.host())
-	e.add(TableUnknown, priorityFromHost, KindHost, flow.SystemHost, match(class(classHost)),
-		do(learn(openflow.LearnSpec{Kind: openflow.LearnLoad, Value: openflow.U64(toHost), To: openflow.Whole(openflow.FieldReg(regTo))}), e.system(flow.SystemHost), openflow.Normal()))
+	e.add(TableUnknown, priorityFromHost, KindHost, flow.SystemHost, match(class(classHost)), do(e.learn(0, toHost), e.system(flow.SystemHost), openflow.Normal()))
 	e.add(TableUnknown, priorityFromVIF, KindDestination, 0, match(class(classVIF)), do(load(regTo, toUnknown), next(TableConnTrack)))
 	e.add(TableUnknown, priorityFromNetwork, KindTransit, flow.SystemTransit, match(class(classNetwork)),
 		do(e.system(flow.SystemTransit), load(regTo, toUnknown), next(TableOutput)))
@@ -123,6 +122,7 @@ func (b *bridge) destinations(p *plan) {
 	}
 	for _, v := range b.vifs {
 		p.add(found{v.zone, v.ports[0], v.net})
+		p.add(learner{v.ports[0]})
 		if v.mac == 0 {
 			continue
 		}
@@ -178,22 +178,42 @@ const (
 )
 
 func fixedLearn(e *emitter) {
-	e.add(TableLearn, priorityNewMAC, KindLearn, 0, match(openflow.EthSrcMasked(0, multicastBit), class(classVIF)), do(
-		learn(
-			openflow.LearnSpec{Kind: openflow.LearnLoad, Value: openflow.U64(toVIF), To: openflow.Whole(openflow.FieldReg(regTo))},
-			openflow.LearnSpec{Kind: openflow.LearnLoad, From: openflow.Whole(openflow.FieldReg(regSource)), To: openflow.Whole(openflow.FieldReg(regDestination))},
-		),
-		next(TableDeliver)))
 	e.add(TableLearn, 0, KindLearn, 0, "", do(next(TableDeliver)))
 }
 
-// learn remembers what is to be loaded for packets to the source of this one.
-func learn(loads ...openflow.LearnSpec) openflow.Action {
+// learner is a VIF that may have other MAC addresses than its own behind it.
+type learner struct{ port openflow.Port }
+
+func (u learner) count(s *settings) int {
+	if s.learns {
+		return 1
+	}
+	return 0
+}
+
+func (u learner) flows(e *emitter) {
+	if !e.learns {
+		return
+	}
+	e.add(TableLearn, priorityNewMAC, KindLearn, 0, match(openflow.EthSrcMasked(0, multicastBit), source(u.port)), do(
+		e.learn(uint32(u.port), toVIF, openflow.LearnSpec{
+			Kind: openflow.LearnLoad, From: openflow.Whole(openflow.FieldReg(regSource)), To: openflow.Whole(openflow.FieldReg(regDestination)),
+		}),
+		next(TableDeliver)))
+}
+
+// learn remembers what is to be loaded for packets to the source of this one; nil if nothing is learned. By the cookie Open vSwitch
+// counts how many addresses one port has.
+func (s *settings) learn(port, to uint32, loads ...openflow.LearnSpec) openflow.Action {
+	if !s.learns {
+		return nil
+	}
+	specs := []openflow.LearnSpec{
+		{Kind: openflow.LearnMatch, From: openflow.Whole(openflow.FieldReg(regZone)), To: openflow.Whole(openflow.FieldReg(regZone))},
+		{Kind: openflow.LearnMatch, From: openflow.Whole(openflow.FieldEthSrc), To: openflow.Whole(openflow.FieldEthDst)},
+		{Kind: openflow.LearnLoad, Value: openflow.U64(uint64(to)), To: openflow.Whole(openflow.FieldReg(regTo))},
+	}
 	return openflow.Learn{
-		Table: TableLearned, Priority: 1, Hard: learnedFor, Cookie: Cookie(0, KindLearned, 0),
-		Specs: append([]openflow.LearnSpec{
-			{Kind: openflow.LearnMatch, From: openflow.Whole(openflow.FieldReg(regZone)), To: openflow.Whole(openflow.FieldReg(regZone))},
-			{Kind: openflow.LearnMatch, From: openflow.Whole(openflow.FieldEthSrc), To: openflow.Whole(openflow.FieldEthDst)},
-		}, loads...),
+		Table: TableLearned, Priority: 1, Hard: learnedFor, Cookie: Cookie(0, KindLearned, port), Limit: learnedMost, Specs: append(specs, loads...),
 	}
 }

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"fmt"
+
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
 )
@@ -12,14 +14,24 @@ type settings struct {
 	domain     uint32
 	generation uint8
 	stateful   bool
+	learns     bool // learn can be told how much
 }
 
 func settingsOf(in *Input) settings {
-	s := settings{in.Sampling, in.CollectorSet, in.Domain, in.Generation, in.Capabilities.ConnTrack}
+	s := settings{in.Sampling, in.CollectorSet, in.Domain, in.Generation, in.Capabilities.ConnTrack, !olderThan(in.Inventory.OVSVersion, 2, 8)}
 	if !in.Capabilities.Sample {
 		s.sampling = SampleOff
 	}
 	return s
+}
+
+// olderThan reports whether a version of Open vSwitch, as "2.5.3", is before another; one that is not known is not.
+func olderThan(version string, major, minor int) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(version, "%d.%d", &a, &b); n < 2 {
+		return false
+	}
+	return a < major || a == major && b < minor
 }
 
 // maker is a unit that makes its flows. Makers are comparable, and say all that their flows depend on besides settings, unless

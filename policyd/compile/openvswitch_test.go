@@ -13,6 +13,7 @@ import (
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/compile/compiletest"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
 
@@ -117,5 +118,54 @@ func TestOpenVSwitchTakesAllFlows(t *testing.T) {
 		if t.Failed() {
 			t.FailNow()
 		}
+	}
+}
+
+// TestLearned sends from more MAC addresses than are learned behind one VIF: what is learned of others is as before.
+func TestLearned(t *testing.T) {
+	b := newRealBridge(t)
+	in := large(0, 0)
+	in.Policy.Default.Rule.Action = policy.Allow
+	compiletest.AddVIF(in, 1, 0x020000000001, 0)
+	compiletest.AddVIF(in, 2, 0x020000000002, 0)
+	b.set(t, mustCompile(t, compile.New(), in))
+	send := func(port, from, to int) {
+		t.Helper()
+		args := []string{"netdev-dummy/receive", fmt.Sprint("p", port)}
+		for i := from; i < to; i++ {
+			args = append(args, fmt.Sprintf("in_port(%d),eth(src=02:01:00:00:%02x:%02x,dst=02:00:00:00:00:99),eth_type(0x88cc)", port, i>>8, i&0xff))
+		}
+		if _, err := b.host.AppCtl(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	learned := func(port int) int {
+		t.Helper()
+		n := 0
+		filter := openflow.Filter{Table: compile.TableLearned, Cookie: compile.Cookie(0, compile.KindLearned, uint32(port)), CookieMask: 1<<64 - 1}
+		if err := b.conn.Flows(t.Context(), filter, func(openflow.FlowStats) { n++ }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const most, batch = 1024, 50 // simulated ports hold 100 packets, and lose more
+	deadline := time.Now().Add(30 * time.Second)
+	for i := 0; learned(11) < most; i = (i + batch) % (most + 10*batch) {
+		send(11, i, i+batch)
+		if time.Now().After(deadline) {
+			t.Fatalf("%d addresses are learned behind a VIF, want %d", learned(11), most)
+		}
+	}
+	for i := range 10 {
+		send(11, most+10*batch+i*batch, most+10*batch+(i+1)*batch)
+	}
+	for learned(12) == 0 { // what comes later was read later
+		send(12, 0, 1)
+		if time.Now().After(deadline) {
+			t.Fatal("nothing is learned behind another VIF")
+		}
+	}
+	if n := learned(11); n != most {
+		t.Errorf("%d addresses are learned behind a VIF that sends from more, want %d", n, most)
 	}
 }

@@ -167,3 +167,6 @@ const (
 
 // learnedFor is for how many seconds a MAC address is remembered that sends nothing.
 const learnedFor = 300
+
+// learnedMost is how many MAC addresses are learned behind one port, besides its own: a VM may send from ever new ones.
+const learnedMost = 1024
