@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -246,6 +247,73 @@ func TestFaults(t *testing.T) {
 	if got := r.events.kinds(); got != "policy_installed" {
 		t.Errorf("events %q: what went wrong on the way is nobody else's doing", got)
 	}
+}
+
+// old is a connection with a switch that has no bundles.
+type old struct {
+	reconcile.Conn
+	*met
+}
+
+// met are the tables to which flows were added, in order.
+type met struct {
+	mu     sync.Mutex
+	tables []uint8 // guarded by mu
+}
+
+// Apply says that there are none.
+func (c old) Apply(context.Context, []openflow.Mod) error { return openflow.ErrNoBundles }
+
+// ApplyEach notes the order.
+func (c old) ApplyEach(ctx context.Context, mods []openflow.Mod) error {
+	c.mu.Lock()
+	for _, m := range mods {
+		if f, is := m.(openflow.AddFlow); is {
+			c.tables = append(c.tables, f.Flow.Table)
+		}
+	}
+	c.mu.Unlock()
+	return c.Conn.ApplyEach(ctx, mods)
+}
+
+// A switch without bundles gets its flows one by one, from the last table to the first; what is refused is undone.
+func TestWithoutBundles(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, 4)
+	o := &met{}
+	r.start(reconcile.Config{}, func(c reconcile.Conn) reconcile.Conn { return old{c, o} })
+	first := policy(4, 20, nil)
+	r.want(1, first)
+	r.installed(1)
+	r.holds(first)
+	o.mu.Lock()
+	if !slices.IsSortedFunc(o.tables, func(a, b uint8) int { return int(b) - int(a) }) || len(o.tables) != first.Len() {
+		t.Errorf("flows were added to tables %v, want %d in descending order", o.tables, first.Len())
+	}
+	o.mu.Unlock()
+	if s := r.status(); !s.Stepwise {
+		t.Errorf("%+v, want that it says so", s)
+	}
+	bad := policy(4, 25, func(list []openflow.Flow) []openflow.Flow {
+		list[len(list)-3].Actions = openflow.NewActions(openflow.ToGroup{ID: 12345}) // there is none
+		return list
+	})
+	r.want(2, bad)
+	r.await("it is refused", func(s reconcile.BridgeStatus) bool { return s.State == reconcile.StateFailed })
+	r.await("what was done is undone", func(s reconcile.BridgeStatus) bool { return s.Installed == first.Len() && s.Pending == 0 })
+	if got := r.events.kinds(); got != "policy_installed policy_failed" {
+		t.Errorf("events %q", got)
+	}
+	next := policy(4, 10, nil)
+	r.want(3, next)
+	r.installed(3)
+	r.holds(next)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.Remove(ctx, r.key(0)); err != nil {
+		t.Fatal(err)
+	}
+	r.holds(compile.Of(nil))
 }
 
 // Counters of rules are told once, over changes of what counts, restarts of the switch, and an orderly end.

@@ -24,6 +24,7 @@ type conn interface {
 	Flows(ctx context.Context, filter openflow.Filter, each func(openflow.FlowStats)) error
 	Groups(ctx context.Context) ([]openflow.Group, error)
 	Apply(ctx context.Context, mods []openflow.Mod) error
+	ApplyEach(ctx context.Context, mods []openflow.Mod) error
 	Barrier(ctx context.Context) error
 	Done() <-chan struct{}
 	Err() error

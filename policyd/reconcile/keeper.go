@@ -55,6 +55,7 @@ type keeper struct {
 	// These belong to run.
 	on       *link            // what follows is about this one
 	seen     bool             // all flows were read over it
+	steps    bool             // its switch makes changes one by one only
 	holds    *compile.Desired // what the bridge holds of ours; nil: that is to be read
 	held     *compile.Desired // what it was last found to hold, over any link; nil: nothing yet, or it is detached
 	tried    *compile.Desired // what did not go in, or was undone, and is not tried again before
@@ -229,7 +230,7 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 	want, l, asked := k.want, k.link, len(k.asked) > 0
 	k.mu.Unlock()
 	if l != k.on {
-		k.on, k.seen, k.holds, k.tried, k.retry, k.failures, k.rounds = l, false, nil, nil, time.Time{}, 0, 0
+		k.on, k.seen, k.steps, k.holds, k.tried, k.retry, k.failures, k.rounds = l, false, false, nil, nil, time.Time{}, 0, 0
 		if l != nil {
 			k.log.Info("openflow connection", "peer", l.addr)
 		}
@@ -446,6 +447,9 @@ func (k *keeper) apply(ctx context.Context, l *link, p *plan) error {
 	for _, r := range p.replace {
 		k.meter.renew(r.is)
 	}
+	if k.steps {
+		p.stepwise()
+	}
 	if err := k.send(ctx, l, p.mods()); err != nil {
 		return err
 	}
@@ -457,14 +461,26 @@ func (k *keeper) apply(ctx context.Context, l *link, p *plan) error {
 	return nil
 }
 
-// send sends one bundle.
+// send has the switch make changes: all or none, unless it is too old for that.
 func (k *keeper) send(ctx context.Context, l *link, mods []openflow.Mod) error {
 	began := time.Now()
-	err := l.Apply(ctx, mods)
+	var err error
+	if k.steps {
+		if err = l.ApplyEach(ctx, mods); err != nil { // it does not say what was done; what is found then is not others' doing
+			k.holds, k.rounds = nil, max(k.rounds, 1)
+		}
+	} else {
+		err = l.Apply(ctx, mods)
+	}
 	k.r.metrics.seconds.Observe(time.Since(began).Seconds())
 	outcome := outcomeUnknown
 	if err == nil {
 		outcome = outcomeDone
+	} else if errors.Is(err, openflow.ErrNoBundles) {
+		k.steps = true
+		k.log.Warn("this open vswitch cannot make several changes at once: packets may meet a part of them", "err", err)
+		k.note(func(s *BridgeStatus) { s.Stepwise = true })
+		return errAgain
 	} else if mod, is := errors.AsType[*openflow.ModError](err); is {
 		outcome = outcomeRefused
 		err = &refusedError{fmt.Errorf("change %s: %w", k.words(mod.Mod), err)}
@@ -591,6 +607,9 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 	if errors.Is(err, context.Canceled) { // at the end
 		return lookAgain
 	}
+	if errors.Is(err, errAgain) {
+		return 0
+	}
 	k.failures++
 	wait := min(failedFirst<<min(k.failures-1, 10), failedLast)
 	k.retry = now.Add(wait)
@@ -631,6 +650,7 @@ func (e *refusedError) Error() string { return e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }
 
 var (
+	errAgain   = errors.New("it is done otherwise")
 	errOffline = errors.New("there is no connection")
 	errWaits   = errors.New("what is wanted does not go in, or is undone by others, and is not tried again yet")
 	errEnded   = errors.New("the bridge is not looked after any more")

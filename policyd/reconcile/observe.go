@@ -77,7 +77,7 @@ func (o *observation) see(f openflow.Flow) {
 			o.stranger("flow " + f.String())
 		}
 		return
-	case passing(f.Cookie):
+	case passing(f.Cookie) && !wanted:
 		o.learned++
 		if port, is := leadsTo(f.Actions); is && !o.ports[port] {
 			o.plan.stale = append(o.plan.stale, f)

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -43,6 +44,17 @@ func (p *plan) mods() []openflow.Mod {
 		list = append(list, openflow.DeleteFlow{Key: f.Key(), Cookie: compile.Owner, CookieMask: compile.OwnerMask})
 	}
 	return append(list, p.unused...)
+}
+
+// stepwise puts the plan in an order in which its changes can be made one by one, for switches that cannot make them at once: what packets
+// meet last is there first, and table 0 leads there in the end, its most special flows before the others. Removed is the other way round.
+func (p *plan) stepwise() {
+	order := func(a, b openflow.Flow) int {
+		return cmp.Or(cmp.Compare(b.Table, a.Table), cmp.Compare(b.Priority, a.Priority))
+	}
+	slices.SortFunc(p.add, order)
+	slices.SortFunc(p.replace, func(a, b replacement) int { return order(a.is, b.is) })
+	slices.SortFunc(p.remove, func(a, b openflow.Flow) int { return order(b, a) })
 }
 
 // ended returns the flows of ours whose counters end with the plan, or are another rule's from then on.

@@ -93,10 +93,11 @@ type BridgeStatus struct {
 	Groups    int `json:"groups"`    // groups of ours that are there
 	Pending   int `json:"pending"`   // changes that are to be made
 
-	Drift    uint64   `json:"drift"`             // flows and groups of ours that others had changed, removed or added
-	Repaired uint64   `json:"repaired"`          // of them, those that were set right
-	Foreign  []string `json:"foreign,omitempty"` // flows and groups of others that bypass policy or stand in its way, the first few
-	Bypasses int      `json:"bypasses"`          // how many there are
+	Drift    uint64   `json:"drift"`              // flows and groups of ours that others had changed, removed or added
+	Repaired uint64   `json:"repaired"`           // of them, those that were set right
+	Stepwise bool     `json:"stepwise,omitempty"` // this Open vSwitch (before 2.6) makes changes one by one: packets may meet a part of them
+	Foreign  []string `json:"foreign,omitempty"`  // flows and groups of others that bypass policy or stand in its way, the first few
+	Bypasses int      `json:"bypasses"`           // how many there are
 }
 
 // Has says whether the bridge was found to hold that revision, or a later one, and still has its connection.

@@ -96,7 +96,10 @@ func (k *keeper) strangers(o *observation) {
 // tellFailed tells that the switch did not take what is wanted.
 func (k *keeper) tellFailed(want *Bridge, err error) {
 	rest := "what was there before is still in force"
-	if k.held == nil {
+	switch {
+	case k.steps:
+		rest = "other changes may have been made"
+	case k.held == nil:
 		rest = "nothing was changed"
 	}
 	k.emit(want, event.PolicyFailed, fmt.Sprintf("bridge %q: %v; %s", want.Name, err, rest), map[string]string{
@@ -110,7 +113,7 @@ func (k *keeper) detached(want *Bridge) {
 	k.held, k.based = nil, false
 	k.hand()
 	k.note(func(s *BridgeStatus) {
-		*s = BridgeStatus{State: StateDetached, Drift: s.Drift, Repaired: s.Repaired}
+		*s = BridgeStatus{State: StateDetached, Drift: s.Drift, Repaired: s.Repaired, Stepwise: s.Stepwise}
 		if !k.want.Detach {
 			s.State = StatePending
 		}

@@ -1,0 +1,298 @@
+package reconcile
+
+import (
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/policyd/compile"
+)
+
+// bridge is what a switch holds, and does what it is told.
+type bridge struct {
+	flows  map[openflow.FlowKey]openflow.Flow
+	groups map[uint32]openflow.Group
+}
+
+// do carries out modifications as a switch does.
+func (b *bridge) do(t *testing.T, mods []openflow.Mod) {
+	t.Helper()
+	for _, m := range mods {
+		switch m := m.(type) {
+		case openflow.AddFlow:
+			for id := range groupsIn(m.Flow.Actions) {
+				if _, is := b.groups[id]; !is {
+					t.Fatalf("%s: there is no group %d yet", m, id)
+				}
+			}
+			if was, is := b.flows[m.Flow.Key()]; is && m.Reset != (was.Cookie != m.Flow.Cookie) {
+				t.Fatalf("%s: counters begin anew: %v, its cookie was %v", m, m.Reset, was.Cookie)
+			}
+			b.flows[m.Flow.Key()] = m.Flow
+		case openflow.DeleteFlow:
+			if f, is := b.flows[m.Key]; is && f.Cookie&m.CookieMask == m.Cookie {
+				delete(b.flows, m.Key)
+			}
+		case openflow.AddGroup:
+			if _, is := b.groups[m.Group.ID]; is {
+				t.Fatalf("%s: there is one", m)
+			}
+			b.groups[m.Group.ID] = m.Group
+		case openflow.ModifyGroup:
+			if _, is := b.groups[m.Group.ID]; !is {
+				t.Fatalf("%s: there is none", m)
+			}
+			b.groups[m.Group.ID] = m.Group
+		case openflow.DeleteGroup:
+			delete(b.groups, m.ID)
+			for _, f := range b.flows {
+				for id := range groupsIn(f.Actions) {
+					if id == m.ID {
+						t.Fatalf("%s: %s uses it", m, f)
+					}
+				}
+			}
+		default:
+			t.Fatalf("%s: not wanted here", m)
+		}
+	}
+}
+
+func (b *bridge) clone() *bridge { return &bridge{maps.Clone(b.flows), maps.Clone(b.groups)} }
+
+// look returns the observation of b.
+func (b *bridge) look(want *compile.Desired, before map[uint32]openflow.Group) (*observation, error) {
+	o := observe(want)
+	for _, f := range b.flows {
+		o.see(f)
+	}
+	return o, o.finish(slices.Collect(maps.Values(b.groups)), before)
+}
+
+// randomDesired returns flows of few keys, some of which use groups.
+func randomDesired(rng *rand.Rand) *compile.Desired {
+	byKey := map[openflow.FlowKey]openflow.Flow{}
+	groups := map[uint32]openflow.Group{}
+	for range rng.IntN(40) {
+		f := randomFlow(rng, compile.Cookie(0, compile.KindRule, uint32(1000+rng.IntN(5))))
+		for id := range groupsIn(f.Actions) {
+			if _, is := groups[id]; !is {
+				groups[id] = openflow.NewGroup(id, []openflow.Action{openflow.Output{Port: openflow.Port(rng.IntN(3))}})
+			}
+		}
+		byKey[f.Key()] = f
+	}
+	return compile.Of(slices.Collect(maps.Values(byKey)), slices.Collect(maps.Values(groups))...)
+}
+
+func randomFlow(rng *rand.Rand, cookie openflow.Cookie) openflow.Flow {
+	f := openflow.Flow{Table: []uint8{0, 30, 50}[rng.IntN(3)], Priority: uint16(rng.IntN(4)), Cookie: cookie}
+	if n := rng.IntN(5); n > 0 {
+		f.Match = openflow.NewMatch(openflow.InPort(openflow.Port(n)))
+	}
+	if n := rng.IntN(4); n > 0 {
+		f.Actions = openflow.NewActions(openflow.ToGroup{ID: compile.GroupFirst + uint32(n)})
+	} else {
+		f.Actions = openflow.NewActions(openflow.Output{Port: openflow.Port(rng.IntN(3))})
+	}
+	return f
+}
+
+// is checks that b holds want, and of other flows those in others.
+func (b *bridge) is(t *testing.T, want *compile.Desired, others map[openflow.FlowKey]openflow.Flow) {
+	t.Helper()
+	all := maps.Clone(others)
+	for f := range want.Each() {
+		all[f.Key()] = f
+	}
+	if diff := cmp.Diff(all, b.flows); diff != "" {
+		t.Fatalf("flows (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Groups, b.groups); diff != "" {
+		t.Fatalf("groups (-want +got):\n%s", diff)
+	}
+}
+
+// Whatever is on a bridge, the plan leads to what is wanted and leaves flows of others alone; from there to the next thing wanted, the
+// difference leads as the whole comparison does.
+func TestPlansLeadThere(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for n := range 3000 {
+		first, second := randomDesired(rng), randomDesired(rng)
+		b := &bridge{map[openflow.FlowKey]openflow.Flow{}, map[uint32]openflow.Group{}}
+		others := map[openflow.FlowKey]openflow.Flow{}
+		for id := range uint32(4) { // of ours from before, which flows of ours use
+			b.groups[compile.GroupFirst+id] = openflow.NewGroup(compile.GroupFirst+id, []openflow.Action{openflow.Output{Port: openflow.Port(rng.IntN(3))}})
+			f := openflow.Flow{Table: 99, Priority: uint16(id), Cookie: compile.Cookie(3, compile.KindDeliver, 0), Actions: openflow.NewActions(openflow.ToGroup{ID: compile.GroupFirst + id})}
+			b.flows[f.Key()] = f
+		}
+		for range rng.IntN(60) {
+			cookie := compile.Cookie(uint8(rng.IntN(2)), compile.KindRule, uint32(1000+rng.IntN(5)))
+			switch rng.IntN(4) {
+			case 0:
+				cookie = openflow.Cookie(rng.Uint64N(3))
+			case 1:
+				cookie = compile.Cookie(0, compile.KindLearned, 0)
+			}
+			f := randomFlow(rng, cookie)
+			if !owned(cookie) || passing(cookie) {
+				f.Actions = "" // a group of ours that they use would take them along
+			}
+			b.flows[f.Key()] = f
+		}
+		wanted := map[openflow.FlowKey]bool{}
+		for f := range first.Each() {
+			wanted[f.Key()] = true
+		}
+		for key, f := range b.flows {
+			if (!owned(f.Cookie) || passing(f.Cookie)) && !wanted[key] {
+				others[key] = f
+			}
+		}
+		o, err := b.look(first, nil)
+		if err != nil {
+			t.Fatalf("seed %d, %d: %v", seed, n, err)
+		}
+		b.do(t, o.plan.mods())
+		b.is(t, first, others)
+		if again, err := b.look(first, first.Groups); err != nil || again.plan.size() != 0 {
+			t.Fatalf("seed %d, %d: after the plan there is %+v, %v", seed, n, again.plan, err)
+		}
+		for key := range b.flows { // those of others must not be in the way of the second
+			if _, is := others[key]; is {
+				delete(b.flows, key)
+				delete(others, key)
+			}
+		}
+		other := b.clone()
+		p := difference(first, second)
+		b.do(t, p.mods())
+		b.is(t, second, others)
+		o, err = other.look(second, first.Groups)
+		if err != nil {
+			t.Fatalf("seed %d, %d: %v", seed, n, err)
+		}
+		if got, want := [3]int{len(p.add), len(p.replace), len(p.remove)}, [3]int{len(o.plan.add), len(o.plan.replace), len(o.plan.remove)}; got != want {
+			t.Fatalf("seed %d, %d: the difference adds, replaces and removes %v, the whole comparison %v", seed, n, got, want)
+		}
+	}
+}
+
+// Groups are removed after the flows that use them, if they are ours.
+func TestGroupsGoLast(t *testing.T) {
+	g := openflow.NewGroup(compile.GroupFirst+1, []openflow.Action{openflow.Output{Port: 1}})
+	theirs := openflow.NewGroup(compile.GroupFirst+2, []openflow.Action{openflow.Output{Port: 1}})
+	user := openflow.Flow{Table: 40, Cookie: compile.Cookie(0, compile.KindDeliver, 0), Actions: openflow.NewActions(openflow.ToGroup{ID: g.ID})}
+	b := &bridge{map[openflow.FlowKey]openflow.Flow{user.Key(): user}, map[uint32]openflow.Group{g.ID: g, theirs.ID: theirs, 7: openflow.NewGroup(7)}}
+	o, err := b.look(compile.Of(nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.do(t, o.plan.mods())
+	if len(b.flows) != 0 || len(b.groups) != 2 || b.groups[g.ID].ID != 0 {
+		t.Errorf("left are %v and %v, want groups 7 and %d", b.flows, b.groups, theirs.ID)
+	}
+}
+
+// The meter tells of every packet once, whatever becomes of flows, as long as they are read before they end.
+func TestMeter(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for n := range 500 {
+		m := newMeter()
+		there := map[openflow.FlowKey]*openflow.FlowStats{}
+		want, got := map[decision]counters{}, map[decision]counters{}
+		take := func() {
+			for d, c := range m.take() {
+				got[d] = counters{got[d].packets + c.packets, got[d].bytes + c.bytes}
+			}
+		}
+		key := func() openflow.Flow {
+			return openflow.Flow{Table: 30, Priority: uint16(rng.IntN(6)), Cookie: compile.Cookie(0, compile.KindRule, uint32(1000+rng.IntN(4)))}
+		}
+		for range 300 {
+			f := key()
+			s := there[f.Key()]
+			switch rng.IntN(8) {
+			case 0: // it is made, or made another rule's, or goes on with other actions
+				if s != nil {
+					m.read(s, false)
+				}
+				next := &openflow.FlowStats{Flow: f}
+				if s != nil && s.Cookie == f.Cookie {
+					m.renew(f)
+					next.Packets, next.Bytes = s.Packets, s.Bytes
+				} else {
+					m.end(f.Key())
+				}
+				there[f.Key()] = next
+			case 1: // it is removed
+				if s != nil {
+					m.read(s, false)
+					m.end(f.Key())
+					delete(there, f.Key())
+				}
+			case 2: // the switch starts anew: nothing is there at first
+				for key, s := range there {
+					m.read(s, false)
+					there[key] = &openflow.FlowStats{Flow: s.Flow}
+				}
+				m.begin()
+				m.done(nil)
+			case 3:
+				if s != nil {
+					m.read(s, false)
+				}
+			case 4: // all are read, or some before it goes wrong
+				var err error
+				m.begin()
+				for _, s := range there {
+					if m.read(s, false); rng.IntN(20) == 0 {
+						err = errors.New("fault of the test")
+						break
+					}
+				}
+				m.done(err)
+			case 5:
+				take()
+			default:
+				if s != nil {
+					packets := rng.Uint64N(5)
+					s.Packets += packets
+					s.Bytes += packets * 60
+					instance, stage, _ := compile.Hit(s.Table, s.Cookie)
+					d := decision{instance, stage}
+					if packets > 0 {
+						want[d] = counters{want[d].packets + packets, want[d].bytes + packets*60}
+					}
+				}
+			}
+			for _, s := range there {
+				s.Age += time.Second
+			}
+		}
+		for _, s := range there {
+			m.read(s, false)
+		}
+		take()
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(decision{}, counters{})); diff != "" {
+			t.Fatalf("seed %d, %d: (-counted +told):\n%s", seed, n, diff)
+		}
+	}
+	m := newMeter()
+	first := &openflow.FlowStats{Flow: openflow.Flow{Table: 30, Cookie: compile.Cookie(0, compile.KindRule, 1000)}, Packets: 9, Bytes: 99, Age: time.Minute}
+	m.read(first, true)
+	first.Packets++
+	m.read(first, false)
+	if got := m.take(); got[decision{1000, flow.StageEgress}] != (counters{packets: 1}) {
+		t.Errorf("after a first reading: %v, want one packet", got)
+	}
+}
