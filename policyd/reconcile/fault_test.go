@@ -97,7 +97,7 @@ var instanceOf = regexp.MustCompile(`cookie=0x57450008([0-9a-f]{8}), table=30.*u
 
 // A Weir that is killed at any moment leaves one policy or the other, whole; the next one goes on from there.
 func TestKilled(t *testing.T) {
-	t.Parallel()
+	long(t)
 	const kills, rules = 8, 3000
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -385,7 +385,7 @@ func TestHits(t *testing.T) {
 
 // Connections that are no bridge's are closed.
 func TestConnections(t *testing.T) {
-	t.Parallel()
+	long(t)
 	r := newRig(t, 3, 1)
 	refused := func(reason string, least float64) {
 		t.Helper()

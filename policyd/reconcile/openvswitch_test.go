@@ -115,7 +115,7 @@ func TestDriftIsRepairedAndTold(t *testing.T) {
 
 // It is noticed within seconds, without being asked for.
 func TestDriftIsNoticed(t *testing.T) {
-	t.Parallel()
+	long(t)
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	r.want(1, d)
@@ -198,7 +198,7 @@ func TestForeignGroup(t *testing.T) {
 
 // What the switch does not take changes nothing; what was there before is kept up; what is wanted next goes in.
 func TestRefused(t *testing.T) {
-	t.Parallel()
+	long(t)
 	r := newRig(t, 2, 4)
 	first := policy(4, 20, nil)
 	r.want(1, first)
@@ -229,7 +229,7 @@ func TestRefused(t *testing.T) {
 
 // Others who undo it again and again: Weir comes back ever later, and says so.
 func TestContested(t *testing.T) {
-	t.Parallel()
+	long(t)
 	r := newRig(t, 2, 4)
 	d := policy(4, 20, nil)
 	r.want(1, d)
