@@ -260,8 +260,8 @@ func TestMapSampling(t *testing.T) {
 	x := &ovsdb.IPFIX{UUID: d.uuid(), ObsDomainID: n(7), OtherConfig: pairs([]string{"virtual_obs_id=h/a"})}
 	d.IPFIXs[x.UUID] = x
 	a.IPFIX = x.UUID
-	set(b, &ovsdb.IPFIX{ExternalIDs: pairs([]string{"owner=weir"}), OtherConfig: pairs([]string{"virtual_obs_id=h/b"})}, "owner=weir")
-	set(c, &ovsdb.IPFIX{ExternalIDs: pairs([]string{"owner=weir"}), OtherConfig: pairs([]string{"virtual_obs_id=h/c"})}, "owner=other")
+	set(b, &ovsdb.IPFIX{ObsDomainID: n(65543), ExternalIDs: pairs([]string{"owner=weir"}), OtherConfig: pairs([]string{"virtual_obs_id=h/b"})}, "owner=weir", "weir-totals=true")
+	set(c, &ovsdb.IPFIX{ObsDomainID: n(9), ExternalIDs: pairs([]string{"owner=weir"}), OtherConfig: pairs([]string{"virtual_obs_id=h/c"})}, "owner=other")
 	for i, bridge := range []*ovsdb.Bridge{a, b, c} {
 		id := int64(i)
 		if bridge == c {
@@ -277,12 +277,21 @@ func TestMapSampling(t *testing.T) {
 	check(t, inv,
 		`bridge a domains=[7 512] virtual="h/a" rules=false`,
 		`  controller tcp:192.0.2.1:6653 ours=false`,
-		`bridge b domains=[] virtual="h/b" rules=true`,
+		`bridge b domains=[65543] virtual="h/b" rules=true`,
 		`bridge c domains=[] virtual="h/c" rules=false`,
 		`port a/a local of=65534 if=65634`,
 		`port b/b local of=65534 if=65634`,
 		`port c/c local of=65534 if=65634`,
 	)
+	if b := inv.Bridges; b[0].TotalsElsewhere || b[1].TotalsElsewhere || b[2].TotalsElsewhere {
+		t.Errorf("totals elsewhere: %+v, want none: what b's rules sample is the totals, and those of the others are not told of", b)
+	}
+	for _, s := range d.SampleSets {
+		s.ExternalIDs["weir-totals"] = "false"
+	}
+	if b := hosts.Map(hosts.Settings{Name: "h"}, d.Rows, ours).Bridges; !b[1].RuleSampling || !b[1].TotalsElsewhere || b[2].TotalsElsewhere {
+		t.Errorf("totals elsewhere: %+v, want b's alone", b)
+	}
 }
 
 // What a host says makes an estate in which its VIFs are found by the numbers of their ports.

@@ -36,7 +36,7 @@ type Host struct {
 	Settings Settings
 	Detach   bool // everything of Weir's is removed, and what was before put back: flows of OpenFlow were removed before
 
-	Enforced   map[string]Enforced // bridges that enforce policy, by name
+	Enforced   map[string]Enforced // bridges that enforce policy, by name; VLANs that have a name (fake bridges) are none
 	Controller attach.Settings     // how they dial Weir
 }
 
@@ -63,7 +63,7 @@ const CollectorSet uint32 = 0x77656972
 
 // RuleDomains returns the observation domains in which the flows of the bridges of a host are to sample, by the bridge's name. They are others
 // than those in which bridges export by themselves, since each exporter numbers its messages; and above 65535, where no NetFlow 5 is.
-// They stay the same as long as the bridge has its name.
+// They stay the same as long as something of Weir's is exported there, and after that as long as nothing else has the number.
 func RuleDomains(h *Identity, r *ovsdb.Rows) map[string]uint32 {
 	list := map[string]uint32{}
 	for id, n := range domains(h, r) {
