@@ -39,10 +39,14 @@ func checkAction(a openflow.Action) (openflow.Action, error) {
 		}
 		return a, nil
 	case openflow.MultipathBundle:
-		if a.Dst.Field != 0 || a.Algorithm > openflow.BundleHRW {
-			return nil, errors.New("bundle other than to a port by active_backup and hrw is not modelled")
+		var err error
+		switch {
+		case a.Dst.Field != 0 && a.Algorithm == openflow.BundleActiveBackup:
+			a.Dst, err = writable(a.Dst)
+		case a.Dst.Field != 0 || a.Algorithm > openflow.BundleHRW:
+			err = errors.New("bundle by other than active_backup, or hrw to a port, is not modelled")
 		}
-		return a, nil
+		return a, err
 	case openflow.CT:
 		return checkCT(a)
 	case openflow.Learn:
@@ -172,6 +176,9 @@ func (r *run) output(o Output, s *state) {
 	r.result.Outputs = append(r.result.Outputs, o)
 }
 
+// noPort is OFPP_NONE as bundle_load writes it.
+const noPort = 0xffff
+
 func (r *run) bundle(a openflow.MultipathBundle, s *state) {
 	var live []openflow.Port
 	for _, number := range a.Ports {
@@ -180,6 +187,8 @@ func (r *run) bundle(a openflow.MultipathBundle, s *state) {
 		}
 	}
 	switch {
+	case a.Dst.Field != 0:
+		s.set(a.Dst, openflow.U64(uint64(append(live, noPort)[0])))
 	case len(live) == 0:
 	case a.Algorithm == openflow.BundleActiveBackup:
 		r.output(Output{Port: live[0]}, s)
