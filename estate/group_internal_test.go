@@ -35,8 +35,13 @@ func TestRangePrefixes(t *testing.T) {
 		}
 	}
 	for _, r := range [][2]string{
-		{"0.0.0.0", "255.255.255.255"}, {"0.0.0.1", "255.255.255.254"}, {"192.0.2.1", "192.0.2.1"}, {"::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
-		{"::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"}, {"0:0:0:1::", "0:0:0:1:ffff:ffff:ffff:ffff"}, {"::ffff:ffff:ffff:ffff", "0:0:0:1::"},
+		{"0.0.0.0", "255.255.255.255"},
+		{"0.0.0.1", "255.255.255.254"},
+		{"192.0.2.1", "192.0.2.1"},
+		{"::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+		{"::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe"},
+		{"0:0:0:1::", "0:0:0:1:ffff:ffff:ffff:ffff"},
+		{"::ffff:ffff:ffff:ffff", "0:0:0:1::"},
 	} {
 		check(netip.MustParseAddr(r[0]), netip.MustParseAddr(r[1]))
 	}

@@ -150,10 +150,16 @@ func TestTooMuch(t *testing.T) {
 		"members":                  {"address_groups: [{name: g, members: [" + strings.Repeat("10.0.0.1,", 100_001) + "]}]", []string{"100001 members, want at most 100000"}, 512 * MiB},
 		"nesting":                  {"address_groups:\n" + chain(17, "gx"), []string{"nested deeper than 16"}, 64 * MiB},
 		"long chain":               {"address_groups:\n" + chain(9000, "gx"), []string{"nested deeper than 16"}, 512 * MiB},
-		"a group that holds itself": {"address_groups: [{name: a, members: ['address-group:a']}]",
-			[]string{"address_groups[0].members[0]: the group holds itself: a → a"}, 64 * MiB},
-		"groups that hold each other": {"vm_groups: [{name: a, groups: [b]}, {name: b, groups: [c]}, {name: c, groups: [b]}]",
-			[]string{"vm_groups[2].groups[0]: the group holds itself: b → c → b"}, 64 * MiB},
+		"a group that holds itself": {
+			"address_groups: [{name: a, members: ['address-group:a']}]",
+			[]string{"address_groups[0].members[0]: the group holds itself: a → a"},
+			64 * MiB,
+		},
+		"groups that hold each other": {
+			"vm_groups: [{name: a, groups: [b]}, {name: b, groups: [c]}, {name: c, groups: [b]}]",
+			[]string{"vm_groups[2].groups[0]: the group holds itself: b → c → b"},
+			64 * MiB,
+		},
 		"ports":   {"global: {mandatory: [{action: deny, protocol: tcp, remote_ports: '" + strings.Repeat("1,", 100) + "1'}]}", []string{"found 101 ports and ranges, want at most 100"}, 64 * MiB},
 		"comment": {"global: {mandatory: [{action: deny, comment: '" + strings.Repeat("x", 1025) + "'}]}", []string{"has 1025 bytes, want at most 1024"}, 64 * MiB},
 	} {

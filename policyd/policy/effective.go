@@ -47,16 +47,16 @@ func Effective(set *Set, e *Estate, vif *Interface, stateless bool) []Line {
 	return lines
 }
 
-// covers reports whether b, which comes after a, certainly has no effect because of it.
-func (a *Entry) covers(b *Entry, e *Estate, stateless bool) bool {
-	r, s := &a.Rule, &b.Rule
+// covers reports whether o, which comes after e, certainly has no effect because of it.
+func (e *Entry) covers(o *Entry, in *Estate, stateless bool) bool {
+	r, s := &e.Rule, &o.Rule
 	if r.Action == Shadow && s.Action != Shadow {
 		return false
 	}
 	if r.Direction != Either && r.Direction != s.Direction {
 		return false
 	}
-	return coversProtocol(r.Protocol, protocolWith(s)) && seesKept(r, s) && a.coversRemote(b, e) &&
+	return coversProtocol(r.Protocol, protocolWith(s)) && seesKept(r, s) && e.coversRemote(o, in) &&
 		r.RemotePorts.covers(s.RemotePorts) && r.LocalPorts.covers(s.LocalPorts) && (!stateless || coversReplies(r, s))
 }
 
@@ -91,20 +91,20 @@ func seesKept(r, s *Rule) bool {
 	return true
 }
 
-// coversRemote reports whether a's remote is everything that b's is.
-func (a *Entry) coversRemote(b *Entry, e *Estate) bool {
-	r, s := &a.Rule.Remote, &b.Rule.Remote
+// coversRemote reports whether e's remote is everything that o's is.
+func (e *Entry) coversRemote(o *Entry, in *Estate) bool {
+	r, s := &e.Rule.Remote, &o.Rule.Remote
 	switch {
 	case *r == Remote{}:
 		return true
-	case a.Group != 0 && a.Group == b.Group:
+	case e.Group != 0 && e.Group == o.Group:
 		return true
 	case r.MAC != 0:
 		return r.MAC == s.MAC
 	case !s.Prefix.IsValid():
 		return false
 	case r.AddressGroup != "":
-		return slices.ContainsFunc(e.AddressGroups[a.Group], func(p netip.Prefix) bool { return contains(p, s.Prefix) })
+		return slices.ContainsFunc(in.AddressGroups[e.Group], func(p netip.Prefix) bool { return contains(p, s.Prefix) })
 	}
 	return contains(r.Prefix, s.Prefix)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // EstateOf returns what rules ask about a merged estate (estate.Assembler.Model) if these groups are in force. It shares with
-// before, which may be nil, whatever is the same.
+// before, which may be nil, whatever is the same; who is in groups that are the same is looked at for VMs that changed only.
 func EstateOf(m *estate.Model, groups map[flow.ID]*Group, before *Estate) *Estate {
 	mustBeMerged(m)
 	if before == nil {
@@ -18,17 +18,22 @@ func EstateOf(m *estate.Model, groups map[flow.ID]*Group, before *Estate) *Estat
 	}
 	b := &estateBuilder{
 		before: before, poolOfHost: poolOfHosts(m), ids: map[boundKey]flow.ID{},
-		e: &Estate{VIFs: make(map[flow.ID]*Interface, len(before.VIFs)), vms: make(map[string]*machine, len(m.VMs))},
+		e: &Estate{VIFs: make(map[flow.ID]*Interface, len(before.VIFs)), vms: make(map[string]*machine, len(m.VMs)), groups: map[flow.ID]*membership{}},
 	}
 	for i := range m.VMs {
 		b.add(&m.VMs[i])
+	}
+	for key, mc := range before.vms {
+		if b.e.vms[key] != mc {
+			b.gone = append(b.gone, mc)
+		}
 	}
 	b.e.AddressGroups = b.addresses(m, groups)
 	b.e.VMGroups = b.members(m, groups)
 	return b.e
 }
 
-// machine is a VM as groups ask for it. It is immutable.
+// machine is a VM as groups ask for it. It is immutable: as long as it is at the same address, it is the same.
 type machine struct {
 	id       flow.ID
 	vm       *estate.VM
@@ -37,15 +42,26 @@ type machine struct {
 	vifs     []*Interface
 }
 
+// membership is a group and who is in it. It is immutable.
+type membership struct {
+	group    *Group
+	estate   []estate.VMGroup      // the estate's groups in it, of VM groups
+	prefixes []estate.AddressGroup // of address groups
+	machines []*machine
+}
+
 type estateBuilder struct {
-	e, before  *Estate
-	poolOfHost map[string]string
-	ids        map[boundKey]flow.ID // of pools and networks by key
-	machines   []*machine
-	byTag      map[string][]*machine
-	byNetwork  map[flow.ID][]*machine
-	byPool     map[flow.ID][]*machine
-	byID       map[flow.ID]*machine
+	e, before   *Estate
+	poolOfHost  map[string]string
+	ids         map[boundKey]flow.ID // of pools and networks by key
+	machines    []*machine
+	fresh, gone []*machine // that before does not have, that only before has
+
+	indexed   bool
+	byTag     map[string][]*machine
+	byNetwork map[flow.ID][]*machine
+	byPool    map[flow.ID][]*machine
+	byID      map[flow.ID]*machine
 }
 
 func (b *estateBuilder) id(kind flow.Kind, key string) flow.ID {
@@ -65,12 +81,13 @@ func (b *estateBuilder) id(kind flow.Kind, key string) flow.ID {
 func (b *estateBuilder) add(vm *estate.VM) {
 	pool := b.id(flow.KindPool, poolOfVM(vm, b.poolOfHost))
 	old := b.before.vms[vm.Key]
+	if b.e.vms[vm.Key] != nil {
+		return // the estate warned of it
+	}
 	mc := old
 	if old == nil || old.pool != pool || !sameVM(old.vm, vm) {
 		mc = b.machine(vm, pool, old)
-	}
-	if b.e.vms[vm.Key] != nil {
-		return // the estate warned of it
+		b.fresh = append(b.fresh, mc)
 	}
 	b.e.vms[vm.Key] = mc
 	b.machines = append(b.machines, mc)
@@ -121,35 +138,48 @@ func (v *Interface) equal(o *Interface) bool {
 
 // sameVM reports whether two VMs of one key are the same to rules and groups.
 func sameVM(a, b *estate.VM) bool {
-	return a.Name == b.Name && len(a.VIFs) == len(b.VIFs) && slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Attributes, b.Attributes) &&
-		slices.EqualFunc(a.VIFs, b.VIFs, func(v, w estate.VIF) bool {
-			return v.Key == w.Key && v.Device == w.Device && v.Network == w.Network && v.MAC == w.MAC && slices.Equal(v.IPs, w.IPs)
-		})
+	return a.Name == b.Name && slices.Equal(a.Tags, b.Tags) && maps.Equal(a.Attributes, b.Attributes) && sameVIFs(a.VIFs, b.VIFs)
+}
+
+func sameVIFs(a, b []estate.VIF) bool {
+	if len(a) != len(b) || len(a) == 0 || &a[0] == &b[0] { // nobody changes what is in a model
+		return len(a) == len(b)
+	}
+	return slices.EqualFunc(a, b, func(v, w estate.VIF) bool {
+		return v.Key == w.Key && v.Device == w.Device && v.Network == w.Network && v.MAC == w.MAC && slices.Equal(v.IPs, w.IPs)
+	})
 }
 
 // addresses returns the contents of address groups.
 func (b *estateBuilder) addresses(m *estate.Model, groups map[flow.ID]*Group) map[flow.ID][]netip.Prefix {
 	contents := map[flow.ID][]netip.Prefix{}
-	var own map[flow.ID]*estate.AddressGroup
+	own := map[flow.ID]*estate.AddressGroup{}
+	for i := range m.AddressGroups {
+		g := &m.AddressGroups[i]
+		own[flow.NewID(flow.KindAddressGroup, groupKey(g.UUID, g.Name))] = g
+	}
 	for id, g := range groups {
 		if g.Kind != flow.KindAddressGroup {
 			continue
 		}
-		list := g.Prefixes
-		if len(g.Estate) > 0 {
-			if own == nil {
-				own = map[flow.ID]*estate.AddressGroup{}
-				for i := range m.AddressGroups {
-					own[flow.NewID(flow.KindAddressGroup, groupKey(m.AddressGroups[i].UUID, m.AddressGroups[i].Name))] = &m.AddressGroups[i]
-				}
+		in := &membership{group: g}
+		for _, id := range g.Estate {
+			if o := own[id]; o != nil {
+				in.prefixes = append(in.prefixes, *o)
 			}
+		}
+		b.e.groups[id] = in
+		if old := b.before.groups[id]; old != nil && old.group == g && slices.EqualFunc(old.prefixes, in.prefixes, sameAddresses) {
+			contents[id] = b.before.AddressGroups[id]
+			continue
+		}
+		list := g.Prefixes
+		if len(in.prefixes) > 0 {
 			list = slices.Clone(list)
-			for _, id := range g.Estate {
-				if g := own[id]; g != nil {
-					for _, member := range g.Members {
-						prefixes, _ := estate.ParseMember(member) // what is wrong is left out, as in the estate
-						list = append(list, prefixes...)
-					}
+			for _, o := range in.prefixes {
+				for _, member := range o.Members {
+					prefixes, _ := estate.ParseMember(member) // what is wrong is left out, as in the estate
+					list = append(list, prefixes...)
 				}
 			}
 			list = disjoint(list)
@@ -162,37 +192,53 @@ func (b *estateBuilder) addresses(m *estate.Model, groups map[flow.ID]*Group) ma
 	return contents
 }
 
+func sameAddresses(a, b estate.AddressGroup) bool {
+	return a.Name == b.Name && slices.Equal(a.Members, b.Members)
+}
+
 // members returns the addresses of VM groups.
 func (b *estateBuilder) members(m *estate.Model, groups map[flow.ID]*Group) map[flow.ID][]netip.Addr {
 	contents := map[flow.ID][]netip.Addr{}
-	var own map[flow.ID]*estate.VMGroup
+	own := map[flow.ID]*estate.VMGroup{}
+	for i := range m.VMGroups {
+		g := &m.VMGroups[i]
+		own[flow.NewID(flow.KindVMGroup, groupKey(g.UUID, g.Name))] = g
+	}
 	for id, g := range groups {
 		if g.Kind != flow.KindVMGroup {
 			continue
 		}
-		if own == nil {
-			b.index()
-			own = map[flow.ID]*estate.VMGroup{}
-			for i := range m.VMGroups {
-				own[flow.NewID(flow.KindVMGroup, groupKey(m.VMGroups[i].UUID, m.VMGroups[i].Name))] = &m.VMGroups[i]
-			}
-		}
-		in := map[*machine]bool{}
-		for _, vm := range g.VMs {
-			if mc := b.byID[vm]; mc != nil {
-				in[mc] = true
-			}
-		}
-		for i := range g.Select {
-			b.selected(in, &g.Select[i])
-		}
+		in := &membership{group: g}
 		for _, id := range g.Estate {
 			if o := own[id]; o != nil {
-				b.ofEstate(in, o)
+				in.estate = append(in.estate, *o)
 			}
 		}
+		b.e.groups[id] = in
+		old := b.before.groups[id]
+		if old != nil && old.group == g && slices.EqualFunc(old.estate, in.estate, sameMembers) {
+			isIn := func(mc *machine) bool { return b.isIn(mc, in) }
+			left, came := slices.ContainsFunc(b.gone, isIn), slices.ContainsFunc(b.fresh, isIn)
+			if in.machines = old.machines; !left && !came {
+				contents[id] = b.before.VMGroups[id]
+				continue
+			}
+			in.machines = nil
+			for _, mc := range old.machines {
+				if b.e.vms[mc.vm.Key] == mc {
+					in.machines = append(in.machines, mc)
+				}
+			}
+			for _, mc := range b.fresh {
+				if isIn(mc) {
+					in.machines = append(in.machines, mc)
+				}
+			}
+		} else {
+			in.machines = b.find(in)
+		}
 		var list []netip.Addr
-		for mc := range in {
+		for _, mc := range in.machines {
 			for _, v := range mc.vifs {
 				list = append(list, v.Addrs...)
 			}
@@ -207,8 +253,88 @@ func (b *estateBuilder) members(m *estate.Model, groups map[flow.ID]*Group) map[
 	return contents
 }
 
+func sameMembers(a, b estate.VMGroup) bool {
+	return a.Name == b.Name && slices.Equal(a.VMs, b.VMs) && slices.EqualFunc(a.Select, b.Select, func(s, t estate.Selector) bool {
+		return s.Name == t.Name && s.Network == t.Network && s.Pool == t.Pool && slices.Equal(s.Tags, t.Tags) && maps.Equal(s.Attributes, t.Attributes)
+	})
+}
+
+// selectors returns all selectors of a VM group, of which those of the estate's groups name keys.
+func (b *estateBuilder) selectors(in *membership) []Selector {
+	list := in.group.Select
+	for i := range in.estate {
+		for _, s := range in.estate[i].Select {
+			list = append(slices.Clip(list), Selector{Selector: s, Pool: b.id(flow.KindPool, s.Pool), Network: b.id(flow.KindNetwork, s.Network)})
+		}
+	}
+	return list
+}
+
+// isIn reports whether a VM is in a group.
+func (b *estateBuilder) isIn(mc *machine, in *membership) bool {
+	if _, ok := slices.BinarySearch(in.group.VMs, mc.id); ok {
+		return true
+	}
+	for i := range in.estate {
+		if slices.Contains(in.estate[i].VMs, mc.vm.Key) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(b.selectors(in), func(s Selector) bool { return s.selects(mc) })
+}
+
+// selects reports whether all of s applies to a VM.
+func (s *Selector) selects(mc *machine) bool {
+	return (s.Pool == 0 || mc.pool == s.Pool) && (s.Network == 0 || slices.Contains(mc.networks, s.Network)) && s.Describes(mc.vm)
+}
+
+// find returns the VMs that are in a group.
+func (b *estateBuilder) find(in *membership) []*machine {
+	b.index()
+	found := map[*machine]bool{}
+	for _, vm := range in.group.VMs {
+		if mc := b.byID[vm]; mc != nil {
+			found[mc] = true
+		}
+	}
+	for i := range in.estate {
+		for _, key := range in.estate[i].VMs {
+			if mc := b.e.vms[key]; mc != nil {
+				found[mc] = true
+			}
+		}
+	}
+	for _, s := range b.selectors(in) {
+		candidates := b.machines
+		shorter := func(list []*machine) {
+			if len(list) < len(candidates) {
+				candidates = list
+			}
+		}
+		if s.Pool != 0 {
+			shorter(b.byPool[s.Pool])
+		}
+		if s.Network != 0 {
+			shorter(b.byNetwork[s.Network])
+		}
+		for _, tag := range s.Tags {
+			shorter(b.byTag[tag])
+		}
+		for _, mc := range candidates {
+			if s.selects(mc) {
+				found[mc] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(found))
+}
+
 // index prepares what selectors ask for, so that few VMs are looked at for a group.
 func (b *estateBuilder) index() {
+	if b.indexed {
+		return
+	}
+	b.indexed = true
 	b.byTag, b.byNetwork, b.byPool = map[string][]*machine{}, map[flow.ID][]*machine{}, map[flow.ID][]*machine{}
 	b.byID = make(map[flow.ID]*machine, len(b.machines))
 	for _, mc := range b.machines {
@@ -220,42 +346,5 @@ func (b *estateBuilder) index() {
 		for _, n := range mc.networks {
 			b.byNetwork[n] = append(b.byNetwork[n], mc)
 		}
-	}
-}
-
-// selected adds the VMs that a selector selects.
-func (b *estateBuilder) selected(in map[*machine]bool, s *Selector) {
-	candidates := b.machines
-	shorter := func(list []*machine) {
-		if len(list) < len(candidates) {
-			candidates = list
-		}
-	}
-	if s.Pool != 0 {
-		shorter(b.byPool[s.Pool])
-	}
-	if s.Network != 0 {
-		shorter(b.byNetwork[s.Network])
-	}
-	for _, tag := range s.Tags {
-		shorter(b.byTag[tag])
-	}
-	for _, mc := range candidates {
-		if (s.Pool == 0 || mc.pool == s.Pool) && (s.Network == 0 || slices.Contains(mc.networks, s.Network)) && s.Describes(mc.vm) {
-			in[mc] = true
-		}
-	}
-}
-
-// ofEstate adds the VMs of a group of the estate, whose references are keys.
-func (b *estateBuilder) ofEstate(in map[*machine]bool, g *estate.VMGroup) {
-	for _, key := range g.VMs {
-		if mc := b.e.vms[key]; mc != nil {
-			in[mc] = true
-		}
-	}
-	for i := range g.Select {
-		s := &g.Select[i]
-		b.selected(in, &Selector{Selector: *s, Pool: b.id(flow.KindPool, s.Pool), Network: b.id(flow.KindNetwork, s.Network)})
 	}
 }

@@ -108,8 +108,15 @@ func decision(entry *Entry, stage flow.Stage, shadow *Entry, conn Conn) Decision
 // scopesOf returns the lists that vif has, in the order of evaluation.
 func scopesOf(vif *Interface) []Scope {
 	return []Scope{
-		{GlobalMandatory, 0}, {PoolMandatory, vif.Pool}, {NetworkMandatory, vif.Network}, {VMMandatory, vif.VM}, {VIFRules, vif.ID},
-		{VMDefault, vif.VM}, {NetworkDefault, vif.Network}, {PoolDefault, vif.Pool}, {GlobalDefault, 0},
+		{GlobalMandatory, 0},
+		{PoolMandatory, vif.Pool},
+		{NetworkMandatory, vif.Network},
+		{VMMandatory, vif.VM},
+		{VIFRules, vif.ID},
+		{VMDefault, vif.VM},
+		{NetworkDefault, vif.Network},
+		{PoolDefault, vif.Pool},
+		{GlobalDefault, 0},
 	}
 }
 

@@ -206,7 +206,9 @@ type Estate struct {
 	AddressGroups map[flow.ID][]netip.Prefix // of those in Set.Groups; disjoint, ascending
 	VMGroups      map[flow.ID][]netip.Addr   // the addresses of the VMs in the group, of all their VIFs; ascending, each once
 
-	vms map[string]*machine // by key, for the next one
+	// For the next one.
+	vms    map[string]*machine // by key
+	groups map[flow.ID]*membership
 }
 
 // Interface is a VIF as rules see it. 0 is none, or not known. It is immutable.

@@ -100,7 +100,7 @@ func ParsePacket(s string) (Packet, error) {
 		if p.EtherType == 0 {
 			p.EtherType = is
 		}
-		if p.EtherType != is && !(p.EtherType == EtherARP && is == EtherIPv4) {
+		if p.EtherType != is && (p.EtherType != EtherARP || is != EtherIPv4) {
 			return wrong("%s has no ends as %s", proto, p.Src)
 		}
 		words = words[3:]

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -152,15 +153,11 @@ func (r *resolver) meant(kind flow.Kind, name string) string {
 		return ""
 	}
 	var own []string
-	switch kind {
-	case flow.KindAddressGroup:
-		for g := range r.addressGroups {
-			own = append(own, g)
-		}
-	case flow.KindVMGroup:
-		for g := range r.vmGroups {
-			own = append(own, g)
-		}
+	if kind == flow.KindAddressGroup {
+		own = slices.Sorted(maps.Keys(r.addressGroups))
+	}
+	if kind == flow.KindVMGroup {
+		own = slices.Sorted(maps.Keys(r.vmGroups))
 	}
 	return r.Names.kinds[kind].near(name, own)
 }
@@ -434,9 +431,12 @@ func (r *resolver) number() {
 		d.list = append(d.list, list...)
 	}
 	for _, e := range d.list {
-		for _, k := range r.former[e.Rule.ID] {
-			if k.Scope == e.Scope && k.Digest == e.Digest() {
-				e.Instance = max(e.Instance, k.Instance)
+		if former := r.former[e.Rule.ID]; len(former) > 0 {
+			digest := e.Digest()
+			for _, k := range former {
+				if k.Scope == e.Scope && k.Digest == digest {
+					e.Instance = max(e.Instance, k.Instance)
+				}
 			}
 		}
 		if e.Instance == 0 {

@@ -304,3 +304,61 @@ func TestGroupsAreThoseOfFlows(t *testing.T) {
 		}
 	}
 }
+
+// An estate that was made step by step is the one that is made at once, and what is the same is shared.
+func TestEstateStepByStep(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 7))
+	for range 10 {
+		w := policytest.New(r, policytest.Size{Pools: 2, Hosts: 3, Networks: 3, VMs: 10, VIFs: 2, Rules: 6, Groups: 4})
+		m, e := *w.Model, w.Estate
+		for range 40 {
+			m.VMs, m.Hosts = slices.Clone(m.VMs), slices.Clone(m.Hosts)
+			vm := &m.VMs[r.IntN(len(m.VMs))]
+			switch r.IntN(9) {
+			case 0:
+				if len(m.VMs) > 2 {
+					m.VMs = slices.Delete(m.VMs, 1, 2)
+				}
+			case 1, 2:
+				again := w.Model.VMs[r.IntN(len(w.Model.VMs))]
+				if !slices.ContainsFunc(m.VMs, func(o estate.VM) bool { return o.Key == again.Key }) {
+					m.VMs = append(m.VMs, again)
+				}
+			case 3:
+				vm.Tags = []string{[]string{"web", "db", "prod"}[r.IntN(3)]}
+			case 4:
+				vm.VIFs = slices.Clone(vm.VIFs)
+				vm.VIFs[0].IPs = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(9))})}
+			case 5:
+				vm.VIFs = slices.Clone(vm.VIFs)
+				vm.VIFs[0].Network = m.Networks[r.IntN(len(m.Networks))].Key
+			case 6:
+				vm.Pool, vm.Host = "", m.Hosts[r.IntN(len(m.Hosts))].Key
+				m.Hosts[0].Pool = m.Pools[r.IntN(len(m.Pools))].Key
+			case 7:
+				m.VMGroups = slices.Clone(m.VMGroups)
+				m.VMGroups[0].VMs = []string{vm.Key}
+			case 8:
+				m.AddressGroups = slices.Clone(m.AddressGroups)
+				m.AddressGroups[r.IntN(len(m.AddressGroups))].Members = []string{fmt.Sprintf("10.0.%d.0/28", r.IntN(4))}
+			}
+			before := e
+			e = policy.EstateOf(&m, w.Set.Groups, before)
+			fresh := policy.EstateOf(&m, w.Set.Groups, nil)
+			if diff := cmp.Diff(fresh, e, same); diff != "" {
+				t.Fatalf("seed %d: step by step (-at once +):\n%s", seed, diff)
+			}
+			for id, v := range e.VIFs {
+				if old := before.VIFs[id]; old != nil && old != v && cmp.Equal(old, v, same) {
+					t.Fatalf("seed %d: VIF %s is the same and not shared", seed, v.Name)
+				}
+			}
+			for id, list := range e.VMGroups {
+				if old := before.VMGroups[id]; len(list) > 0 && slices.Equal(old, list) && &old[0] != &list[0] {
+					t.Fatalf("seed %d: the members of group %s are the same and not shared", seed, w.Set.Groups[id].Name)
+				}
+			}
+		}
+	}
+}
