@@ -148,11 +148,11 @@ func TestBridgesThatEnforcePolicy(t *testing.T) {
 
 	// A restart of Weir changes nothing.
 	stop()
-	before := dump(t, s.target, false)
+	before := ovsdbtest.Dump(t, s.target, false)
 	w, stop = startEnforcing(t, s.target, set, both(export.FlowsUnknown), w.controller)
 	defer stop()
 	w.enforce(t, set, both(export.FlowsUnknown), "br0=off br1=set", "br0:set/set! br1:set/set")
-	if diff := cmp.Diff(before, dump(t, s.target, false)); diff != "" {
+	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.target, false)); diff != "" {
 		t.Errorf("a restart changes (-before +after):\n%s", diff)
 	}
 
@@ -170,7 +170,7 @@ func TestBridgesThatEnforcePolicy(t *testing.T) {
 	s.must(err)
 	w.detach(t, set)
 	ovsdbtest.Until(t, "in-band control is back", func() bool { return inBand("br0") })
-	for line := range strings.Lines(dump(t, s.target, false)) {
+	for line := range strings.Lines(ovsdbtest.Dump(t, s.target, false)) {
 		if strings.Contains(line, "weir") || strings.Contains(line, "disable-in-band") { // others' value went with emer-reset
 			t.Errorf("left at the host: %s", line)
 		}

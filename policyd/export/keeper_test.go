@@ -89,10 +89,10 @@ func TestExportIsSetUpAndComesBack(t *testing.T) {
 	}
 
 	// Another Weir of the same instance finds it as it is to be: nothing happens.
-	before := dump(t, s.Socket(), false)
+	before := ovsdbtest.Dump(t, s.Socket(), false)
 	other, _ := start(t, s.Socket(), settings(nil))
 	other.await(t, "br0=set br2=set br3=set")
-	if diff := cmp.Diff(before, dump(t, s.Socket(), false)); diff != "" || len(other.events.list) != 0 {
+	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" || len(other.events.list) != 0 {
 		t.Errorf("after a restart: events %v, and the host differs:\n%s", other.events.list, diff)
 	}
 }
@@ -160,7 +160,7 @@ func TestWhoMeansItIsYieldedTo(t *testing.T) {
 // this one's, with what was there before.
 func TestTwoWeirs(t *testing.T) {
 	s := database(t, nil)
-	before := dump(t, s.Socket(), false)
+	before := ovsdbtest.Dump(t, s.Socket(), false)
 	s.VSCtl("--no-wait", "--", "--id=@r", "create", "NetFlow", `targets="192.0.2.5:1"`, "external_ids:weir-owner=another", "--", "set", "bridge", "br1", "netflow=@r",
 		`external_ids:weir-former-netflow="{}"`, "--", "set", "Open_vSwitch", ".", "external_ids:weir-owner=another")
 	w, _ := start(t, s.Socket(), settings(nil))
@@ -183,7 +183,7 @@ func TestTwoWeirs(t *testing.T) {
 		t.Errorf("found\n%s\nwant a row of this instance", rows)
 	}
 	w.detach(t, settings(nil))
-	if diff := cmp.Diff(before, dump(t, s.Socket(), false)); diff != "" {
+	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("after detaching (-before +after):\n%s", diff)
 	}
 }
@@ -196,10 +196,10 @@ func TestExportsOfOthers(t *testing.T) {
 		"--", "--id=@i", "create", "IPFIX", `targets="203.0.113.1:4739"`, "sampling=7", "obs_domain_id=4294967295", "cache_max_flows=0", "other_config:enable-tunnel-sampling=false",
 		"--", "--id=@d", "create", "NetFlow", `targets="192.0.2.5:4739"`, "active_timeout=-1",
 		"--", "set", "bridge", "br0", "ipfix=@i", "--", "set", "bridge", "br1", "netflow=@n", "--", "set", "bridge", "br2", "ipfix=@i", "netflow=@d")
-	before := dump(t, s.Socket(), false)
+	before := ovsdbtest.Dump(t, s.Socket(), false)
 	w, stop := start(t, s.Socket(), settings(nil))
 	w.await(t, "br0=foreign br1=foreign br2=foreign")
-	if diff := cmp.Diff(before, dump(t, s.Socket(), false)); diff != "" {
+	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("left alone (-before +after):\n%s", diff)
 	}
 	told := w.events.of(event.ExportForeign)
@@ -213,7 +213,7 @@ func TestExportsOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, dump(t, s.Socket(), false)); diff != "" {
+	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("Plan changed something (-before +after):\n%s", diff)
 	}
 	w.set(over, false)
@@ -236,7 +236,7 @@ func TestExportsOfOthers(t *testing.T) {
 		t.Errorf("Plan of detaching = %+v, %v; want 4 columns, 4 keys of bridges and one of the host", plan.Changes, err)
 	}
 	w.detach(t, over)
-	if diff := cmp.Diff(before, dump(t, s.Socket(), false)); diff != "" {
+	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("after detaching (-before +after):\n%s", diff)
 	}
 	if told := w.events.of(event.HostDetached); len(told) != 1 || told[0].Subject != "hv1" {
@@ -260,7 +260,7 @@ func TestReplacedByOthers(t *testing.T) {
 // A host that is away when it is to be detached is detached when it comes back, and told of once.
 func TestDetachOfAHostThatIsAway(t *testing.T) {
 	s := database(t, nil)
-	before := dump(t, s.Socket(), false)
+	before := ovsdbtest.Dump(t, s.Socket(), false)
 	w, stop := start(t, s.Socket(), settings(nil))
 	w.await(t, "br0=set br1=set")
 	s.Stop()
@@ -274,7 +274,7 @@ func TestDetachOfAHostThatIsAway(t *testing.T) {
 	}
 	s.Run()
 	ovsdbtest.Until(t, "the host is detached", func() bool { return w.exports.Status()[0].Detached })
-	if diff := cmp.Diff(before, dump(t, s.Socket(), false)); diff != "" {
+	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("after detaching (-before +after):\n%s", diff)
 	}
 	w.set(settings(nil), true) // once more: nothing
@@ -342,14 +342,14 @@ func TestVersionsOfOpenVSwitch(t *testing.T) {
 		})
 		s.VSCtl("--no-wait", "--", "--id=@i", "create", "IPFIX", `targets="203.0.113.1:4739"`, "--", "set", "bridge", "br1", "ipfix=@i")
 		client(t, "transact", s.Socket(), `["Open_vSwitch",{"op":"update","table":"IPFIX","where":[],"row":{"of_the_future":"kept","template_interval":5}}]`)
-		before := dump(t, s.Socket(), false)
+		before := ovsdbtest.Dump(t, s.Socket(), false)
 		w, _ := start(t, s.Socket(), settings(func(s *export.Settings) { s.Protocol, s.TakeOver = export.IPFIX, true }))
 		w.await(t, "br0=set br1=set")
-		if got := dump(t, s.Socket(), false); strings.Count(got, "template_interval=60") != 2 {
+		if got := ovsdbtest.Dump(t, s.Socket(), false); strings.Count(got, "template_interval=60") != 2 {
 			t.Errorf("found\n%s\nwant a template_interval of 60 s at two rows", got)
 		}
 		w.detach(t, settings(nil))
-		if diff := cmp.Diff(before, dump(t, s.Socket(), false)); diff != "" {
+		if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 			t.Errorf("after detaching (-before +after):\n%s", diff)
 		}
 	})
@@ -412,7 +412,7 @@ func TestUndoneByHand(t *testing.T) {
 	}
 	s := database(t, nil)
 	s.VSCtl("--no-wait", "add-br", "vlan7", "br0", "7")
-	before := dump(t, s.Socket(), false)
+	before := ovsdbtest.Dump(t, s.Socket(), false)
 	w, stop := startEnforcing(t, s.Socket(), settings(nil), map[string]export.Enforced{
 		"br0": {Sampling: compile.SampleNew, Flows: export.FlowsInstalled}, "br1": {},
 	}, attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653")})
@@ -424,7 +424,7 @@ func TestUndoneByHand(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s\n%s", err, out, script)
 	}
-	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(dump(t, s.Socket(), false), "\n")); diff != "" {
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(ovsdbtest.Dump(t, s.Socket(), false), "\n")); diff != "" {
 		t.Errorf("afterwards (-before +after):\n%s", diff)
 	}
 }

@@ -415,7 +415,7 @@ func (s *site) keeper(j job, lives time.Duration) {
 func TestDetachedHostIsAsBefore(t *testing.T) {
 	s := newSite(t)
 	s.others()
-	database, flows := dump(t, s.target, false), s.openFlow()
+	database, flows := ovsdbtest.Dump(t, s.target, false), s.openFlow()
 	seed, kills := uint64(time.Now().UnixNano()), 12
 	if text := os.Getenv("WEIR_TEST_RUNS"); text != "" { // the long version
 		n, err := strconv.Atoi(text)
@@ -435,7 +435,7 @@ func TestDetachedHostIsAsBefore(t *testing.T) {
 			j.Enforced[bridge] = export.Enforced{Sampling: compile.Sampling(rng.IntN(3)), Flows: export.Flows(rng.IntN(3))}
 		}
 		s.keeper(j, 10*time.Millisecond+time.Duration(rng.Int64N(int64(100*time.Millisecond))))
-		if now := dump(t, s.target, false); now != database {
+		if now := ovsdbtest.Dump(t, s.target, false); now != database {
 			changed++
 		} else if j.Detach {
 			undone++
@@ -459,7 +459,7 @@ func TestDetachedHostIsAsBefore(t *testing.T) {
 		t.Errorf("flows, groups or meters differ while policy is enforced (-before +now):\n%s", diff)
 	}
 	s.keeper(job{Target: s.target, Settings: s.settings(nil), Detach: true}, 0)
-	if diff := cmp.Diff(strings.Split(database, "\n"), strings.Split(dump(t, s.target, false), "\n")); diff != "" {
+	if diff := cmp.Diff(strings.Split(database, "\n"), strings.Split(ovsdbtest.Dump(t, s.target, false), "\n")); diff != "" {
 		t.Errorf("the database differs (-before +after):\n%s", diff)
 	}
 	if diff := cmp.Diff(flows, s.openFlow()); diff != "" {

@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/export"
@@ -179,7 +180,7 @@ func enforce(ctx context.Context, w *weir, j job) error {
 func TestDetachedHostIsAsBeforePolicy(t *testing.T) {
 	s := newSite(t)
 	s.others()
-	database, flows := dump(t, s.target, false), s.openFlow()
+	database, flows := ovsdbtest.Dump(t, s.target, false), s.openFlow()
 	seed, kills := uint64(time.Now().UnixNano()), 8
 	if text := os.Getenv("WEIR_TEST_RUNS"); text != "" { // the long version
 		n, err := strconv.Atoi(text)
@@ -236,7 +237,7 @@ func TestDetachedHostIsAsBeforePolicy(t *testing.T) {
 	s.must(<-done)
 
 	s.keeper(policy(true), 0)
-	if diff := cmp.Diff(strings.Split(database, "\n"), strings.Split(dump(t, s.target, false), "\n")); diff != "" {
+	if diff := cmp.Diff(strings.Split(database, "\n"), strings.Split(ovsdbtest.Dump(t, s.target, false), "\n")); diff != "" {
 		t.Errorf("the database differs (-before +after):\n%s", diff)
 	}
 	if diff := cmp.Diff(flows, s.openFlow()); diff != "" {

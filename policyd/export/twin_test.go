@@ -202,7 +202,7 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 	}
 	settled(w)
 	w.detach(t, settings(nil))
-	if diff := cmp.Diff(strings.Split(dump(t, twin.Socket(), true), "\n"), strings.Split(dump(t, host.Socket(), true), "\n")); diff != "" {
+	if diff := cmp.Diff(strings.Split(ovsdbtest.Dump(t, twin.Socket(), true), "\n"), strings.Split(ovsdbtest.Dump(t, host.Socket(), true), "\n")); diff != "" {
 		t.Errorf("after Weir (-without it +with it):\n%s", diff)
 	}
 }
