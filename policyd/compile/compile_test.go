@@ -136,7 +136,7 @@ func change(r *rand.Rand, w *policytest.World, in *compile.Input) *compile.Input
 	scopes := slices.SortedFunc(maps.Keys(set.Lists), func(a, b policy.Scope) int {
 		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
 	})
-	switch r.IntN(14) {
+	switch r.IntN(15) {
 	case 0: // plugged again
 		p := port()
 		if p.Kind == hosts.KindVIF {
@@ -215,6 +215,8 @@ func change(r *rand.Rand, w *policytest.World, in *compile.Input) *compile.Input
 	case 12:
 		next.Capabilities.ConnTrack = !next.Capabilities.ConnTrack
 	case 13:
+		inv.OVSVersion = []string{"2.5.3", "2.17.7", "3.1.0", ""}[r.IntN(4)]
+	case 14:
 		next.BypassVIFs = map[flow.ID]bool{w.VIFs()[r.IntN(len(w.VIFs()))].ID: true}
 	}
 	next.Policy, next.Estate = &set, &est
@@ -230,6 +232,16 @@ func TestCostOfAChange(t *testing.T) {
 	d := compile.Diff(before, mustCompile(t, c, rule))
 	if len(d.Add) == 0 || len(d.Add)+len(d.Delete) > 12 || len(d.SetGroups) > 0 {
 		t.Errorf("a rule that changes its action adds %d flows, deletes %d, sets %d groups", len(d.Add), len(d.Delete), len(d.SetGroups))
+	}
+}
+
+func TestNothingChanged(t *testing.T) {
+	c := compile.New()
+	if a, b := mustCompile(t, c, large(5, 5)), mustCompile(t, c, large(5, 5)); a != b {
+		t.Error("an equal input compiles to another Desired")
+	}
+	if a, b := mustCompile(t, c, large(5, 5)), mustCompile(t, c, large(5, 4)); a == b {
+		t.Error("an input with a rule less compiles to the same Desired")
 	}
 }
 

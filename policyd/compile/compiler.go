@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -21,8 +22,9 @@ type Compiler struct {
 // New returns a compiler that has compiled nothing yet.
 func New() *Compiler { return &Compiler{last: &Desired{}} }
 
-// Compile returns what the bridge is to hold. It depends on in only, not on what was compiled before. If the flows would be more
-// than in.Limit the error is a *LimitError; a bypass of the bridge is compiled even then.
+// Compile returns what the bridge is to hold. It depends on in only, not on what was compiled before; if that was equal, it is
+// returned itself. If the flows would be more than in.Limit the error is a *LimitError; a bypass of the bridge is compiled even
+// then.
 func (c *Compiler) Compile(in *Input) (*Desired, error) {
 	p, err := c.plan(in)
 	if err != nil {
@@ -42,6 +44,10 @@ func (c *Compiler) Compile(in *Input) (*Desired, error) {
 		}
 		fresh = append(fresh, u)
 		d.len += u.count(&p.settings)
+	}
+	if old != nil && len(fresh) == 0 && len(d.units) == len(old) && maps.Equal(d.Groups, c.last.Groups) && slices.Equal(d.Warnings, c.last.Warnings) &&
+		(in.Limit <= 0 || d.len <= in.Limit) {
+		return c.last, nil
 	}
 	if in.Limit > 0 && d.len > in.Limit {
 		refused := &LimitError{in.Bridge, in.Limit, p.estimate()}

@@ -17,7 +17,6 @@ const (
 	priorityInvalidBypassed = 205
 	priorityInvalid         = 200
 	priorityBlocked         = 195
-	priorityRetired         = 194
 	priorityLetIn           = 190
 	priorityGoesOn          = 150
 
@@ -130,7 +129,7 @@ func (u retired) count(s *settings) int {
 	if !s.stateful {
 		return 0
 	}
-	return 8
+	return 6
 }
 
 func (u retired) flows(e *emitter) {
@@ -138,9 +137,7 @@ func (u retired) flows(e *emitter) {
 		return
 	}
 	for _, at := range []int{labelEgress, labelIngress} {
-		for _, state := range answers {
-			e.add(TableState, priorityRetired, KindState, flow.SystemBlocked, match(state, label(at, u.instance, all)), do(e.dropped(flow.StageSystem, flow.SystemBlocked)))
-		}
+		e.add(TableReply, priorityRetired, KindState, flow.SystemBlocked, match(label(at, u.instance, all)), do(e.dropped(flow.StageSystem, flow.SystemBlocked)))
 		for _, t := range ip {
 			e.add(TableCommit, priorityRelabel, KindCommit, 0, match(etherType(t), ctOriginal, label(at, u.instance, all)), do(commit(labelled...), next(TableOutput)))
 		}

@@ -12,6 +12,7 @@ const (
 	priorityGoesOnUntold = 200
 	priorityTell         = 100
 
+	priorityRetired      = 110
 	priorityReplyEgress  = 100
 	priorityReplyIngress = 90
 	priorityReplySystem  = 80
