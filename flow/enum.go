@@ -19,6 +19,11 @@ const (
 	VerdictUnknownPort  Verdict = 6 // came in by a port that no policy knows
 )
 
+// Dropped reports whether the packets ended where the verdict was given.
+func (v Verdict) Dropped() bool {
+	return v == VerdictDenied || v == VerdictSpoofed || v == VerdictInvalid || v == VerdictUnknownPort
+}
+
 // Stage is where in the pipeline of a bridge a row was observed.
 type Stage int8
 

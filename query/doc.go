@@ -18,6 +18,10 @@
 // speaks of the verdict (in its filter or in By) also takes the rows of dropped and shadowed packets, counted or not:
 // they are often not the counted ones, and a packet is dropped once. See docs/reference/filter.md.
 //
+// [Request.Traffic] asks for less: what was denied is all rows with a verdict that drops, counted or not; what was delivered is the
+// counted rows with another, less what was dropped in rows that are not counted: there the packets had been seen before. Not
+// subtracted are copies of packets to many, which have no VM as destination: others got theirs.
+//
 // # What reaches the SQL text
 //
 // Identifiers and functions come from tables of this package. Values of the request are parsed into numbers, addresses

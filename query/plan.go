@@ -135,17 +135,20 @@ type planner struct {
 // measure is a figure that is summed, and the letter that its columns in subqueries begin with.
 type measure struct{ letter, sql string }
 
-// measureOf returns the figure of a unit.
+// measureOf returns the figure of a unit. Of what was delivered, rows that stopped packets have a negative one.
 func (p *planner) measureOf(u Unit) measure {
 	t := p.table
+	m := measure{"f", t.Flows}
 	switch u {
 	case Bytes, Bits, BPS:
-		return measure{"b", t.Bytes}
+		m = measure{"b", t.Bytes}
 	case Packets, PPS:
-		return measure{"p", t.Packets}
-	default:
-		return measure{"f", t.Flows}
+		m = measure{"p", t.Packets}
 	}
+	if p.Traffic == Delivered {
+		m.sql = "if(" + t.Counted + ", toInt64(" + m.sql + "), -toInt64(" + m.sql + "))"
+	}
+	return m
 }
 
 // measures returns the figures that are needed, the one that ranks first.
@@ -161,6 +164,9 @@ func (p *planner) measures() []measure {
 
 // unitSQL returns the SQL of a figure in its unit, from that of the sum.
 func (p *planner) unitSQL(u Unit, sum string) string {
+	if p.Traffic == Delivered {
+		sum = notNegative(sum)
+	}
 	seconds := p.choice.to.Sub(p.choice.from)
 	if p.Kind == Series {
 		seconds = p.choice.step
@@ -177,6 +183,10 @@ func (p *planner) unitSQL(u Unit, sum string) string {
 		return sum
 	}
 }
+
+// notNegative returns the SQL of a sum of what was delivered. It is less than 0 where a record of what was stopped came into the range
+// and the one of what was sent did not.
+func notNegative(sum string) string { return "toUInt64(greatest(" + sum + ", 0))" }
 
 func unitType(u Unit) string {
 	if u == BPS || u == PPS || u == FPS {
@@ -234,7 +244,7 @@ func (p *planner) from() []string {
 func (p *planner) conditions() []string {
 	t := p.table
 	var conditions []string
-	if c := p.countedSQL(); c != "" {
+	if c := p.trafficSQL(); c != "" {
 		conditions = append(conditions, c)
 	}
 	if f, ok := t.Folded[p.folded]; ok {
@@ -252,8 +262,31 @@ func (p *planner) conditions() []string {
 	return conditions
 }
 
-// passed are the verdicts of packets that went on, and of which other observations exist.
-var passed = "'" + flow.VerdictUnknown.String() + "', '" + flow.VerdictAllowed.String() + "'"
+// passed are the verdicts of packets that went on, and of which other observations exist; dropped those of packets that ended there.
+var passed, dropped = func() (string, string) {
+	passed := []string{"'" + flow.VerdictUnknown.String() + "'", "'" + flow.VerdictAllowed.String() + "'"}
+	var dropped []string
+	for v := flow.VerdictUnknown; v <= flow.VerdictUnknownPort; v++ {
+		if v.Dropped() {
+			dropped = append(dropped, "'"+v.String()+"'")
+		}
+	}
+	return strings.Join(passed, ", "), strings.Join(dropped, ", ")
+}()
+
+// trafficSQL returns the condition on the rows that make the traffic: see the package comment.
+func (p *planner) trafficSQL() string {
+	t := p.table
+	verdict, stage := t.Columns["verdict"], t.Columns["stage"]
+	switch p.Traffic {
+	case Delivered:
+		return "if(" + t.Counted + ", " + verdict + " IN (" + passed + "), " + verdict + " IN (" + dropped + ") AND (" + stage + " != 'ingress' OR " + t.Columns["dst_vm"] + " != 0))"
+	case Denied:
+		return verdict + " IN (" + dropped + ")"
+	default:
+		return p.countedSQL()
+	}
+}
 
 // countedSQL returns the condition that counts each packet once: see the package comment.
 func (p *planner) countedSQL() string {
@@ -516,11 +549,19 @@ func (p *planner) top() (string, []Column) {
 		if letter, ok := strings.CutSuffix(figure, "_sum"); ok {
 			whole = letter + "_all"
 		}
-		return "multiIf(r = 2, " + whole + ", r = 1, toUInt64(" + figure + " - " + figure + "_top), " + figure + ")"
+		rest := figure + " - " + figure + "_top"
+		if p.Traffic != Delivered {
+			rest = "toUInt64(" + rest + ")"
+		}
+		return "multiIf(r = 2, " + whole + ", r = 1, " + rest + ", " + figure + ")"
 	}
 	a.values(p, sum)
 	if p.Total {
-		a.add("if(total = 0, 0, "+sum(first+"_sum")+" / total)", Column{Name: "share", Role: RoleShare, Type: "Float64"})
+		part, none := sum(first+"_sum"), "total = 0"
+		if p.Traffic == Delivered {
+			part, none = notNegative(part), "total <= 0"
+		}
+		a.add("if("+none+", 0, "+part+" / total)", Column{Name: "share", Role: RoleShare, Type: "Float64"})
 	}
 	return selectFrom(a.sql, selectFrom(windows, groups)) +
 		"\nARRAY JOIN if(is_total = 1, " + kinds + ", [0]) AS r" +

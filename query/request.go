@@ -46,6 +46,16 @@ const (
 	Outbound Direction = "out"  // the source
 )
 
+// Traffic is which packets are summed.
+type Traffic string
+
+// The kinds of traffic.
+const (
+	Seen      Traffic = "seen"      // what was sent, as far as anybody saw it
+	Delivered Traffic = "delivered" // of that, what no rule stopped on its way
+	Denied    Traffic = "denied"    // what was stopped, wherever that was
+)
+
 // Basis is what the time of a row is.
 type Basis string
 
@@ -73,8 +83,9 @@ type Request struct {
 	Total     bool      `json:"total,omitempty"`     // a row for the total, and each row's share of it
 	Step      Duration  `json:"step,omitempty"`      // of a series, whole seconds; default about 300 steps
 
-	Observations bool  `json:"observations,omitempty"` // sum every observation, also those that are not counted
-	Basis        Basis `json:"basis,omitempty"`        // for series and tops; default any
+	Traffic      Traffic `json:"traffic,omitempty"`      // for series and tops; default seen
+	Observations bool    `json:"observations,omitempty"` // sum every observation, also those that are not counted
+	Basis        Basis   `json:"basis,omitempty"`        // for series and tops; default any
 }
 
 // Duration is a length of time that is text in JSON, as "1m30s".
@@ -126,6 +137,9 @@ func (r Request) check() (*question, error) {
 	}
 	var err error
 	if q.filter, err = Parse(r.Filter); err != nil {
+		return nil, err
+	}
+	if err := checkTraffic(q); err != nil {
 		return nil, err
 	}
 	return q, checkSubject(q)
@@ -268,6 +282,37 @@ func checkLimit(q *question) error {
 func checkSplit(q *question) error {
 	if q.Split && q.Direction != Both {
 		return reject("split", "use direction both", "direction %s leaves nothing to split", q.Direction)
+	}
+	return nil
+}
+
+// checkTraffic refuses what cannot be said of delivered packets: that they were is known from several rows, those that saw them first
+// less those that stopped them, which differ in all that is of the observation and not of the packet.
+func checkTraffic(q *question) error {
+	switch {
+	case q.Traffic == "" || q.Traffic == Seen:
+		return nil
+	case q.Traffic != Delivered && q.Traffic != Denied:
+		return reject("traffic", "expected seen, delivered or denied", "found %q", q.Traffic)
+	case q.Kind == List:
+		return reject("traffic", "filter by verdict, or use top or series", "a list shows records, not traffic")
+	case q.Observations:
+		return reject("traffic", "leave observations out", "traffic %s chooses the observations itself", q.Traffic)
+	case q.Traffic == Denied:
+		return nil
+	}
+	wrong := ""
+	look := func(f *Field) {
+		if f.observed && wrong == "" {
+			wrong = f.Name
+		}
+	}
+	for _, f := range q.by {
+		look(f)
+	}
+	compares(q.filter, func(c *Compare) { look(c.Field) })
+	if wrong != "" {
+		return reject("traffic", "use traffic denied, or seen", "%q is of each observation, not of packets that were delivered", wrong)
 	}
 	return nil
 }

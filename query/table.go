@@ -41,15 +41,15 @@ type Folded struct {
 var Tables = []Table{
 	RawTable("flows", 30*day),
 	rollup(Table{Name: "flows_1m", Basis: Lived, Resolution: time.Minute, History: 90 * day},
-		"exporter", "host", "network", "src_vm", "dst_vm", "protocol", "service", "rule_id", "verdict", "counted", "pool"),
+		"exporter", "host", "network", "src_vm", "dst_vm", "protocol", "service", "rule_id", "stage", "verdict", "counted", "pool"),
 	rollup(Table{Name: "flows_rx_1m", Basis: Received, Resolution: time.Minute, History: 90 * day},
-		"exporter", "network", "src_vm", "dst_vm", "rule_id", "verdict", "counted"),
+		"exporter", "network", "src_vm", "dst_vm", "rule_id", "stage", "verdict", "counted"),
 	rollup(Table{Name: "flows_1h", Basis: Lived, Resolution: time.Hour, History: 3 * 365 * day},
-		"exporter", "host", "network", "src_vm", "dst_vm", "protocol", "service", "rule_id", "verdict", "counted", "pool"),
+		"exporter", "host", "network", "src_vm", "dst_vm", "protocol", "service", "rule_id", "stage", "verdict", "counted", "pool"),
 	rollup(Table{
 		Name: "flows_group_1m", Basis: Lived, Resolution: time.Minute, History: 90 * day,
 		Folded: map[string]Folded{"group": {Value: "group", In: "end IN ('in', 'both')", Out: "end IN ('out', 'both')", Both: "(group != 0 OR end = 'both')"}},
-	}, "protocol", "verdict", "counted"),
+	}, "protocol", "stage", "verdict", "counted"),
 }
 
 // Keeping returns tables with the histories of history, by name of the table; tables that it does not name keep theirs.
@@ -215,6 +215,18 @@ func (c *choice) lacks(q *question) string {
 		return "a basis of " + string(q.Basis)
 	case q.Observations && t.Counted == "":
 		return "observations that are not counted"
+	case q.Traffic == Denied && t.Columns["verdict"] == "":
+		return "verdict"
+	}
+	if q.Traffic == Delivered {
+		if t.Counted == "" {
+			return "observations that are not counted"
+		}
+		for _, column := range []string{"verdict", "stage", "dst_vm"} {
+			if t.Columns[column] == "" {
+				return column
+			}
+		}
 	}
 	if c.folded = foldedBy(q, t); len(t.Folded) > 0 && c.folded == "" {
 		return "the total of rows that hold a flow several times"

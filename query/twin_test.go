@@ -176,8 +176,30 @@ func glob(pattern, s string) bool {
 	}
 }
 
-// counts reports whether sums take row i.
-func (w *twin) counts(r query.Request, by []*query.Field, filter query.Expr, i int) bool {
+// counts returns by how much sums take row i: 0, once, or, of packets that were not delivered after all, once less.
+func (w *twin) counts(r query.Request, by []*query.Field, filter query.Expr, i int) int64 {
+	dropped := slices.Contains([]flow.Verdict{flow.VerdictDenied, flow.VerdictSpoofed, flow.VerdictInvalid, flow.VerdictUnknownPort}, w.rows.Verdict[i])
+	passed := w.rows.Verdict[i] == flow.VerdictAllowed || w.rows.Verdict[i] == flow.VerdictUnknown
+	copied := w.rows.Stage[i] == flow.StageIngress && w.rows.DstVM[i] == 0 // perhaps of a packet to many
+	switch {
+	case r.Traffic == query.Denied && dropped:
+		return 1
+	case r.Traffic == query.Denied:
+		return 0
+	case r.Traffic == query.Delivered && w.rows.Counted[i] && passed:
+		return 1
+	case r.Traffic == query.Delivered && !w.rows.Counted[i] && dropped && !copied:
+		return -1
+	case r.Traffic == query.Delivered:
+		return 0
+	case w.seen(r, by, filter, i):
+		return 1
+	}
+	return 0
+}
+
+// seen reports whether sums of all traffic take row i.
+func (w *twin) seen(r query.Request, by []*query.Field, filter query.Expr, i int) bool {
 	mentions := map[string]bool{}
 	for _, f := range by {
 		mentions[f.Name] = true
@@ -200,7 +222,7 @@ func (w *twin) counts(r query.Request, by []*query.Field, filter query.Expr, i i
 }
 
 // sums are the figures of a group: bytes, packets, flows; each in all, in, and out.
-type sums [3][3]uint64
+type sums [3][3]int64
 
 func (s *sums) add(o sums) {
 	for i := range s {
@@ -252,7 +274,8 @@ func (w *twin) answer(r query.Request, p *query.Plan) []group {
 	all := map[string]*group{}
 	for i := range w.rows.Len() {
 		ms := w.rows.TimeReceived[i]
-		if ms < p.From.UnixMilli() || ms >= p.To.UnixMilli() || !w.counts(r, by, filter, i) || !w.holds(filter, i, r.Direction) {
+		times := w.counts(r, by, filter, i)
+		if ms < p.From.UnixMilli() || ms >= p.To.UnixMilli() || times == 0 || !w.holds(filter, i, r.Direction) {
 			continue
 		}
 		step := int64(0)
@@ -260,14 +283,14 @@ func (w *twin) answer(r query.Request, p *query.Plan) []group {
 			seconds := int64(time.Duration(p.Step) / time.Second)
 			step = ms / 1000 / seconds * seconds
 		}
-		rate := uint64(w.rows.SamplingRate[i])
-		figures := [3]uint64{w.rows.Bytes[i] * rate, w.rows.Packets[i] * rate, 1}
+		rate := times * int64(w.rows.SamplingRate[i])
+		figures := [3]int64{int64(w.rows.Bytes[i]) * rate, int64(w.rows.Packets[i]) * rate, times}
 		combos := w.combinations(by, i, r.Direction)
 		for n, keys := range combos {
 			in, out := w.sides(r, by, filter, keys, i)
 			var s sums
 			for m, x := range figures {
-				s[m] = [3]uint64{x, 0, 0}
+				s[m] = [3]int64{x, 0, 0}
 				if in {
 					s[m][1] = x
 				}
@@ -439,7 +462,7 @@ func (g group) text(r query.Request, p *query.Plan, totals map[int64]sums) strin
 				side = figure % 3
 			}
 			figure++
-			n := float64(g.sums[measureOfUnit(c.Unit)][side])
+			n := float64(max(0, g.sums[measureOfUnit(c.Unit)][side]))
 			switch c.Unit {
 			case query.Bits:
 				n *= 8
@@ -454,7 +477,7 @@ func (g group) text(r query.Request, p *query.Plan, totals map[int64]sums) strin
 			whole := totals[g.step]
 			share := 0.0
 			if whole[measureOf(r)][0] > 0 {
-				share = float64(g.sums[measureOf(r)][0]) / float64(whole[measureOf(r)][0])
+				share = float64(max(0, g.sums[measureOf(r)][0])) / float64(whole[measureOf(r)][0])
 			}
 			fmt.Fprintf(&s, "%s=%s ", c.Name, figureText(share))
 		default: // names are not the twin's business
@@ -621,6 +644,9 @@ func randomRequest(r *rand.Rand, from, to time.Time) query.Request {
 		q.Filter = randomExpr(r, r.IntN(3))
 	}
 	q.Split = q.Direction == query.Both && r.IntN(2) == 0
+	if !q.Observations {
+		q.Traffic = []query.Traffic{"", query.Seen, query.Denied, query.Delivered}[r.IntN(4)]
+	}
 	return q
 }
 
@@ -636,12 +662,12 @@ func TestTwin(t *testing.T) {
 	w := &twin{entities: estateOf()}
 	w.rows = randomBatch(r, 1500, from, time.Hour, w.entities)
 	e.insert(t, w)
-	asked, rows := 0, 0
+	asked, rows, delivered := 0, 0, 0
 	for enough := time.Now().Add(10 * time.Second); asked < 300 && (asked < 10 || time.Now().Before(enough)); {
 		q := randomRequest(r, from, to)
 		p, err := query.Build(q, query.Tables[:1], time.Now()) // the table of single records: what the twin has
 		if err != nil {
-			if q.Split { // of nothing, or of several fields
+			if q.Split || q.Traffic == query.Delivered { // of nothing, or of several fields; of what is of observations
 				continue
 			}
 			t.Fatalf("Build(%+v): %v", q, err)
@@ -660,6 +686,9 @@ func TestTwin(t *testing.T) {
 			want = append(want, g.text(q, p, totals))
 		}
 		rows += len(want)
+		if q.Traffic == query.Delivered {
+			delivered += len(want)
+		}
 		if len(want) == 0 && len(got) <= 1 {
 			continue // no row, or one with a total of 0
 		}
@@ -667,7 +696,10 @@ func TestTwin(t *testing.T) {
 			t.Fatalf("request %+v\nClickHouse:\n  %s\ntwin:\n  %s\n%s", q, strings.Join(got, "\n  "), strings.Join(want, "\n  "), golden(p))
 		}
 	}
-	t.Logf("%d requests with %d rows of answers", asked, rows)
+	t.Logf("%d requests with %d rows of answers, %d of what was delivered", asked, rows, delivered)
+	if delivered == 0 {
+		t.Error("nothing was asked of what was delivered")
+	}
 }
 
 // What a rollup answers is what the single records answer, where both know the times: every flow here lived in the

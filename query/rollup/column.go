@@ -10,6 +10,7 @@ type columns struct {
 	group                             flow.Column[uint64]
 	protocol, end                     flow.Column[uint8]
 	service, collector                flow.Column[uint16]
+	stage                             flow.Column[flow.Stage]
 	verdict                           flow.Column[flow.Verdict]
 	counted, folded                   flow.Column[bool]
 	batch, bytes, packets, flows      flow.Column[uint64]
@@ -33,15 +34,16 @@ const (
 	typeEnd  = "Enum8('in' = 1, 'out' = 2, 'both' = 3)"
 )
 
-// typeVerdict is the type of column verdict, as in table flows.
-var typeVerdict = func() string {
-	for _, f := range flow.Fields {
-		if f.Name == "verdict" {
-			return f.Type
-		}
+// The types of columns stage and verdict, as in table flows.
+var typeStage, typeVerdict = typeOf("stage"), typeOf("verdict")
+
+func typeOf(column string) string {
+	f, ok := flow.FieldByName(column)
+	if !ok {
+		panic("BUG: flow.Fields has no " + column)
 	}
-	panic("BUG: flow.Fields has no verdict")
-}()
+	return f.Type
+}
 
 func (c *columns) ofMinute(a *Aggregator) []flow.NativeColumn {
 	k, n := a.minute.keys, len(a.minute.keys)
@@ -55,6 +57,7 @@ func (c *columns) ofMinute(a *Aggregator) []flow.NativeColumn {
 		flow.NativeColumn{Name: "protocol", Type: "UInt8", Cells: fill(&c.protocol, n, func(i int) uint8 { return k[i].protocol })},
 		flow.NativeColumn{Name: "service", Type: "UInt16", Cells: fill(&c.service, n, func(i int) uint16 { return k[i].service })},
 		flow.NativeColumn{Name: "rule_id", Type: "UInt64", Cells: fill(&c.rule, n, func(i int) uint64 { return k[i].rule })},
+		flow.NativeColumn{Name: "stage", Type: typeStage, Cells: fill(&c.stage, n, func(i int) flow.Stage { return k[i].stage })},
 		flow.NativeColumn{Name: "verdict", Type: typeVerdict, Cells: fill(&c.verdict, n, func(i int) flow.Verdict { return k[i].verdict })},
 		flow.NativeColumn{Name: "counted", Type: "Bool", Cells: fill(&c.counted, n, func(i int) bool { return k[i].counted })},
 	)
@@ -70,6 +73,7 @@ func (c *columns) ofReceived(a *Aggregator) []flow.NativeColumn {
 		flow.NativeColumn{Name: "src_vm", Type: "UInt64", Cells: fill(&c.srcVM, n, func(i int) uint64 { return k[i].srcVM })},
 		flow.NativeColumn{Name: "dst_vm", Type: "UInt64", Cells: fill(&c.dstVM, n, func(i int) uint64 { return k[i].dstVM })},
 		flow.NativeColumn{Name: "rule_id", Type: "UInt64", Cells: fill(&c.rule, n, func(i int) uint64 { return k[i].rule })},
+		flow.NativeColumn{Name: "stage", Type: typeStage, Cells: fill(&c.stage, n, func(i int) flow.Stage { return k[i].stage })},
 		flow.NativeColumn{Name: "verdict", Type: typeVerdict, Cells: fill(&c.verdict, n, func(i int) flow.Verdict { return k[i].verdict })},
 		flow.NativeColumn{Name: "counted", Type: "Bool", Cells: fill(&c.counted, n, func(i int) bool { return k[i].counted })},
 	)
@@ -83,6 +87,7 @@ func (c *columns) ofGroup(a *Aggregator) []flow.NativeColumn {
 		flow.NativeColumn{Name: "group", Type: "UInt64", Cells: fill(&c.group, n, func(i int) uint64 { return k[i].group })},
 		flow.NativeColumn{Name: "end", Type: typeEnd, Cells: fill(&c.end, n, func(i int) uint8 { return uint8(k[i].end) })},
 		flow.NativeColumn{Name: "protocol", Type: "UInt8", Cells: fill(&c.protocol, n, func(i int) uint8 { return k[i].protocol })},
+		flow.NativeColumn{Name: "stage", Type: typeStage, Cells: fill(&c.stage, n, func(i int) flow.Stage { return k[i].stage })},
 		flow.NativeColumn{Name: "verdict", Type: typeVerdict, Cells: fill(&c.verdict, n, func(i int) flow.Verdict { return k[i].verdict })},
 		flow.NativeColumn{Name: "counted", Type: "Bool", Cells: fill(&c.counted, n, func(i int) bool { return k[i].counted })},
 	)

@@ -3,8 +3,8 @@
 // materialized views cost the store three quarters of its insert rate.
 //
 //	flow.Batch ──► Aggregator.Derive ──► flows_1m_rows        bucket, exporter, host, network, VMs, protocol, service, rule …
-//	                                     flows_rx_1m_rows     receive minute, exporter, network, VMs, rule, verdict, counted
-//	                                     flows_group_1m_rows  bucket, group, end, protocol, verdict, counted
+//	                                     flows_rx_1m_rows     receive minute, exporter, network, VMs, rule, stage, verdict, counted
+//	                                     flows_group_1m_rows  bucket, group, end, protocol, stage, verdict, counted
 //
 // bytes and packets are multiplied by the sampling rate of their row. A flow that lived in several minutes is spread
 // over them in proportion to the time it spent in each, exact to the integer: the sums over all buckets are the sums of

@@ -15,6 +15,7 @@ type minuteKey struct {
 	exporter                          uint32 // index into the batch's exporters
 	service                           uint16
 	protocol                          uint8
+	stage                             flow.Stage
 	verdict                           flow.Verdict
 	counted                           bool
 }
@@ -24,6 +25,7 @@ type receivedKey struct {
 	network, srcVM, dstVM, rule uint64
 	bucket                      uint32 // minutes since epoch
 	exporter                    uint32
+	stage                       flow.Stage
 	verdict                     flow.Verdict
 	counted                     bool
 }
@@ -34,6 +36,7 @@ type groupKey struct {
 	bucket   uint32
 	protocol uint8
 	end      end
+	stage    flow.Stage
 	verdict  flow.Verdict
 	counted  bool
 }
@@ -85,17 +88,17 @@ func (a *Aggregator) add(b *flow.Batch, i int) {
 
 	rx := receivedKey{
 		network: b.Network[i], srcVM: b.SrcVM[i], dstVM: b.DstVM[i], rule: b.RuleID[i],
-		bucket: uint32(bucketOf(received)), exporter: exporter, verdict: b.Verdict[i], counted: b.Counted[i],
+		bucket: uint32(bucketOf(received)), exporter: exporter, stage: b.Stage[i], verdict: b.Verdict[i], counted: b.Counted[i],
 	}
 	ends := rx.network*3 + rx.srcVM*5 + rx.dstVM*7 + rx.rule*11 // the ids are hashes themselves
-	a.received.row(a.hash(ends, uint64(rx.bucket)<<32|uint64(exporter)<<16|uint64(rx.verdict)<<1|bit(rx.counted)), &rx).add(total)
+	a.received.row(a.hash(ends, uint64(rx.bucket)<<32|uint64(exporter)<<16|uint64(rx.stage)<<4|uint64(rx.verdict)<<1|bit(rx.counted)), &rx).add(total)
 
 	key := minuteKey{
 		host: b.Host[i], network: rx.network, srcVM: rx.srcVM, dstVM: rx.dstVM, rule: rx.rule, exporter: exporter,
-		service: query.ServicePort(b.SrcPort[i], b.DstPort[i]), protocol: b.Protocol[i], verdict: rx.verdict, counted: rx.counted,
+		service: query.ServicePort(b.SrcPort[i], b.DstPort[i]), protocol: b.Protocol[i], stage: rx.stage, verdict: rx.verdict, counted: rx.counted,
 	}
 	ends += key.host * 13
-	small := uint64(exporter)<<48 ^ uint64(key.service)<<16 | uint64(key.protocol)<<8 | uint64(key.verdict)<<1 | bit(key.counted)
+	small := uint64(exporter)<<48 ^ uint64(key.service)<<16 | uint64(key.protocol)<<8 | uint64(key.stage)<<4 | uint64(key.verdict)<<1 | bit(key.counted)
 	src, dst := b.SrcGroups.Row(i), b.DstGroups.Row(i)
 
 	life := lifetime(received, b.StartAge[i], b.Duration[i])
@@ -122,7 +125,7 @@ func (a *Aggregator) add(b *flow.Batch, i int) {
 // dst ascend.
 func (a *Aggregator) put(key *minuteKey, ends, small uint64, src, dst []uint64, part sums) {
 	a.minute.row(a.hash(ends, small^uint64(key.bucket)<<28), key).add(part)
-	g := groupKey{bucket: key.bucket, protocol: key.protocol, verdict: key.verdict, counted: key.counted}
+	g := groupKey{bucket: key.bucket, protocol: key.protocol, stage: key.stage, verdict: key.verdict, counted: key.counted}
 	if len(src) == 0 || len(dst) == 0 {
 		switch {
 		case len(src) > 0:
@@ -148,7 +151,7 @@ func (a *Aggregator) put(key *minuteKey, ends, small uint64, src, dst []uint64, 
 }
 
 func (a *Aggregator) addGroup(g *groupKey, part sums) {
-	h := a.hash(g.group, uint64(g.bucket)<<32|uint64(g.protocol)<<16|uint64(g.verdict)<<3|uint64(g.end)<<1|bit(g.counted))
+	h := a.hash(g.group, uint64(g.bucket)<<32|uint64(g.protocol)<<16|uint64(g.stage)<<8|uint64(g.verdict)<<3|uint64(g.end)<<1|bit(g.counted))
 	a.group.row(h, g).add(part)
 }
 

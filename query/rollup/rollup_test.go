@@ -75,7 +75,7 @@ func slow(b *flow.Batch, exporters map[flow.Addr]uint32) twin {
 	for i := range b.Len() {
 		rate := uint64(b.SamplingRate[i])
 		all := sums{b.Bytes[i] * rate, b.Packets[i] * rate, 1}
-		rk := receivedKey{b.Network[i], b.SrcVM[i], b.DstVM[i], b.RuleID[i], uint32(b.TimeReceived[i] / 60_000), exporters[b.Exporter[i]], b.Verdict[i], b.Counted[i]}
+		rk := receivedKey{b.Network[i], b.SrcVM[i], b.DstVM[i], b.RuleID[i], uint32(b.TimeReceived[i] / 60_000), exporters[b.Exporter[i]], b.Stage[i], b.Verdict[i], b.Counted[i]}
 		s := w.received[rk]
 		s.add(all)
 		w.received[rk] = s
@@ -96,7 +96,7 @@ func slow(b *flow.Batch, exporters map[flow.Addr]uint32) twin {
 			}
 			before = share
 			if d != (sums{}) {
-				mk := minuteKey{b.Host[i], b.Network[i], b.SrcVM[i], b.DstVM[i], b.RuleID[i], uint32(minute), exporters[b.Exporter[i]], min(b.SrcPort[i], b.DstPort[i]), b.Protocol[i], b.Verdict[i], b.Counted[i]}
+				mk := minuteKey{b.Host[i], b.Network[i], b.SrcVM[i], b.DstVM[i], b.RuleID[i], uint32(minute), exporters[b.Exporter[i]], min(b.SrcPort[i], b.DstPort[i]), b.Protocol[i], b.Stage[i], b.Verdict[i], b.Counted[i]}
 				s := w.minute[mk]
 				s.add(d)
 				w.minute[mk] = s
@@ -114,7 +114,7 @@ func slow(b *flow.Batch, exporters map[flow.Addr]uint32) twin {
 					at[0] |= endIn
 				}
 				for g, e := range at {
-					gk := groupKey{g, uint32(minute), b.Protocol[i], e, b.Verdict[i], b.Counted[i]}
+					gk := groupKey{g, uint32(minute), b.Protocol[i], e, b.Stage[i], b.Verdict[i], b.Counted[i]}
 					s := w.group[gk]
 					s.add(d)
 					w.group[gk] = s
@@ -150,7 +150,7 @@ func TestAggregatorAgreesWithTwin(t *testing.T) {
 			b.Protocol[i] = uint8(6 + 11*r.IntN(2))
 			b.Host[i], b.Network[i] = r.Uint64N(3), r.Uint64N(2)
 			b.SrcVM[i], b.DstVM[i] = r.Uint64N(4), r.Uint64N(4)
-			b.Verdict[i], b.Counted[i] = flow.Verdict(r.IntN(3)), r.IntN(2) == 0
+			b.Stage[i], b.Verdict[i], b.Counted[i] = flow.Stage(r.IntN(3)), flow.Verdict(r.IntN(3)), r.IntN(2) == 0
 			b.SrcGroups.Set(i, []uint64{1, 2, 3}[:r.IntN(4)])
 			b.DstGroups.Set(i, []uint64{2, 4}[:r.IntN(3)])
 		}

@@ -1,9 +1,11 @@
--- Why:  which rule decided over flows, in words; how often each rule is met, also where flows are not sampled.
+-- Why:  which rule decided over flows, in words; how often each rule is met, also where flows are not sampled; sums of what was
+--       delivered and what was denied, for which sums have to say the stage.
 -- Cost: none to speak of: two new tables, a dictionary that holds all rule instances in memory (some 200 bytes each), columns of flows
---       that are computed when asked for, views made anew. A row of hits is some 30 bytes on disk; a rule that is met makes one a
---       minute for each bridge.
--- Undo: CREATE OR REPLACE the views as in 0005, ALTER TABLE flows DROP COLUMN rule_name, rule_text, DROP DICTIONARY
---       rule_instance, DROP VIEW rule_instances_now, DROP TABLE rule_instances, rule_hits_1m. The history of rules and hits is lost.
+--       that are computed when asked for, a column of sums that existing rows have by default, views made anew. A row of hits
+--       is some 30 bytes on disk; a rule that is met makes one a minute for each bridge.
+-- Undo: CREATE OR REPLACE the views as in 0005, ALTER TABLE flows DROP COLUMN rule_name, rule_text, ALTER TABLE flows_1m_rows,
+--       flows_1h_rows, flows_rx_1m_rows, flows_group_1m_rows DROP COLUMN stage, DROP DICTIONARY rule_instance, DROP VIEW
+--       rule_instances_now, DROP TABLE rule_instances, rule_hits_1m. The history of rules and hits is lost.
 
 -- A period of an instance is one row: what is written again, as its end or after a failure, replaces it.
 CREATE TABLE IF NOT EXISTS rule_instances
@@ -76,10 +78,19 @@ ALTER TABLE flows ADD COLUMN IF NOT EXISTS rule_name String ALIAS dictGetOrDefau
 
 ALTER TABLE flows ADD COLUMN IF NOT EXISTS rule_text String ALIAS dictGetOrDefault('rule_instance', 'text', toUInt64(rule_instance), '') COMMENT 'The rule that decided, in a line, as it was when it did.' AFTER rule_name;
 
+-- Sums have hardly more rows by it: rows that differ in the stage mostly differ in rule, verdict or counted, too.
+ALTER TABLE flows_1m_rows ADD COLUMN IF NOT EXISTS stage Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) COMMENT 'Stage of policy at which the flows were sampled.' CODEC(ZSTD(1)) AFTER rule_id;
+
+ALTER TABLE flows_1h_rows ADD COLUMN IF NOT EXISTS stage Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) COMMENT 'Stage of policy at which the flows were sampled.' CODEC(ZSTD(1)) AFTER rule_id;
+
+ALTER TABLE flows_rx_1m_rows ADD COLUMN IF NOT EXISTS stage Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) COMMENT 'Stage of policy at which the flows were sampled.' CODEC(ZSTD(1)) AFTER rule_id;
+
+ALTER TABLE flows_group_1m_rows ADD COLUMN IF NOT EXISTS stage Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) COMMENT 'Stage of policy at which the flows were sampled.' CODEC(ZSTD(1)) AFTER protocol;
+
 CREATE OR REPLACE VIEW flows_1m AS
 WITH (SELECT lines FROM rollup_lines) AS folded_until
 SELECT
-    bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, verdict, counted, bytes, packets, flows,
+    bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, stage, verdict, counted, bytes, packets, flows,
     dictGetOrDefault('entity_now', 'pool', host, 0) AS pool,
     dictGetOrDefault('entity_now', 'name', host, '') AS host_name,
     dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
@@ -93,7 +104,7 @@ COMMENT 'Sums of flows by the minute in which the packets passed. The newest min
 CREATE OR REPLACE VIEW flows_1h AS
 WITH (SELECT lines FROM rollup_lines) AS folded_until
 SELECT
-    bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, verdict, counted, bytes, packets, flows,
+    bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, stage, verdict, counted, bytes, packets, flows,
     dictGetOrDefault('entity_now', 'pool', host, 0) AS pool,
     dictGetOrDefault('entity_now', 'name', host, '') AS host_name,
     dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
@@ -102,11 +113,11 @@ SELECT
     dictGetOrDefault('entity_now', 'name', rule_id, '') AS rule_name
 FROM
 (
-    SELECT bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, verdict, counted, bytes, packets, flows
+    SELECT bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, stage, verdict, counted, bytes, packets, flows
     FROM flows_1h_rows
     WHERE slot < folded_until[collector + 1]
     UNION ALL
-    SELECT toStartOfHour(bucket) AS bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, verdict, counted, bytes, packets, flows
+    SELECT toStartOfHour(bucket) AS bucket, exporter, host, network, src_vm, dst_vm, protocol, service, rule_id, stage, verdict, counted, bytes, packets, flows
     FROM flows_1m_rows
     WHERE NOT folded AND slot >= folded_until[collector + 1]
 )
@@ -115,7 +126,7 @@ COMMENT 'Sums of flows by the hour in which the packets passed.';
 CREATE OR REPLACE VIEW flows_rx_1m AS
 WITH (SELECT lines FROM rollup_lines) AS folded_until
 SELECT
-    bucket, exporter, network, src_vm, dst_vm, rule_id, verdict, counted, bytes, packets, flows,
+    bucket, exporter, network, src_vm, dst_vm, rule_id, stage, verdict, counted, bytes, packets, flows,
     dictGetOrDefault('entity_now', 'name', network, '') AS network_name,
     dictGetOrDefault('entity_now', 'name', src_vm, '') AS src_vm_name,
     dictGetOrDefault('entity_now', 'name', dst_vm, '') AS dst_vm_name,
@@ -123,3 +134,12 @@ SELECT
 FROM flows_rx_1m_rows
 WHERE folded = (slot < folded_until[collector + 1])
 COMMENT 'Sums of flows by the minute in which they were received, which is complete at once: for alerts.';
+
+CREATE OR REPLACE VIEW flows_group_1m AS
+WITH (SELECT lines FROM rollup_lines) AS folded_until
+SELECT
+    bucket, group, end, protocol, stage, verdict, counted, bytes, packets, flows,
+    dictGetOrDefault('entity_now', 'name', group, '') AS group_name
+FROM flows_group_1m_rows
+WHERE folded = (slot < folded_until[collector + 1])
+COMMENT 'Sums of flows by minute and group of either end. A flow is in as many rows as it has groups: sums over groups are no totals.';

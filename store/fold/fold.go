@@ -339,13 +339,13 @@ type table struct {
 	keys   string // other columns that rows of a key have alike
 }
 
-const vmKeys = "network, src_vm, dst_vm, rule_id, verdict, counted"
+const vmKeys = "network, src_vm, dst_vm, rule_id, stage, verdict, counted"
 
 // tables are in the order in which they are folded: hours are summed from folded minutes.
 var tables = []table{
 	{name: "flows_1m_rows", bucket: "bucket", keys: "exporter, host, protocol, service, " + vmKeys},
 	{name: "flows_rx_1m_rows", bucket: "bucket", keys: "exporter, " + vmKeys},
-	{name: "flows_group_1m_rows", bucket: "bucket", keys: "group, end, protocol, verdict, counted"},
+	{name: "flows_group_1m_rows", bucket: "bucket", keys: "group, end, protocol, stage, verdict, counted"},
 	{name: "flows_1h_rows", source: "flows_1m_rows", bucket: "toStartOfHour(bucket)", keys: "exporter, host, protocol, service, " + vmKeys},
 }
 

@@ -270,7 +270,7 @@ const (
 	WHERE part_bytes != 0 OR part_packets != 0 OR part_flows != 0`
 	sumParts = "sum(part_bytes), sum(part_packets), sum(part_flows)"
 	sumRows  = "sum(bytes), sum(packets), sum(flows)"
-	vmKeys   = "network, src_vm, dst_vm, rule_id, verdict, counted"
+	vmKeys   = "network, src_vm, dst_vm, rule_id, stage, verdict, counted"
 )
 
 // twins are pairs of what a rollup says and what it should say.
@@ -290,7 +290,7 @@ func twins() map[string][2]string {
 		"has(if(empty(src_groups), [0], src_groups), g) AS at_src, has(if(empty(dst_groups), [0], dst_groups), g) AS at_dst,",
 		"multiIf(at_src AND at_dst, 'both', at_src, 'out', 'in') AS at FROM (" + twinMinutes + ")",
 	}
-	groupKeys := "protocol, verdict, counted"
+	groupKeys := "protocol, stage, verdict, counted"
 	return map[string][2]string{
 		"flows_1m": {rollup("flows_1m", minuteKeys), twin("bucket", minuteKeys)},
 		"flows_1h": {rollup("flows_1h", minuteKeys), twin("toStartOfHour(bucket)", minuteKeys)},

@@ -1,0 +1,1 @@
+error: traffic: a list shows records, not traffic: filter by verdict, or use top or series

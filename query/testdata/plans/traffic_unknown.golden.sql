@@ -1,0 +1,1 @@
+error: traffic: found "allowed": expected seen, delivered or denied

@@ -1,0 +1,38 @@
+SELECT
+  'top' AS `row`,
+  k1 AS `stage`,
+  k2 AS `rule`,
+  dictGetOrDefault('entity_now', 'name', k2, '') AS `rule_name`,
+  p_sum AS `packets`
+FROM (
+  SELECT
+    k1,
+    k2,
+    sum(p) AS p_sum
+  FROM (
+    SELECT
+      stage AS k1,
+      rule_id AS k2,
+      packets AS p
+    FROM flows_1m
+    WHERE bucket >= fromUnixTimestamp({from:Int64})
+      AND bucket < fromUnixTimestamp({to:Int64})
+      AND CAST(verdict, 'Int8') = {p1:Int8}
+  )
+  GROUP BY k1, k2
+  ORDER BY p_sum DESC, k1, k2
+  LIMIT 10
+)
+ORDER BY p_sum DESC, k1, k2
+LIMIT 10
+
+-- {from:Int64} = "1795510800"
+-- {to:Int64} = "1795514400"
+-- {p1:Int8} = "2"
+-- reads flows_1m (lived) from 2026-11-24T09:00:00Z to 2026-11-24T10:00:00Z
+-- column row row String
+-- column stage key Enum8('none' = 0, 'egress' = 1, 'ingress' = 2, 'reply' = 3, 'system' = 4) stage
+-- column rule key UInt64 rule
+-- column rule_name name String rule
+-- column packets value UInt64 packets
+-- note the newest minutes read low until the flows that lived in them have expired
