@@ -14,10 +14,11 @@ const foreignNamed = 8
 // owned says whether a flow with that cookie is ours.
 func owned(c openflow.Cookie) bool { return c&compile.OwnerMask == compile.Owner }
 
-// passing says whether a flow of ours is one that the switch made itself by others of ours: it comes and goes.
-func passing(c openflow.Cookie) bool {
-	_, kind, _, ours := compile.SplitCookie(c)
-	return ours && kind.Transient()
+// passing says whether a flow of ours is one that the switch made itself by others of ours, which comes and goes, and of which port it
+// is; 0: of none that can go.
+func passing(c openflow.Cookie) (port openflow.Port, is bool) {
+	_, kind, instance, ours := compile.SplitCookie(c)
+	return openflow.Port(instance), ours && kind.Transient()
 }
 
 // observation is what a bridge was found to hold, compared flow by flow with what it is to hold: flows are given to see, in any order,
@@ -69,6 +70,7 @@ func (o *observation) see(f openflow.Flow) {
 	if wanted {
 		delete(o.absent, f.Key())
 	}
+	port, passes := passing(f.Cookie)
 	switch {
 	case !owned(f.Cookie):
 		if wanted { // it has the place of ours
@@ -77,9 +79,9 @@ func (o *observation) see(f openflow.Flow) {
 			o.stranger("flow " + f.String())
 		}
 		return
-	case passing(f.Cookie) && !wanted:
+	case passes && !wanted:
 		o.learned++
-		if port, is := leadsTo(f.Actions); is && !o.ports[port] {
+		if port != 0 && !o.ports[port] {
 			o.plan.stale = append(o.plan.stale, f)
 		}
 		return
@@ -148,15 +150,4 @@ func groupsIn(a openflow.Actions) func(yield func(uint32) bool) {
 			}
 		}
 	}
-}
-
-// leadsTo returns the port of the VIF to which a learned flow leads, if it says so.
-func leadsTo(a openflow.Actions) (port openflow.Port, is bool) {
-	const destination = 6 // the register with the OpenFlow port of the destination: docs/reference/openflow.md
-	for _, action := range a.List() {
-		if l, load := action.(openflow.Load); load && l.Dst == openflow.Whole(openflow.FieldReg(destination)) {
-			return openflow.Port(l.Value), true
-		}
-	}
-	return 0, false
 }

@@ -264,7 +264,7 @@ func TestLearnedFlows(t *testing.T) {
 	r.installed(1)
 	var learned []string
 	for port := range 2 {
-		learned = append(learned, fmt.Sprintf("cookie=%v,table=45,priority=10,dl_dst=02:00:00:00:00:0%d,actions=load:%#x->NXM_NX_REG6[]", compile.Cookie(0, compile.KindLearned, 0), port, port+3))
+		learned = append(learned, fmt.Sprintf("cookie=%v,table=45,priority=10,dl_dst=02:00:00:00:00:0%d,actions=load:%#x->NXM_NX_REG6[]", compile.Cookie(0, compile.KindLearned, uint32(port+3)), port, port+3))
 		r.ofctl("add-flow", "br0", learned[port])
 	}
 	r.audit()
@@ -295,7 +295,7 @@ func TestRemove(t *testing.T) {
 	d := policy(4, 20, nil)
 	r.want(1, d)
 	r.installed(1)
-	r.ofctl("add-flow", "br0", fmt.Sprintf("cookie=%v,table=45,priority=10,actions=load:3->NXM_NX_REG6[]", compile.Cookie(0, compile.KindLearned, 0)))
+	r.ofctl("add-flow", "br0", fmt.Sprintf("cookie=%v,table=45,priority=10,actions=load:3->NXM_NX_REG6[]", compile.Cookie(0, compile.KindLearned, 3)))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.Remove(ctx, r.key(0)); err != nil {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -151,7 +150,7 @@ func New(cfg Config, d Deps) *Reconciler {
 	if cfg.Audit == 0 {
 		cfg.Audit = time.Minute
 	}
-	r := &Reconciler{cfg: cfg, deps: d, keepers: map[Key]*keeper{}, turns: make(chan struct{}, 2*runtime.GOMAXPROCS(0))}
+	r := &Reconciler{cfg: cfg, deps: d, keepers: map[Key]*keeper{}, turns: make(chan struct{}, turnsMost)}
 	r.deps.Log = d.Log.With("part", "reconcile")
 	r.metrics = newMetrics(d.Metrics, r)
 	return r
@@ -249,7 +248,10 @@ func (r *Reconciler) turn(ctx context.Context) (over func()) {
 	return func() {}
 }
 
-const turnWait = 2 * time.Second
+const (
+	turnsMost = 16
+	turnWait  = 2 * time.Second
+)
 
 // Status returns how each bridge stands, by host and name.
 func (r *Reconciler) Status() []BridgeStatus {
