@@ -78,7 +78,6 @@ func BenchmarkBridge(b *testing.B) {
 			if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
 				b.Fatal(err)
 			}
-			lines = nil
 			revision := uint64(1)
 			r.want(revision, compile.Of(nil))
 			r.installed(revision)
