@@ -138,6 +138,9 @@ func Random(r *rand.Rand, w *policytest.World) *compile.Input {
 	}
 	in.Capabilities.ConnTrack = !chance(20)
 	in.Sampling = []compile.Sampling{compile.SampleFull, compile.SampleFull, compile.SampleNew, compile.SampleOff}[r.IntN(4)]
+	if chance(10) {
+		inv.OVSVersion = "2.5.3"
+	}
 	in.Bypass = chance(5)
 	return in
 }
