@@ -150,7 +150,9 @@ func (c *candidate) instances() []state.Instance {
 	var list []state.Instance
 	for _, e := range c.resolved.set.Entries() {
 		if e.Instance >= c.first {
-			list = append(list, state.Instance{Instance: e.Instance, Rule: e.Rule.ID, Action: string(e.Rule.Action), Digest: e.Digest()})
+			list = append(list, state.Instance{
+				Instance: e.Instance, Rule: e.Rule.ID, Action: string(e.Rule.Action), Digest: e.Digest(), Tier: uint8(e.Scope.Tier), Scope: e.Scope.Of, Text: ruleText(&e.Rule),
+			})
 		}
 	}
 	return list

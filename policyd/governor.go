@@ -207,7 +207,7 @@ func (g *governor) announce(ctx context.Context) {
 	g.mu.Unlock()
 	list := make([]estate.RuleInstance, 0, len(i.Live))
 	for _, n := range i.Live {
-		list = append(list, estate.RuleInstance{Instance: n.Instance, Rule: flow.NewID(flow.KindRule, n.Rule), Verdict: verdictOf(n.Action)})
+		list = append(list, estate.RuleInstance{Instance: n.Instance, Rule: flow.NewID(flow.KindRule, n.Rule), Verdict: VerdictOf(n.Action)})
 	}
 	g.s.deps.Assembler.SetRules(list)
 	var waited []string
@@ -232,7 +232,8 @@ func (g *governor) announce(ctx context.Context) {
 	g.poke()
 }
 
-func verdictOf(action string) flow.Verdict {
+// VerdictOf returns what a rule with an action does with packets.
+func VerdictOf(action string) flow.Verdict {
 	switch policy.Action(action) {
 	case policy.Deny:
 		return flow.VerdictDenied

@@ -78,6 +78,8 @@ type node struct {
 	events    *event.Log
 	syslog    *syslog.Sender // nil where none is configured
 	policyd   *policyd.Service
+	rules     *store.RuleInstances
+	hits      *store.Hits
 	live      *estate.Liveness
 	feed      *feed.Publisher // nil where no collectors are served
 	feedReady chan struct{}
@@ -247,7 +249,14 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	}
 	if n.role.governs {
 		<-logged
-		go func() { logged <- n.events.Run(writing) }()
+		go func() {
+			// Until the last, as the writer of flows: what was counted and told shortly before the end is still to be stored.
+			var told errgroup.Group
+			for _, run := range []func(context.Context) error{n.events.Run, n.rules.Run, n.hits.Run} {
+				told.Go(func() error { return run(writing) })
+			}
+			logged <- told.Wait()
+		}()
 		g.Go(func() error {
 			select {
 			case err := <-logged:

@@ -33,7 +33,7 @@ in force at hosts with mode enforce (weir hosts mode), and nowhere else. weir by
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPolicyGet(), newPolicyValidate(), newPolicyPlan(), newPolicyApply(), newPolicyEffective(), newPolicyStatus(), newPolicyRevisions())
+	cmd.AddCommand(newPolicyGet(), newPolicyValidate(), newPolicyPlan(), newPolicyApply(), newPolicyEffective(), newPolicyStatus(), newPolicyHits(), newPolicyRevisions())
 	return cmd
 }
 

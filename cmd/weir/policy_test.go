@@ -172,6 +172,21 @@ func TestPolicy(t *testing.T) {
 	r.says("host hv1 has revision 2", "policy", "status")
 	r.says("applied as revision 3", "policy", "apply", more)
 
+	// What rules decided is told, and counted.
+	apptest.Eventually(t, soon, "flows say which rule decided", func() error {
+		out, err := r.app.SQL("SELECT DISTINCT rule_name, toString(verdict) FROM flows WHERE rule_name IN ('postgres', 'nothing-else') ORDER BY ALL")
+		if want := "nothing-else\tdenied\npostgres\tallowed"; err == nil && out != want {
+			err = fmt.Errorf("%q, want %q", out, want)
+		}
+		return err
+	})
+	for _, name := range []string{"postgres", "nothing-else"} {
+		if out := r.weir("policy", "hits", name); !strings.Contains(out, name) {
+			t.Errorf("weir policy hits %s:\n%s", name, out)
+		}
+	}
+	fails(t, exitFailed, `no rule of that id`, "policy", "hits", "nobody", "--data", r.data)
+
 	// A policy that is too large is refused as a whole.
 	var large strings.Builder
 	large.WriteString("global:\n  default:\n")

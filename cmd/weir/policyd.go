@@ -8,9 +8,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/pki"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/policy"
+	"github.com/weirhq/weir/policyd/reconcile"
 	"github.com/weirhq/weir/policyd/state"
+	"github.com/weirhq/weir/store"
 )
 
 // adminSocket is where an instance takes calls that change something.
@@ -26,11 +30,13 @@ func (n *node) wirePolicyd() (err error) {
 	if len(n.sockets.flows) > 0 {
 		port = n.sockets.flows[0].LocalAddr().Port()
 	}
+	n.rules = store.NewRuleInstances(store.RuleInstancesDeps{Log: n.log, Client: n.client, Metrics: n.metrics})
+	n.hits = store.NewHits(store.HitsDeps{Log: n.log, Client: n.client, Metrics: n.metrics})
 	n.policyd, err = policyd.New(n.config.Hosts, policyd.Deps{
 		Log: n.log, Metrics: n.metrics, State: n.state, Assembler: n.assembler, Estate: n.estate, Events: n.events, Listeners: n.sockets.hosts,
 		Identity: ca.identities, Authority: ca.pool, CollectorPort: port,
 		ActiveTimeout: n.config.Collector.ActiveTimeout,
-		Policy:        n.config.Policy, Bridges: n.sockets.bridges, Announce: n.announceRules,
+		Policy:        n.config.Policy, Bridges: n.sockets.bridges, Announce: n.announceRules, Hits: n.addHits,
 	})
 	return err
 }
@@ -74,10 +80,42 @@ func (c *authority) pool() *x509.CertPool {
 	return a.Pool()
 }
 
-// announceRules makes the numbers of rules known to the collectors that follow.
-func (n *node) announceRules(ctx context.Context, _ []state.Instance) (without []string, err error) {
+// announceRules makes the numbers of rules known: to the store, which may take its time, and to the collectors that follow, for which it
+// waits until ctx is done.
+func (n *node) announceRules(ctx context.Context, live []state.Instance) (without []string, err error) {
+	list := make([]store.RuleInstance, len(live))
+	for i := range live {
+		r := &live[i]
+		list[i] = store.RuleInstance{
+			Instance: r.Instance, Rule: flow.NewID(flow.KindRule, r.Rule), Name: r.Rule, Scope: r.Scope, Tier: policy.Tier(r.Tier).String(), Action: r.Action,
+			Verdict: policyd.VerdictOf(r.Action), Text: r.Text, From: r.Since, Until: r.Until,
+		}
+	}
+	n.rules.Set(list, time.Now())
 	if n.feed == nil {
 		return nil, nil
 	}
 	return n.feed.Wait(ctx)
+}
+
+// addHits hands over what rules matched.
+func (n *node) addHits(list []reconcile.Hit) {
+	rules := n.estate.Load()
+	hits := make([]store.Hit, len(list))
+	for i, h := range list {
+		rule, _ := rules.Rule(h.Instance)
+		hits[i] = store.Hit{
+			Time: h.At, Host: h.Host, Bridge: h.Bridge, Rule: flow.ID(rule), Instance: h.Instance, Stage: h.Stage, Packets: h.Packets, Bytes: h.Bytes,
+		}
+	}
+	n.hits.Add(hits)
+}
+
+// recallRules makes sure that no number of a rule is given that the store has: the state may have been lost.
+func (n *node) recallRules(ctx context.Context) error {
+	last, err := n.rules.LastInstance(ctx)
+	if err != nil {
+		return err
+	}
+	return n.state.SkipInstances(ctx, last)
 }

@@ -42,6 +42,9 @@ type Instance struct {
 	Rule     string
 	Action   string
 	Digest   string
+	Tier     uint8
+	Scope    flow.ID
+	Text     string // for people
 	Since    time.Time
 	Until    time.Time // zero: it is in force
 	Ends     bool      // it allowed, and its rule allows no more: for Remembered, connections that it let in are ended
@@ -184,14 +187,16 @@ func (i *Intent) readInstances(ctx context.Context, tx *sql.Tx, now time.Time) e
 	}, "SELECT "+instanceColumns+" FROM rule_instances WHERE until IS NULL OR until > ? ORDER BY instance", formatTime(now.Add(-Remembered-time.Minute)))
 }
 
-const instanceColumns = "instance, rule, action, digest, since, ifnull(until, ''), ends"
+const instanceColumns = "instance, rule, action, digest, tier, scope, text, since, ifnull(until, ''), ends"
 
 func scanInstance(row scanner) (Instance, error) {
 	var n Instance
 	var since, until string
-	if err := row.Scan(&n.Instance, &n.Rule, &n.Action, &n.Digest, &since, &until, &n.Ends); err != nil {
+	var scope int64
+	if err := row.Scan(&n.Instance, &n.Rule, &n.Action, &n.Digest, &n.Tier, &scope, &n.Text, &since, &until, &n.Ends); err != nil {
 		return n, err
 	}
+	n.Scope = flow.ID(scope)
 	var err1, err2 error
 	n.Since, err1 = time.Parse(time.RFC3339Nano, since)
 	if until != "" {
@@ -278,7 +283,7 @@ func (s *State) insertPolicy(ctx context.Context, tx *sql.Tx, p Policy, bound []
 
 // placeRules writes new instances and the places of the rules.
 func (s *State) placeRules(ctx context.Context, tx *sql.Tx, p Policy, a *Application) error {
-	insert, err := tx.PrepareContext(ctx, "INSERT INTO rule_instances (instance, rule, action, digest, since, ends) VALUES (?, ?, ?, ?, ?, 0)")
+	insert, err := tx.PrepareContext(ctx, "INSERT INTO rule_instances (instance, rule, action, digest, tier, scope, text, since, ends) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)")
 	if err != nil {
 		return err
 	}
@@ -294,7 +299,7 @@ func (s *State) placeRules(ctx context.Context, tx *sql.Tx, p Policy, a *Applica
 		if n.Instance >= a.Next {
 			panic("BUG: an instance is not below the next one")
 		}
-		if _, err := insert.ExecContext(ctx, n.Instance, n.Rule, n.Action, n.Digest, formatTime(p.AppliedAt)); err != nil {
+		if _, err := insert.ExecContext(ctx, n.Instance, n.Rule, n.Action, n.Digest, n.Tier, int64(n.Scope), n.Text, formatTime(p.AppliedAt)); err != nil {
 			return err
 		}
 	}

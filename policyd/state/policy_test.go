@@ -63,7 +63,7 @@ func TestPolicyLasts(t *testing.T) {
 	first := apply(t, s, state.Application{
 		Policy: state.Policy{Text: "default: allow\n", AppliedBy: "alice", Reason: "because"}, Rules: rules(256, 257), Next: 258,
 		Bound:     []state.Bound{{Kind: flow.KindVIF, Name: "web/0", ID: web}},
-		Instances: []state.Instance{{Instance: 256, Rule: "r", Action: "allow", Digest: "d1"}, {Instance: 257, Rule: "s", Action: "deny", Digest: "d2"}},
+		Instances: []state.Instance{{Instance: 256, Rule: "r", Action: "allow", Digest: "d1", Tier: 5, Scope: web, Text: "allow any"}, {Instance: 257, Rule: "s", Action: "deny", Digest: "d2"}},
 	})
 	if len(changes) != 1 {
 		t.Error("no news of a policy that was applied")
@@ -82,7 +82,7 @@ func TestPolicyLasts(t *testing.T) {
 		Rules: map[uint64][]state.Placed{1: rules(256, 257), 2: rules(258, 257)},
 		Bound: map[uint64][]state.Bound{1: {{Kind: flow.KindVIF, Name: "web/0", ID: web}}, 2: nil},
 		Live: []state.Instance{
-			{Instance: 256, Rule: "r", Action: "allow", Digest: "d1", Since: then},
+			{Instance: 256, Rule: "r", Action: "allow", Digest: "d1", Tier: 5, Scope: web, Text: "allow any", Since: then},
 			{Instance: 257, Rule: "s", Action: "deny", Digest: "d2", Since: then},
 			{Instance: 258, Rule: "r", Action: "deny", Digest: "d3", Since: now},
 		},

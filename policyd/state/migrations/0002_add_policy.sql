@@ -27,6 +27,9 @@ CREATE TABLE rule_instances
     rule TEXT NOT NULL, -- id of the rule in the policy
     action TEXT NOT NULL, -- 'allow', 'deny', 'shadow'
     digest TEXT NOT NULL, -- of what decides
+    tier INTEGER NOT NULL,
+    scope INTEGER NOT NULL, -- as in policy_rules
+    text TEXT NOT NULL, -- for people
     since TEXT NOT NULL, -- RFC 3339
     until TEXT, -- RFC 3339; null: it is in force
     ends INTEGER NOT NULL -- 1: connections that it let in are ended for a while
