@@ -30,8 +30,8 @@ const advice = "say it with groups, or higher in the hierarchy"
 // Parse reads a policy from YAML. file is its name for messages. What is wrong is a *strictyaml.Error, which names
 // everything. Names of the estate are not looked at: [Resolve] does.
 func Parse(file string, data []byte) (*Policy, error) {
-	// Every rule says its action: so many of them are not worth the memory that they take.
-	if n := bytes.Count(data, []byte("action")); n > 2*MaxTotal {
+	// Every rule says its action, and may say the word in its comment: so many of them are not worth the memory that they take.
+	if n := bytes.Count(data, []byte("action")); n > 3*MaxTotal {
 		return nil, fmt.Errorf("read policy: %w", &strictyaml.Error{File: file, Problems: []strictyaml.Problem{
 			{File: file, Text: fmt.Sprintf("about %d rules, want at most %d in all: %s", n, MaxTotal, advice)},
 		}})
@@ -43,8 +43,14 @@ func Parse(file string, data []byte) (*Policy, error) {
 	return &p, nil
 }
 
-// Encode returns the policy as YAML that Parse reads back.
-func (p *Policy) Encode() ([]byte, error) { return strictyaml.Encode(p) }
+// Encode returns the policy as YAML that Parse reads back: a policy of which that is more than MaxSize is refused.
+func (p *Policy) Encode() ([]byte, error) {
+	data, err := strictyaml.Encode(p)
+	if err == nil && len(data) > int(MaxSize) {
+		return nil, fmt.Errorf("write policy: %d bytes when written out, want at most %s: %s", len(data), MaxSize, advice)
+	}
+	return data, err
+}
 
 // Allowed lists the values of Action.
 func (Action) Allowed() []string { return []string{string(Allow), string(Deny), string(Shadow)} }

@@ -254,9 +254,11 @@ func (b *estateBuilder) members(m *estate.Model, groups map[flow.ID]*Group) map[
 }
 
 func sameMembers(a, b estate.VMGroup) bool {
-	return a.Name == b.Name && slices.Equal(a.VMs, b.VMs) && slices.EqualFunc(a.Select, b.Select, func(s, t estate.Selector) bool {
-		return s.Name == t.Name && s.Network == t.Network && s.Pool == t.Pool && slices.Equal(s.Tags, t.Tags) && maps.Equal(s.Attributes, t.Attributes)
-	})
+	return a.Name == b.Name && slices.Equal(a.VMs, b.VMs) && slices.EqualFunc(a.Select, b.Select, func(s, t estate.Selector) bool { return sameSelector(&s, &t) })
+}
+
+func sameSelector(s, t *estate.Selector) bool {
+	return s.Name == t.Name && s.Network == t.Network && s.Pool == t.Pool && slices.Equal(s.Tags, t.Tags) && maps.Equal(s.Attributes, t.Attributes)
 }
 
 // selectors returns all selectors of a VM group, of which those of the estate's groups name keys.

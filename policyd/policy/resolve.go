@@ -36,12 +36,13 @@ type Request struct {
 	// as many as possible keep theirs.
 	Former []Kept
 
-	// Bound is what names meant before. What has none now means what it meant. What has one, too, if Applied; else it
-	// means what it meant as long as that exists.
+	// Bound is what names meant when the policy was applied: they still mean that, whatever has the name now. If somebody is
+	// applying the policy now, they mean what they mean in Names; only a name that nothing has any more means what it meant.
 	Bound   []Bound
-	Applied bool // somebody is applying the policy now
+	Applied bool
 
-	Last *Set // what is in force, to share entries with; nil: nothing
+	// Last is what is in force, to share with; nil: nothing. If all is the same, Draft.Set returns it.
+	Last *Set
 }
 
 // Draft is a policy that is resolved, but for the numbers of new rule instances.
@@ -51,7 +52,7 @@ type Draft struct {
 
 	set  *Set
 	list []*Entry // in the order of their tiers, the default first
-	last map[string]*Entry
+	last *Set
 }
 
 // Resolve resolves a policy against an estate. It refuses, with an *estate.Problems that names everything, names that are unknown
@@ -108,6 +109,13 @@ func (r *resolver) refuse(path, format string, args ...any) {
 	r.problems.List = append(r.problems.List, estate.Problem{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
+func (r *resolver) warn(format string, args ...any) {
+	const most = 100
+	if len(r.draft.Warnings) < most {
+		r.draft.Warnings = append(r.draft.Warnings, fmt.Sprintf(format, args...))
+	}
+}
+
 // id returns what a name means; 0 if that was refused.
 func (r *resolver) id(kind flow.Kind, path, name string) flow.ID {
 	k := boundKey{kind, name}
@@ -125,18 +133,19 @@ func (r *resolver) lookUp(kind flow.Kind, path, name string) flow.ID {
 	if other, ok := r.Names.alias[before]; ok {
 		before = other
 	}
-	if _, exists := d.full[before]; known && exists && !r.Applied {
+	_, exists := d.full[before]
+	if known && exists && !r.Applied {
 		return before
 	}
 	id, err := d.find(name)
 	switch {
+	case known && !r.Applied && err == nil:
+		r.warn("%s: the %s that was named %q is gone, and another one has the name: apply the policy again, if that one is meant", path, d.noun, name)
+		return before
 	case err == nil:
 		return id
 	case known && (errors.Is(err, errUnknown) || !r.Applied):
-		const most = 100
-		if len(r.draft.Warnings) < most {
-			r.draft.Warnings = append(r.draft.Warnings, fmt.Sprintf("%s: no %s %q is known at present: its rules wait for the one that had the name", path, d.noun, name))
-		}
+		r.warn("%s: no %s %q is known at present: what is said of it waits for the one that had the name", path, d.noun, name)
 		return before
 	case !errors.Is(err, errUnknown):
 		r.refuse(path, "%v", err)
@@ -443,17 +452,11 @@ func (r *resolver) number() {
 			d.New++
 		}
 	}
-	if r.Last != nil {
-		d.last = map[string]*Entry{DefaultRule: r.Last.Default}
-		for _, list := range r.Last.Lists {
-			for _, e := range list {
-				d.last[e.Rule.ID] = e
-			}
-		}
-	}
+	d.last = r.Last
 }
 
-// Set returns the policy as it is to be in force. New instances are numbered from first on, d.New of them. It is called once.
+// Set returns the policy as it is to be in force. New instances are numbered from first on, d.New of them. It is called once. What
+// is the same as in Request.Last is at the same address, and if all is, it is that set.
 func (d *Draft) Set(first uint32) *Set {
 	for _, e := range d.list {
 		if e.Instance == 0 {
@@ -461,19 +464,58 @@ func (d *Draft) Set(first uint32) *Set {
 			first++
 		}
 	}
+	if d.last != nil {
+		d.set = d.set.sharing(d.last)
+	}
+	return d.set
+}
+
+// sharing returns s with what is the same in last; last if all is.
+func (s *Set) sharing(last *Set) *Set {
+	same := slices.Equal(s.Bound, last.Bound) && s.Expires.Equal(last.Expires) && len(s.Lists) == len(last.Lists) && len(s.Groups) == len(last.Groups)
+	entries := make(map[string]*Entry, len(s.Lists))
+	for _, list := range last.Lists {
+		for _, e := range list {
+			entries[e.Rule.ID] = e
+		}
+	}
+	entries[DefaultRule] = last.Default
 	share := func(e *Entry) *Entry {
-		if old := d.last[e.Rule.ID]; old != nil && old.Equal(e) {
+		if old := entries[e.Rule.ID]; old != nil && old.Equal(e) {
 			return old
 		}
 		return e
 	}
-	d.set.Default = share(d.set.Default)
-	for _, list := range d.set.Lists {
+	s.Default = share(s.Default)
+	same = same && s.Default == last.Default
+	for scope, list := range s.Lists {
 		for i, e := range list {
 			list[i] = share(e)
 		}
+		if old := last.Lists[scope]; slices.Equal(list, old) {
+			s.Lists[scope] = old
+		} else {
+			same = false
+		}
 	}
-	return d.set
+	for id, g := range s.Groups {
+		if old := last.Groups[id]; old != nil && old.equal(g) {
+			s.Groups[id] = old
+		} else {
+			same = false
+		}
+	}
+	if same {
+		return last
+	}
+	return s
+}
+
+func (g *Group) equal(o *Group) bool {
+	return g.ID == o.ID && g.Kind == o.Kind && g.Name == o.Name && slices.Equal(g.Prefixes, o.Prefixes) && slices.Equal(g.VMs, o.VMs) &&
+		slices.Equal(g.Estate, o.Estate) && slices.EqualFunc(g.Select, o.Select, func(s, t Selector) bool {
+		return s.Pool == t.Pool && s.Network == t.Network && sameSelector(&s.Selector, &t.Selector)
+	})
 }
 
 // Equal reports whether two entries are the same, comments included.

@@ -39,8 +39,8 @@ global: {mandatory: [{id: a, action: allow, protocol: tcp, remote_ports: "443,80
 vms: [{name: db, mandatory: [{id: e, action: allow}, {id: f, action: allow, disabled: true}]}]
 `
 	first := step(t, m, nil, before, 1000)
-	if again := step(t, m, first, before, 2000); !maps.EqualFunc(first.Lists, again.Lists, slices.Equal) || first.Default != again.Default {
-		t.Error("the same policy again has other entries")
+	if again := step(t, m, first, before, 2000); again != first {
+		t.Error("the same policy again is another set")
 	}
 	second := step(t, m, first, `
 default: deny
@@ -66,6 +66,22 @@ vms: [{name: berlin/web, mandatory: [{id: e, action: allow}]}, {name: db, mandat
 		if !kept && now[id].Instance < 2000 {
 			t.Errorf("%s has instance %d, which was given before", id, now[id].Instance)
 		}
+	}
+	if now["f"].Scope != now["d"].Scope || now["a"] == old["a"] { // its comment is another one
+		t.Errorf("a is shared: %+v", now["a"])
+	}
+	third := step(t, m, second, `
+default: deny
+global: {mandatory: [{id: a, action: allow, protocol: tcp, remote_ports: "80,443", comment: web}, {id: b, action: allow, remote: address-group:office}]}
+vms: [{name: berlin/web, mandatory: [{id: e, action: allow}]}, {name: db, mandatory: [{id: d, action: deny}]}]
+`, 3000)
+	for id, e := range entries(third) {
+		if e != now[id] {
+			t.Errorf("%s is not shared: %+v, %+v", id, now[id], e)
+		}
+	}
+	if !maps.Equal(third.Groups, second.Groups) {
+		t.Error("groups are not shared")
 	}
 	// b and c changed places: one of them keeps its rank with a, and the new one is before them.
 	if now["a"].Rank != old["a"].Rank || now["c"].Rank != old["c"].Rank && now["b"].Rank != old["b"].Rank || now["new"].Rank >= now["a"].Rank {
@@ -100,6 +116,7 @@ global: {default: [{id: b, action: deny, remote: vm-group:www}]}
 	taken = strings.Replace(taken, "address_groups:", "  - {name: db, pool: paris, vifs: [{device: \"0\", network: front, mac: \"02:00:00:00:00:09\"}]}\naddress_groups:", 1)
 	gone := strings.Replace(estateText, "  - {name: www, select: [{tags: [www]}]}", "  []", 1)
 	gone = gone[:strings.Index(gone, "  - name: db")] + gone[strings.Index(gone, "  - name: web\n    pool: paris"):]
+	anew := taken[:strings.Index(taken, "  - name: old-db")] + taken[strings.Index(taken, "  - name: web\n    pool: paris"):]
 	other := flow.NewID(flow.KindVM, "paris/db")
 	for name, c := range map[string]struct {
 		estate  string
@@ -111,6 +128,8 @@ global: {default: [{id: b, action: deny, remote: vm-group:www}]}
 		"renamed, applied again":             {renamed, true, db, 1},
 		"renamed, another has the name":      {taken, false, db, 0},
 		"another has the name, applied then": {taken, true, other, 0},
+		"gone, another has the name":         {anew, false, db, 1},
+		"gone, that one is applied":          {anew, true, other, 0},
 		"gone":                               {gone, false, db, 2},
 		"gone, applied again":                {gone, true, db, 2},
 	} {
