@@ -31,7 +31,7 @@ type Input struct {
 	Host      flow.ID
 	Pool      flow.ID // 0: none
 
-	// VIFs says which VIF of the estate each of Inventory.VIFs is, by index; 0: not known, it has global and pool rules only.
+	// VIFs says which VIF of the estate each of Inventory.VIFs is, by index; 0: not known. Interfaces says which rules it then has.
 	VIFs []flow.ID
 
 	Policy *policy.Set
