@@ -35,6 +35,7 @@ type outcome struct {
 	commits []memory
 	learned []address
 	tracked bool
+	vlan    uint16 // where it was tracked
 
 	allows, denies, shadowed int // what rules said
 }
@@ -240,7 +241,7 @@ type way struct {
 	*bridge
 	frame
 	outcome
-	vlan    uint16
+	vlan    uint16 // of the bridge, in which the frame is
 	in      *hosts.Port
 	conn    policy.Conn
 	egress  uint32 // instance that allowed it so far
@@ -571,7 +572,7 @@ func (w *way) track() {
 	if w.untracked(); !w.stateful() || w.isUntracked() {
 		return
 	}
-	w.tracked = true
+	w.tracked, w.outcome.vlan = true, w.vlan
 	w.conn = policy.Conn{State: w.state}
 	if w.state == policy.New || w.state == policy.Invalid {
 		return

@@ -102,6 +102,17 @@ func (c *compiled) told(r *softswitch.Result) (o outcome, err error) {
 	return o, nil
 }
 
+// inZone checks that each VLAN has one zone of connection tracking, and its own.
+func (c *compiled) inZone(vlan, zone uint16) error {
+	for v, z := range c.zones {
+		if (v == vlan) != (z == zone) {
+			return fmt.Errorf("VLAN %d is tracked in zone %d, VLAN %d in zone %d", vlan, zone, v, z)
+		}
+	}
+	c.zones[vlan] = zone
+	return nil
+}
+
 // differ says how what was said of a frame differs from what is expected; empty: it does not.
 func differ(want, said *outcome) string {
 	exits := func(list []exit) (s []string) {
@@ -256,6 +267,9 @@ func (u *run) one(ctx context.Context, b *bridge, c *compiled, f frame, trace bo
 		return wrong("%v\nexpected: %v", err, &want)
 	}
 	said, err := c.told(result)
+	if err == nil && want.tracked && said.tracked {
+		err = c.inZone(want.vlan, result.Tracked[0].Zone)
+	}
 	if err != nil {
 		return wrong("%v", err)
 	}
