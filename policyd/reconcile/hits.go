@@ -31,11 +31,15 @@ type meter struct {
 	last   map[openflow.FlowKey]reading
 	before map[openflow.FlowKey]reading // while all flows are read: what last was; else nil
 	grown  map[decision]counters        // since it was taken
+	most   int                          // flows that are kept: a switch may say that it holds whatever it likes
 }
 
 func newMeter() *meter {
-	return &meter{last: map[openflow.FlowKey]reading{}, grown: map[decision]counters{}}
+	return &meter{last: map[openflow.FlowKey]reading{}, grown: map[decision]counters{}, most: meterLeast}
 }
+
+// meterLeast is how many flows are kept in any case.
+const meterLeast = 10_000
 
 // begin says that all flows are going to be read, so that those which are gone can be forgotten.
 func (m *meter) begin() { m.before, m.last = m.last, map[openflow.FlowKey]reading{} }
@@ -61,8 +65,11 @@ func (m *meter) read(s *openflow.FlowStats, base bool) {
 	if !known && m.before != nil {
 		was, known = m.before[key]
 	}
-	if s.Packets == 0 && s.Bytes == 0 {
+	switch {
+	case s.Packets == 0 && s.Bytes == 0:
 		delete(m.last, key)
+		return
+	case !known && len(m.last) >= m.most:
 		return
 	}
 	m.last[key] = reading{counters{s.Packets, s.Bytes}, s.Cookie, s.Age}

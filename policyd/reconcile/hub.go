@@ -16,7 +16,7 @@ const (
 	strangersMost = 256
 	strangersWait = 15 * time.Second
 
-	aliveTimeout = 3 * time.Second // within which the connection of a bridge must answer when there comes another one
+	aliveTimeout = 5 * time.Second // within which the connection of a bridge must answer when there comes another one
 )
 
 // conn is what is used of a connection (*openflow.Conn).

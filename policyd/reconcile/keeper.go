@@ -53,26 +53,28 @@ type keeper struct {
 	asked  []chan error // who wants all flows to be read; guarded by mu
 
 	// These belong to run.
-	on       *link            // what follows is about this one
-	seen     bool             // all flows were read over it
-	steps    bool             // its switch makes changes one by one only
-	holds    *compile.Desired // what the bridge holds of ours; nil: that is to be read
-	held     *compile.Desired // what it was last found to hold, over any link; nil: nothing yet, or it is detached
-	tried    *compile.Desired // what did not go in, or was undone, and is not tried again before
-	retry    time.Time        // then; without tried nothing is
-	failures int              // in a row
-	back     bool             // what is worked on is held, in place of tried
-	rounds   int              // bundles since the bridge was as it is to be
-	audit    time.Time        // when all flows are read next
-	meter    *meter
-	based    bool            // the meter has read all flows once
-	handed   time.Time       // when hits were
-	undone   contest         // what others did
-	noted    bool            // what they did was told, and is not set right yet
-	repairs  int             // changes of a plan that sets right what others did
-	why      string          // what is told once the bridge is as it is to be; "": nothing
-	said     string          // the last failure that was told
-	strange  map[string]bool // flows and groups of others that were told
+	on            *link            // what follows is about this one
+	seen          bool             // all flows were read over it
+	steps         bool             // its switch makes changes one by one only
+	holds         *compile.Desired // what the bridge holds of ours; nil: that is to be read
+	held          *compile.Desired // what it was last found to hold, over any link; nil: nothing yet, or it is detached
+	tried         *compile.Desired // what did not go in, or was undone, and is not tried again before
+	retry         time.Time        // then; without tried nothing is
+	failures      int              // in a row
+	back          bool             // what is worked on is held, in place of tried
+	rounds        int              // bundles since the bridge was as it is to be
+	unsure        bool             // something was sent, and the bridge was not found as it is to be since: what differs may be our doing
+	audit         time.Time        // when all flows are read next
+	meter         *meter
+	based         bool      // the meter has read all flows once
+	handed        time.Time // when hits were
+	undone        contest   // what others did
+	noted         bool      // what they did was told, and is not set right yet
+	repairs       int       // changes of a plan that sets right what others did
+	why           string    // what is told once the bridge is as it is to be; "": nothing
+	said          string    // the last failure that was told
+	strange       []string  // flows and groups of others that were told
+	strangerCount int       // of them all
 }
 
 // contest is how often others undid what was installed.
@@ -332,6 +334,7 @@ func (k *keeper) read(ctx context.Context, l *link, target *compile.Desired, now
 	defer k.r.turn(ctx)()
 	began := time.Now()
 	o := observe(target)
+	k.meter.most = meterLeast + 2*target.Len()
 	k.meter.begin()
 	err := l.Flows(ctx, openflow.Everything, func(s openflow.FlowStats) {
 		o.see(s.Flow)
@@ -373,9 +376,10 @@ func (k *keeper) differs(want *Bridge, o *observation, target *compile.Desired, 
 	k.seen = true
 	n := o.plan.size() - len(o.plan.stale)
 	switch {
-	case n == 0, k.rounds > 0: // what is wrong after a bundle of ours is not others' doing
+	case n == 0, k.unsure:
 		return false
 	case k.held == nil:
+		k.tellDisplaced(want, o)
 		k.why = fmt.Sprintf("%d flows were installed", target.Len())
 		return false
 	case first && o.ours == 0:
@@ -464,13 +468,15 @@ func (k *keeper) apply(ctx context.Context, l *link, p *plan) error {
 // send has the switch make changes: all or none, unless it is too old for that.
 func (k *keeper) send(ctx context.Context, l *link, mods []openflow.Mod) error {
 	began := time.Now()
+	was := k.unsure
+	k.unsure = true
 	var err error
 	if k.steps {
-		if err = l.ApplyEach(ctx, mods); err != nil { // it does not say what was done; what is found then is not others' doing
-			k.holds, k.rounds = nil, max(k.rounds, 1)
+		if err = l.ApplyEach(ctx, mods); err != nil { // it does not say what was done before
+			k.holds = nil
 		}
-	} else {
-		err = l.Apply(ctx, mods)
+	} else if err = l.Apply(ctx, mods); refused(err) {
+		k.unsure = was // nothing was done
 	}
 	k.r.metrics.seconds.Observe(time.Since(began).Seconds())
 	outcome := outcomeUnknown
@@ -523,7 +529,7 @@ func (k *keeper) verify(ctx context.Context, l *link, p *plan) (done bool, err e
 // right notes that the bridge holds target: all of it was read, or what had changed was.
 func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, whole, asked bool) {
 	k.holds, k.held, k.rounds = target, target, 0
-	k.noted = false
+	k.noted, k.unsure = false, false
 	repairs := k.repairs
 	k.repairs = 0
 	k.note(func(s *BridgeStatus) {
@@ -547,7 +553,11 @@ func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, who
 			k.handed = now
 			k.hand()
 		}
-		k.answer(nil)
+		if target == want.Desired {
+			k.answer(nil)
+		} else {
+			k.answer(errWaits)
+		}
 	}
 }
 
@@ -596,6 +606,13 @@ func (k *keeper) detach(ctx context.Context, l *link, want *Bridge, now time.Tim
 	return 0, k.send(ctx, l, mods)
 }
 
+// refused says whether a switch said no.
+func refused(err error) bool {
+	_, mod := errors.AsType[*openflow.ModError](err)
+	_, other := errors.AsType[*openflow.SwitchError](err)
+	return mod || other
+}
+
 // failed notes that something could not be done, and returns when to try again.
 func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Duration {
 	select {
@@ -613,24 +630,24 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 	k.failures++
 	wait := min(failedFirst<<min(k.failures-1, 10), failedLast)
 	k.retry = now.Add(wait)
-	refused, is := errors.AsType[*refusedError](err)
+	said, is := errors.AsType[*refusedError](err)
 	if is {
 		k.tried = want.Desired // nothing was changed: what is known stays known
 	} else {
 		k.holds, k.tried = nil, nil
 	}
 	k.note(func(s *BridgeStatus) {
-		s.Error = err.Error()
+		s.Error = short(err.Error())
 		if is && k.want.Desired == want.Desired {
 			s.State = StateFailed
 		}
 	})
 	k.answer(err)
-	if said := err.Error(); said != k.said {
-		k.said = said
+	if text := err.Error(); text != k.said {
+		k.said = text
 		k.log.Warn("flows not installed", "err", err)
 		if is {
-			k.tellFailed(want, refused)
+			k.tellFailed(want, said)
 			k.why = "what had not gone in before did"
 		}
 	}

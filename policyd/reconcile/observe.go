@@ -8,8 +8,21 @@ import (
 	"github.com/weirhq/weir/policyd/compile"
 )
 
-// foreignNamed is how many flows and groups of others are named.
-const foreignNamed = 8
+const (
+	foreignNamed = 8   // flows and groups of others are named
+	textMost     = 300 // octets that are said of one flow or group
+
+	// A switch may say that it holds whatever it likes: what is to be removed is done in portions.
+	removeMost = 100_000
+)
+
+// short cuts text that comes from a switch.
+func short(text string) string {
+	if len(text) > textMost {
+		return strings.ToValidUTF8(text[:textMost], "") + "…"
+	}
+	return text
+}
 
 // owned says whether a flow with that cookie is ours.
 func owned(c openflow.Cookie) bool { return c&compile.OwnerMask == compile.Owner }
@@ -32,11 +45,13 @@ type observation struct {
 	ports  map[openflow.Port]bool             // whose packets are classified
 	used   map[uint32]bool                    // groups that flows of ours use
 
-	ours     int // flows of ours that were seen, without learned ones
-	learned  int
-	groups   int      // of ours that were seen
-	foreign  []string // flows and groups of others that bypass policy or stand in its way, the first few
-	bypasses int      // all of them
+	ours      int // flows of ours that were seen, without learned ones
+	learned   int
+	groups    int      // of ours that were seen
+	foreign   []string // flows and groups of others that bypass policy or stand in its way, the first few
+	bypasses  int      // all of them
+	inPlace   []string // flows of others that have the place of one of ours, the first few
+	displaced int      // all of them
 }
 
 // floor is from which priority on a flow of others could win against ours in a table.
@@ -74,6 +89,9 @@ func (o *observation) see(f openflow.Flow) {
 	switch {
 	case !owned(f.Cookie):
 		if wanted { // it has the place of ours
+			if o.displaced++; len(o.inPlace) < foreignNamed {
+				o.inPlace = append(o.inPlace, short(f.String()))
+			}
 			o.plan.replace = append(o.plan.replace, replacement{f, want})
 		} else if at := o.floors[f.Table]; at.ours && f.Priority >= at.priority {
 			o.stranger("flow " + f.String())
@@ -81,7 +99,7 @@ func (o *observation) see(f openflow.Flow) {
 		return
 	case passes && !wanted:
 		o.learned++
-		if port != 0 && !o.ports[port] {
+		if port != 0 && !o.ports[port] && len(o.plan.stale) < removeMost {
 			o.plan.stale = append(o.plan.stale, f)
 		}
 		return
@@ -91,8 +109,9 @@ func (o *observation) see(f openflow.Flow) {
 		o.used[id] = true
 	}
 	switch {
-	case !wanted:
+	case !wanted && len(o.plan.remove) < removeMost:
 		o.plan.remove = append(o.plan.remove, f)
+	case !wanted:
 	case want != f:
 		o.plan.replace = append(o.plan.replace, replacement{f, want})
 	}
@@ -100,7 +119,7 @@ func (o *observation) see(f openflow.Flow) {
 
 func (o *observation) stranger(what string) {
 	if o.bypasses++; len(o.foreign) < foreignNamed {
-		o.foreign = append(o.foreign, what)
+		o.foreign = append(o.foreign, short(what))
 	}
 }
 

@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/compile"
+	"github.com/weirhq/weir/policyd/compile/compiletest"
+	"github.com/weirhq/weir/policyd/policy/policytest"
 	"github.com/weirhq/weir/policyd/reconcile"
 )
 
@@ -33,6 +36,10 @@ func TestInstall(t *testing.T) {
 	}
 	if e := r.events.of(event.PolicyInstalled)[0]; e.Text != `bridge "br0" holds the policy: 32 flows were installed` || e.Subject != r.hosts[0].Name+"/br0" {
 		t.Errorf("event %+v", e)
+	}
+
+	if got := r.events.of(event.PolicyForeign); len(got) != 0 {
+		t.Errorf("told %+v, want nothing of flows of others", got)
 	}
 
 	// One rule is another, one is gone, one is new, and a VIF comes.
@@ -170,6 +177,21 @@ func TestForeignFlows(t *testing.T) {
 	told := r.events.of(event.PolicyForeign)
 	if len(told) != 1 || !strings.Contains(told[0].Text, "2 of others bypass policy") || !strings.Contains(told[0].Text, "priority=65000") || r.status().Bypasses != 2 {
 		t.Errorf("told %+v, want once of both", told)
+	}
+}
+
+// A flow of others at the very place of one of ours gives way, and that is told.
+func TestDisplacedFlow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, 4)
+	d := policy(4, 20, nil)
+	r.ofctl("add-flow", "br0", "cookie=5,table=0,priority=60001,actions=NORMAL")
+	r.want(1, d)
+	r.installed(1)
+	r.holds(d)
+	told := r.events.of(event.PolicyForeign)
+	if len(told) != 1 || !strings.Contains(told[0].Text, "1 flows of others have table, priority and match of flows of Weir's, and are replaced: table=0,priority=60001,cookie=0x5 actions=NORMAL") {
+		t.Errorf("told %+v, want that it gave way", told)
 	}
 }
 
@@ -328,4 +350,31 @@ func TestRemove(t *testing.T) {
 	if err := r.Remove(gone, r.key(0)); err == nil || !strings.Contains(err.Error(), "it is offline") {
 		t.Errorf("removal from a bridge that is not connected: %v", err)
 	}
+}
+
+// What policies compile to is taken by a switch, read back as it was wanted, and changes step by step from one to the next.
+func TestCompiledPolicies(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	r := newRig(t, 2, 4)
+	c := compile.New()
+	worlds, flows := 12, 0
+	for revision := range uint64(worlds) {
+		in := compiletest.Random(rng, policytest.New(rng, policytest.Small))
+		d, err := c.Compile(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.want(revision+1, d)
+		r.installed(revision + 1)
+		r.holds(d)
+		flows += d.Len()
+	}
+	r.audit()
+	if got := r.events.kinds(); got != "policy_installed" {
+		t.Errorf("events %+v, want no drift: what is read back is what was wanted", r.events.list)
+	}
+	t.Logf("%d flows of %d policies", flows, worlds)
 }

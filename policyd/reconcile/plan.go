@@ -213,7 +213,7 @@ func (p *plan) drift(name func(openflow.Flow) string) string {
 	say(len(p.add), "flow was missing", "flows were missing", func(i int) string { return name(p.add[i]) })
 	say(len(p.replace), "flow was changed", "flows were changed", func(i int) string { return name(p.replace[i].is) })
 	say(len(p.remove), "flow had been added", "flows had been added", func(i int) string { return name(p.remove[i]) })
-	say(len(p.groups), "group was missing or changed", "groups were missing or changed", func(i int) string { return p.groups[i].String() })
-	say(len(p.unused), "group had been added", "groups had been added", func(i int) string { return p.unused[i].String() })
+	say(len(p.groups), "group was missing or changed", "groups were missing or changed", func(i int) string { return short(p.groups[i].String()) })
+	say(len(p.unused), "group had been added", "groups had been added", func(i int) string { return short(p.unused[i].String()) })
 	return strings.Join(parts, ", ")
 }

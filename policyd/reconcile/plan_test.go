@@ -2,8 +2,10 @@ package reconcile
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/compile"
 )
 
@@ -130,7 +133,7 @@ func (b *bridge) is(t *testing.T, want *compile.Desired, others map[openflow.Flo
 func TestPlansLeadThere(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for n := range 3000 {
+	for n := range 1000 {
 		first, second := randomDesired(rng), randomDesired(rng)
 		b := &bridge{map[openflow.FlowKey]openflow.Flow{}, map[uint32]openflow.Group{}}
 		others := map[openflow.FlowKey]openflow.Flow{}
@@ -299,5 +302,52 @@ func TestMeter(t *testing.T) {
 	m.read(first, false)
 	if got := m.take(); got[decision{1000, flow.StageEgress}] != (counters{packets: 1}) {
 		t.Errorf("after a first reading: %v, want one packet", got)
+	}
+}
+
+// Whatever a switch says, what is kept of it and done about it has a bound, and what it says of others is short.
+func TestHostileSwitch(t *testing.T) {
+	o := observe(compile.Of(nil))
+	m := newMeter()
+	for i := range uint32(removeMost + 10) {
+		s := openflow.FlowStats{Flow: openflow.Flow{Table: 30, Cookie: compile.Cookie(0, compile.KindRule, 1000+i), Match: openflow.NewMatch(openflow.Reg(0, i, ^uint32(0)))}, Packets: 1}
+		o.see(s.Flow)
+		m.read(&s, false)
+		m.read(&s, false)
+	}
+	if len(o.plan.remove) != removeMost || len(m.last) != meterLeast || len(m.grown) != meterLeast {
+		t.Errorf("%d flows to be removed, %d readings, %d rules that grew; want %d, %d, %d", len(o.plan.remove), len(m.last), len(m.grown), removeMost, meterLeast, meterLeast)
+	}
+	o = observe(compile.Of([]openflow.Flow{{Table: 30}}))
+	for i := range uint16(20) {
+		o.see(openflow.Flow{Table: 30, Priority: i + 1, Actions: openflow.NewActions(make([]openflow.Action, 0)...), Match: openflow.Match(slices.Repeat([]byte{0xff, 0xee, 0, 4, 1, 2, 3, 4}, 500))})
+	}
+	if len(o.foreign) != foreignNamed || o.bypasses != 20 || len(o.foreign[0]) > textMost+10 {
+		t.Errorf("%d flows of others are named of %d, the first in %d octets", len(o.foreign), o.bypasses, len(o.foreign[0]))
+	}
+}
+
+// A connection is a bridge's by datapath id, and by certificate or else by address.
+func TestWhoseConnection(t *testing.T) {
+	r := New(Config{}, Deps{Log: slog.New(slog.DiscardHandler)})
+	addr := netip.MustParseAddr("192.0.2.1")
+	for _, c := range []struct {
+		name        string
+		certificate ovsdb.Fingerprint // of the host
+		link        link
+		want        bool
+	}{
+		{"address", "", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1)}, true},
+		{"address, with a certificate that nobody asked for", "", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1), certificate: "AA"}, true},
+		{"another datapath", "", link{datapath: 6, addr: netip.AddrPortFrom(addr, 1)}, false},
+		{"another address", "", link{datapath: 5, addr: netip.MustParseAddrPort("192.0.2.2:1")}, false},
+		{"certificate", "AA", link{datapath: 5, addr: netip.MustParseAddrPort("192.0.2.2:1"), certificate: "AA"}, true},
+		{"another certificate", "AA", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1), certificate: "BB"}, false},
+		{"no certificate", "AA", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1)}, false},
+	} {
+		k := newKeeper(r, Bridge{DatapathID: 5, Addrs: []netip.Addr{addr}, Certificate: c.certificate})
+		if got := k.expects(&c.link); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
 	}
 }

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,23 +72,37 @@ func (k *keeper) tellDrift(want *Bridge, p *plan, wait time.Duration) {
 	})
 }
 
-// strangers tells of flows and groups of others that bypass policy, when there are some that were not told.
+// strangers tells of flows and groups of others that bypass policy, when there are some that were not told; of many, when they are twice
+// as many as were told.
 func (k *keeper) strangers(o *observation) {
-	known := k.strange
-	k.strange = map[string]bool{}
 	fresh := false
-	for _, s := range o.foreign {
-		k.strange[s] = true
-		fresh = fresh || !known[s]
+	switch {
+	case o.bypasses == 0:
+		k.strange, k.strangerCount = nil, 0
+	case o.bypasses > foreignNamed:
+		fresh = o.bypasses >= 2*k.strangerCount
+	default:
+		fresh = slices.ContainsFunc(o.foreign, func(s string) bool { return !slices.Contains(k.strange, s) })
 	}
 	if !fresh {
 		return
 	}
+	k.strange, k.strangerCount = o.foreign, o.bypasses
 	k.mu.Lock()
 	want := k.want
 	k.mu.Unlock()
 	k.emit(&want, event.PolicyForeign, fmt.Sprintf("bridge %q: %d of others bypass policy or stand in its way, and are left alone: %s", want.Name, o.bypasses, strings.Join(o.foreign, "; ")), map[string]string{
-		"count": strconv.Itoa(o.bypasses), "first": slices.Sorted(maps.Keys(k.strange))[0],
+		"count": strconv.Itoa(o.bypasses), "first": o.foreign[0],
+	})
+}
+
+// tellDisplaced tells of flows of others that gave way to ours, at the first installation; later that is drift.
+func (k *keeper) tellDisplaced(want *Bridge, o *observation) {
+	if o.displaced == 0 {
+		return
+	}
+	k.emit(want, event.PolicyForeign, fmt.Sprintf("bridge %q: %d flows of others have table, priority and match of flows of Weir's, and are replaced: %s", want.Name, o.displaced, strings.Join(o.inPlace, "; ")), map[string]string{
+		"count": strconv.Itoa(o.displaced), "first": o.inPlace[0],
 	})
 }
 
@@ -102,8 +115,8 @@ func (k *keeper) tellFailed(want *Bridge, err error) {
 	case k.held == nil:
 		rest = "nothing was changed"
 	}
-	k.emit(want, event.PolicyFailed, fmt.Sprintf("bridge %q: %v; %s", want.Name, err, rest), map[string]string{
-		"err": err.Error(), "revision": strconv.FormatUint(want.Revision, 10),
+	k.emit(want, event.PolicyFailed, fmt.Sprintf("bridge %q: %s; %s", want.Name, short(err.Error()), rest), map[string]string{
+		"err": short(err.Error()), "revision": strconv.FormatUint(want.Revision, 10),
 	})
 }
 
