@@ -44,6 +44,10 @@ func TestDetachWithPolicy(t *testing.T) {
 	r.says("enforced", "hosts", "mode", "hv1", "enforce", "--yes")
 	r.passes("enforced", 80, false)
 	r.passes("enforced", 5432, true)
+	for _, want := range []string{"the source of totals", "a service controller", "(primary, of others)"} {
+		r.says(want, "hosts", "show", "hv1")
+	}
+	r.says("rules 1 of 1", "hosts", "list")
 
 	seed, kills := rand.Uint64(), 3
 	if text := os.Getenv("WEIR_TEST_RUNS"); text != "" { // the long version

@@ -21,6 +21,7 @@ import (
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -280,9 +281,13 @@ func exportSummary(h *policyd.HostStatus) (string, cli.Style) {
 	}
 	counts := map[export.State]int{}
 	protocols := map[export.Protocol]bool{}
+	rules := 0 // bridges whose flows are exported
 	for i := range h.Exports {
 		b := &h.Exports[i]
 		counts[b.State]++
+		if b.Rules != nil && b.Rules.State == export.StateSet {
+			rules++
+		}
 		if b.State == export.StateSet {
 			protocols[b.Protocol] = true
 		}
@@ -296,8 +301,11 @@ func exportSummary(h *policyd.HostStatus) (string, cli.Style) {
 	style := cli.Plain
 	if n := counts[export.StateSet]; n > 0 {
 		words = append(words, strconv.Itoa(n)+" of "+strconv.Itoa(len(h.Exports)))
-	} else if len(h.Exports) > 0 && counts[export.StateOff] == len(h.Exports) {
+	} else if len(h.Exports) > 0 && counts[export.StateOff] == len(h.Exports) && rules == 0 {
 		words = append(words, "off")
+	}
+	if rules > 0 {
+		words = append(words, fmt.Sprintf("rules %d of %d", rules, len(h.Exports)))
 	}
 	for _, s := range []export.State{export.StateForeign, export.StateYielded, export.StateFailed, export.StateSetting} {
 		if n := counts[s]; n > 0 {
@@ -425,6 +433,31 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 			line += fmt.Sprintf("; undone by others %d times", b.Wiped)
 		}
 		add("bridge "+b.Name, styles[b.State], "%s", line)
+		if r := b.Rules; r != nil {
+			line := fmt.Sprintf("%s: %s", r.State, r.Why)
+			if r.State == export.StateSet {
+				line = fmt.Sprintf("ipfix to %s since %s, domain %d", strings.Join(r.Targets, ", "), cli.Span(now.Sub(r.Since)), r.Domain)
+				if r.Totals {
+					line += ", the source of totals"
+				}
+			}
+			add("  what flows sample", styles[r.State], "%s", line)
+		}
+		if c := b.Controller; c != nil {
+			line := fmt.Sprintf("%s: %s", c.State, firstOf(c.Why, c.Wipes))
+			if c.State == attach.StateSet {
+				line = fmt.Sprintf("%s, a %s controller, since %s", c.Target, c.Type, cli.Span(now.Sub(c.Since)))
+			}
+			for _, x := range c.Foreign {
+				line += fmt.Sprintf("; beside %s (%s, of others)", x.Target, x.Type)
+			}
+			style := styles[export.State(c.State)]
+			if len(c.Exposed) > 0 {
+				style = cli.Warn
+				line += "; in-band control lets pass, whatever policy says, TCP from and to " + strings.Join(c.Exposed, ", ")
+			}
+			add("  dials", style, "%s", line)
+		}
 	}
 	return t
 }
@@ -789,7 +822,15 @@ func writeChanges(out *cli.Output, plan *export.Plan) error {
 		c := &plan.Changes[i]
 		t.Add(cell(c.Table), cell(c.Row), cell(c.Column), cell(firstOf(c.Before, "(nothing)")), cell(firstOf(c.After, "(nothing)")))
 	}
-	return t.Write(out)
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	for _, w := range plan.Wipes {
+		if _, err := fmt.Fprintf(out.W, "\nBridge %s loses %s.\n", w.Bridge, w.What); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func newHostsRemove() *cobra.Command {

@@ -3,6 +3,7 @@ package export
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/ovs/ovsdb"
@@ -159,5 +160,5 @@ func (r *Rules) summary() string {
 	if r.Totals {
 		kind = "every packet"
 	}
-	return fmt.Sprintf("IPFIX of %s, with the rule that decided, to %v", kind, r.Targets)
+	return fmt.Sprintf("IPFIX of %s, with the rule that decided, to %s", kind, strings.Join(r.Targets, ", "))
 }
