@@ -230,10 +230,12 @@ func (u *run) world(ctx context.Context, r *rand.Rand) error {
 		b := newBridge(in, live)
 		now := *w // traffic that meets the rules as they are now
 		now.Set, now.Estate = in.Policy, in.Estate
+		var frames []frame
 		for n := range framesPerStep {
 			f := b.frame(r, &now)
+			frames = append(frames, f)
 			if err := u.one(ctx, b, c, f, n < u.traces); err != nil {
-				return fmt.Errorf("state %d: %w", step, err)
+				return explain(ctx, fmt.Errorf("state %d, frame %d: %w", step, n, err), &small{in: in, down: down, frames: frames}, u.real)
 			}
 		}
 		if u.real != nil && u.traces > 0 {
@@ -247,20 +249,17 @@ func (u *run) world(ctx context.Context, r *rand.Rand) error {
 
 // disagreement is what two say of a frame.
 type disagreement struct {
-	b       *bridge
-	frame   frame
-	learned []address
-	text    string
+	frame frame
+	text  string
 }
 
 func (d *disagreement) Error() string { return d.text }
 
 // one asks all of one frame.
 func (u *run) one(ctx context.Context, b *bridge, c *compiled, f frame, trace bool) error {
-	learned := slices.Clone(b.learned)
 	want := b.expect(f)
 	wrong := func(format string, args ...any) error {
-		return &disagreement{b, f, learned, fmt.Sprintf(format, args...)}
+		return &disagreement{f, fmt.Sprintf("%v: ", &f) + fmt.Sprintf(format, args...)}
 	}
 	result, err := c.model.Send(f.send())
 	if err != nil {
@@ -423,7 +422,7 @@ func TestOracle(t *testing.T) {
 					u.traces = framesPerStep / 10
 				}
 				if err := u.world(ctx, rand.New(rand.NewPCG(seed, n))); err != nil {
-					return explain(fmt.Sprintf("WEIR_SEED=%d WEIR_WORLD=%d", seed, n), err)
+					return fmt.Errorf("WEIR_SEED=%d WEIR_WORLD=%d: %w", seed, n, err)
 				}
 			}
 			return nil
@@ -495,10 +494,14 @@ func progress(c *counts, frames int64, done <-chan struct{}) {
 	}
 }
 
-func explain(where string, err error) error {
-	var d *disagreement
-	if !errors.As(err, &d) {
-		return fmt.Errorf("%s: %w", where, err)
+// explain returns an error with what can be said of it, made small.
+func explain(ctx context.Context, err error, s *small, real *realSwitch) error {
+	if ctx.Err() != nil {
+		return err
 	}
-	return fmt.Errorf("%s: %w\nframe: %v\nlearned before: %v", where, err, &d.frame, d.learned)
+	s, wrong := shrink(ctx, s, real)
+	if wrong == nil {
+		return fmt.Errorf("%w\nA bridge that is compiled afresh is right with:\n%v", err, s)
+	}
+	return fmt.Errorf("%w\nThe same, made small:\n%v\n%w", err, s, wrong)
 }
