@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/collector"
@@ -94,19 +95,16 @@ func (s *Status) PolicyLine() string {
 	if p.Revision == 0 && p.Enforced+p.Behind+p.Offline == 0 {
 		return "none was applied"
 	}
-	line := fmt.Sprintf("revision %d, %d hosts enforced", p.Revision, p.Enforced)
+	parts := []string{fmt.Sprintf("revision %d, %d hosts enforced", p.Revision, p.Enforced)}
 	for _, more := range []struct {
-		n    int
+		n    uint64
 		what string
-	}{{p.Behind, "behind"}, {p.Offline, "offline"}, {p.Bypasses, "bypasses in force"}} {
+	}{{uint64(p.Behind), "behind"}, {uint64(p.Offline), "offline"}, {uint64(p.Bypasses), "bypasses in force"}, {p.Drift, "flows were changed by others"}} {
 		if more.n > 0 {
-			line += fmt.Sprintf(", %d %s", more.n, more.what)
+			parts = append(parts, fmt.Sprintf("%d %s", more.n, more.what))
 		}
 	}
-	if p.Drift > 0 {
-		line += fmt.Sprintf(", %d flows were changed by others", p.Drift)
-	}
-	return line
+	return strings.Join(parts, ", ")
 }
 
 // Counts returns how many there are of each kind, as "1 pool", "3 hosts".

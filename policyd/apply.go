@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -84,15 +83,19 @@ func (g *governor) candidate(ctx context.Context, r PlanRequest, now time.Time) 
 	if c.policy, err = policy.Parse("policy", []byte(r.Policy)); err != nil {
 		return nil, mistake("%v", err)
 	}
-	if c.intent, err = g.s.deps.State.Intent(ctx); err != nil {
+	if err := g.read(ctx); err != nil {
 		return nil, err
 	}
+	if !g.ready() { // just started
+		g.announce(ctx)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.intent = g.intent
 	c.base = c.intent.Revision
 	if len(c.only) > 0 {
 		c.base = c.intent.RevisionOf(c.only[0])
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.see()
 	g.resolve(now)
 	c.before = g.resolved[c.base]
@@ -346,6 +349,12 @@ func (s *Service) PlanPolicy(ctx context.Context, r PlanRequest) (PolicyPlan, er
 	list := g.tries(c, now, func(h *host) bool { return h.mode == state.ModeEnforce && c.concerns(h.UUID) })
 	p := PolicyPlan{Base: c.base, Rules: []RuleChange{}, VIFs: []string{}, Hosts: []HostPlan{}, Warnings: c.warnings, Refused: refusals(list)}
 	p.Instances = int(c.next - c.first)
+	for _, t := range list {
+		if t.desired == nil {
+			continue
+		}
+		p.Warnings = append(p.Warnings, prefixed("host "+t.host.Name+", bridge "+t.bridge+": ", t.desired.Warnings)...)
+	}
 	g.mu.Lock()
 	after, entries := c.after(), g.entries()
 	g.mu.Unlock()
@@ -596,5 +605,3 @@ func touched(before, after *resolved, list []*trial) []string {
 	slices.Sort(names)
 	return names
 }
-
-var errNoPolicy = errors.New("no policy was applied yet")

@@ -61,6 +61,8 @@ type governor struct {
 	hostErr   map[string]string                     // by host: why it cannot have what is wanted
 	number    uint64                                // of what was last compiled, for the reconciler
 	fed       *estate.Model                         // groups of policy in the estate; nil: none were
+	started   time.Time                             // of run
+	settled   bool                                  // hosts have said what exists, or had time to
 	own       []netip.Addr                          // of this machine
 	ownSince  time.Time
 }
@@ -480,6 +482,14 @@ func (g *governor) look(now time.Time) time.Duration {
 	next := g.resolve(now)
 	g.addresses(now)
 	subjects := g.subjects(&g.world, g.intent, pools)
+	if !g.settle(subjects, now) {
+		changed := g.enforce(subjects)
+		g.mu.Unlock()
+		if changed {
+			g.s.again()
+		}
+		return settlePause
+	}
 	work := g.inputs(subjects, now)
 	g.mu.Unlock()
 
@@ -525,6 +535,22 @@ func (g *governor) look(now time.Time) time.Duration {
 		return maxPause
 	}
 	return max(next.Sub(now), 10*time.Millisecond)
+}
+
+// After a start, hosts keep what they have until all have said what exists there, or for so long: of half an estate, groups would be
+// half, and what they allow would stop for a moment.
+const (
+	settleTime  = 10 * time.Second
+	settlePause = 100 * time.Millisecond
+)
+
+// settle says whether enough is known to compile; g.mu is held.
+func (g *governor) settle(subjects []*subject, now time.Time) bool {
+	if g.started.IsZero() {
+		g.started = now
+	}
+	g.settled = g.settled || len(subjects) == len(g.s.fleet.Hosts()) || now.Sub(g.started) > settleTime
+	return g.settled
 }
 
 // instancesEnding returns when numbers are forgotten; g.mu is held.
@@ -803,6 +829,9 @@ func (g *governor) enforce(subjects []*subject) bool {
 	next := map[string]map[string]export.Enforced{}
 	for _, s := range subjects {
 		bridges := map[string]export.Enforced{}
+		if !g.settled && (s.mode == state.ModeEnforce || slices.ContainsFunc(s.seen.Bridges, func(b hosts.Bridge) bool { return attached(&b) })) {
+			continue // what is there stays
+		}
 		for i := range s.seen.Bridges {
 			key := reconcile.Key{Host: s.UUID, Bridge: s.seen.Bridges[i].Name}
 			st := statuses[key]

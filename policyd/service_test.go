@@ -52,7 +52,10 @@ type rig struct {
 }
 
 // start runs a policyd on the state in dir, as often as it is called.
-func start(t *testing.T, dir string) *rig {
+func start(t *testing.T, dir string) *rig { return startWith(t, dir, nil) }
+
+// startWith is start with other dependencies.
+func startWith(t *testing.T, dir string, change func(*policyd.Deps)) *rig {
 	t.Helper()
 	own, err := pki.Ensure(filepath.Join(dir, "ca"), time.Now())
 	if err != nil {
@@ -71,11 +74,15 @@ func start(t *testing.T, dir string) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, state: st, estate: estate.NewHolder(), events: &told{}, addr: listeners[0].Addr().String()}
-	r.Service, err = policyd.New(cfg, policyd.Deps{
+	deps := policyd.Deps{
 		Log: slog.New(slog.DiscardHandler), State: st, Assembler: estate.NewAssembler(estate.AssemblerDeps{Estate: r.estate}), Estate: r.estate,
 		Events: r.events, Listeners: listeners, Authority: own.Pool,
-		Identity: func() ([]tls.Certificate, error) { return own.Identities(time.Now()) },
-	})
+		Identity: func() ([]tls.Certificate, error) { return own.Identities(time.Now()) }, Policy: policyd.DefaultPolicy(),
+	}
+	if change != nil {
+		change(&deps)
+	}
+	r.Service, err = policyd.New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

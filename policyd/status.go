@@ -57,7 +57,7 @@ func (g *governor) hostPolicy(h *HostStatus, bridges []reconcile.BridgeStatus) H
 			if bridges[i].State != reconcile.StateDetached {
 				wait = append(wait, bridges[i].Bridge)
 				if bridges[i].State == reconcile.StateOffline {
-					p.Error = fmt.Sprintf("bridge %s does not dial Weir, so its flows cannot be taken off", bridges[i].Bridge)
+					p.Error = fmt.Sprintf("bridge %s does not dial Weir, so its flows cannot be taken off: can the host reach policy.listeners?", bridges[i].Bridge)
 				}
 			}
 		}

@@ -493,8 +493,11 @@ func tellApplied(out *cli.Output, done *policyd.Applied, hosts []policyd.HostPol
 		state policyd.HostState
 		text  string
 	}{
-		{policyd.HostEnforced, "in force and verified at"}, {policyd.HostBehind, "on its way to"}, {policyd.HostAttaching, "waits to be attached:"},
-		{policyd.HostFailed, "not possible at"}, {policyd.HostOffline, "offline, it comes when they are back:"},
+		{policyd.HostEnforced, "in force and verified at"},
+		{policyd.HostBehind, "on its way to"},
+		{policyd.HostAttaching, "waits to be attached:"},
+		{policyd.HostFailed, "not possible at"},
+		{policyd.HostOffline, "offline, it comes when they are back:"},
 	} {
 		if list := by[s.state]; len(list) > 0 {
 			fmt.Fprintf(out.W, "%s %s\n", s.text, strings.Join(list, ", "))
@@ -639,8 +642,16 @@ func after(lead, text string) string {
 
 func hostPolicyTable(list []policyd.HostPolicy, now time.Time) *cli.Table {
 	t := &cli.Table{Columns: []cli.Column{
-		{Name: "HOST"}, {Name: "POOL"}, {Name: "MODE"}, {Name: "STATE"}, {Name: "REVISION", Right: true}, {Name: "BRIDGE"}, {Name: "FLOWS", Right: true},
-		{Name: "CHECKED", Right: true}, {Name: "DRIFT", Right: true}, {Name: "NOTE"},
+		{Name: "HOST"},
+		{Name: "POOL"},
+		{Name: "MODE"},
+		{Name: "STATE"},
+		{Name: "REVISION", Right: true},
+		{Name: "BRIDGE"},
+		{Name: "FLOWS", Right: true},
+		{Name: "CHECKED", Right: true},
+		{Name: "DRIFT", Right: true},
+		{Name: "NOTE"},
 	}}
 	for i := range list {
 		h := &list[i]

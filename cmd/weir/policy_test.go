@@ -106,15 +106,6 @@ func (r *policyRun) passes(what string, port uint16, want bool) {
 	}
 }
 
-func (r *policyRun) status() policyd.HostPolicy {
-	r.Helper()
-	s := parse[policyd.PolicyStatus](r.T, r.weir("policy", "status", "--json"))
-	if len(s.Hosts) != 1 {
-		r.Fatalf("%+v", s)
-	}
-	return s.Hosts[0]
-}
-
 // webPolicy lets db be reached at one port only.
 const webPolicy = `default: allow
 address_groups: [{name: inside, members: [10.1.0.0/24]}]

@@ -1,0 +1,303 @@
+package policyd_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirhq/weir/estate/hosts"
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/state"
+)
+
+// listen makes bridges be awaited, as nobody needs to reach it here.
+func listen(t *testing.T) func(*policyd.Deps) {
+	t.Helper()
+	sockets, err := policyd.ListenBridges(t.Context(), []policyd.BridgeListener{{ListenerConfig: hosts.ListenerConfig{Addr: "127.0.0.1:0"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(d *policyd.Deps) { d.Bridges = sockets }
+}
+
+// host adds a host that has bridge br0 with a VIF, and no switch that runs.
+func (r *rig) host(name string, n int) {
+	r.t.Helper()
+	server := ovsdbtest.Start(r.t, nil)
+	server.VSCtl("--no-wait", "add-br", "br0", "--", "add-port", "br0", "vif1.0", "--", "set", "interface", "vif1.0", fmt.Sprintf(`external_ids:attached-mac="02:00:00:00:00:%02x"`, n),
+		fmt.Sprintf("external_ids:xs-vif-uuid=11111111-0000-4000-8000-%012d", n), fmt.Sprintf("external_ids:xs-vm-uuid=22222222-0000-4000-8000-%012d", n))
+	r.add(policyd.AddRequest{Name: name, Pool: "lab", Target: target(r.t, server.Socket())})
+	r.until("the VIFs of "+name+" are known", func() bool { h, err := r.Host(name); return err == nil && h.VIFs == 1 })
+}
+
+func (r *rig) apply(text string, only ...string) policyd.Applied {
+	r.t.Helper()
+	a, err := r.ApplyPolicy(r.t.Context(), policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: text, Only: only}, Reason: "a test"}, "alice")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return a
+}
+
+func (r *rig) plan(text string, only ...string) policyd.PolicyPlan {
+	r.t.Helper()
+	p, err := r.PlanPolicy(r.t.Context(), policyd.PlanRequest{Policy: text, Only: only})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return p
+}
+
+func (r *rig) policy(name string) policyd.HostPolicy {
+	r.t.Helper()
+	s, err := r.PolicyStatus(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, h := range s.Hosts {
+		if h.Host == name {
+			return h
+		}
+	}
+	r.t.Fatalf("no host %s in %+v", name, s)
+	return policyd.HostPolicy{}
+}
+
+// numbers returns those of the rules in the estate, by verdict.
+func (r *rig) numbers() map[uint32]flow.Verdict {
+	m := map[uint32]flow.Verdict{}
+	for _, x := range r.estate.Load().Rules() {
+		m[x.Instance] = x.Verdict
+	}
+	return m
+}
+
+const twoRules = `default: deny
+address_groups: [{name: inside, members: [10.0.0.0/8]}]
+vm_groups: [{name: all, select: [{pool: lab}]}]
+global:
+  mandatory:
+    - {id: a, action: allow, remote: address-group:inside}
+    - {action: shadow, remote: vm-group:all}
+`
+
+// A policy that is applied is kept with ids for all rules, and its rules and groups are in the estate.
+func TestApplyPolicy(t *testing.T) {
+	dir := t.TempDir()
+	r := startWith(t, dir, listen(t))
+	r.host("hv1", 1)
+	r.until("the pool is known", func() bool { return r.estate.Load().Count(flow.KindPool) == 1 })
+	if _, err := r.Policy(t.Context(), 0); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("a policy before there is one: %v", err)
+	}
+	p := r.plan(twoRules)
+	if p.Base != 0 || len(p.Rules) != 3 || p.Instances != 3 || len(p.Hosts) != 0 || len(p.Refused) != 0 {
+		t.Errorf("plan %+v", p)
+	}
+	if s, err := r.PolicyStatus(t.Context()); err != nil || s.Revision.Revision != 0 {
+		t.Errorf("a plan changed something: %+v %v", s, err)
+	}
+	a := r.apply(twoRules)
+	if a.Revision.Revision != 1 || a.Same || a.Rules != 2 || a.AppliedBy != "alice" || a.Reason != "a test" {
+		t.Errorf("applied %+v", a)
+	}
+	kept, err := r.Policy(t.Context(), 0)
+	if err != nil || strings.Count(kept.Policy, "id: ") != 2 {
+		t.Errorf("kept %+v %v", kept, err)
+	}
+	if again := r.apply(twoRules); !again.Same || again.Revision.Revision != 1 { // the rule without an id is the one that there is
+		t.Errorf("applied again: %+v", again)
+	}
+	want := map[uint32]flow.Verdict{256: flow.VerdictDenied, 257: flow.VerdictAllowed, 258: flow.VerdictShadowDenied}
+	if got := r.numbers(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("numbers %v, want %v", got, want)
+	}
+	inside := flow.NewID(flow.KindAddressGroup, "inside")
+	r.until("groups are in the estate", func() bool {
+		s := r.estate.Load()
+		return slices.Equal(s.AddressGroups(flow.Addr{10: 0xff, 11: 0xff, 12: 10}), []uint64{uint64(inside)}) && s.Count(flow.KindVMGroup) == 1
+	})
+	r.events.mu.Lock()
+	told := slices.ContainsFunc(r.events.list, func(e event.Event) bool {
+		return e.Kind == event.PolicyApplied && e.Attributes["by"] == "alice" && e.Attributes["reason"] == "a test" && e.Attributes["revision"] == "1"
+	})
+	r.events.mu.Unlock()
+	if !told {
+		t.Error("no event tells that it was applied")
+	}
+
+	// A rule that decides otherwise has another number; the others keep theirs, over a restart, too.
+	r.stop()
+	r = startWith(t, dir, listen(t))
+	r.until("the host is back", func() bool { h, _ := r.Host("hv1"); return h.VIFs == 1 })
+	changed := r.apply(strings.Replace(kept.Policy, "action: allow", "action: deny", 1))
+	want = map[uint32]flow.Verdict{256: flow.VerdictDenied, 257: flow.VerdictAllowed, 258: flow.VerdictShadowDenied, 259: flow.VerdictDenied}
+	if got := r.numbers(); fmt.Sprint(got) != fmt.Sprint(want) || changed.Revision.Revision != 2 {
+		t.Errorf("revision %d, numbers %v, want %v", changed.Revision.Revision, got, want)
+	}
+}
+
+// What cannot be is refused with what is wrong, and changes nothing.
+func TestRefusedPolicy(t *testing.T) {
+	small := func(d *policyd.Deps) { d.Policy.FlowsPerBridge = 50 } // the bridge alone has more
+	bridges := listen(t)
+	r := startWith(t, t.TempDir(), func(d *policyd.Deps) { bridges(d); small(d) })
+	r.host("hv1", 1)
+	if err := r.SetMode(t.Context(), "hv1", state.ModeEnforce, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	for want, text := range map[string]string{
+		`"nobody" is no VM`: "vms: [{name: nobody}]", "want allow or deny": "default: perhaps", "the group holds itself": "address_groups: [{name: x, members: [address-group:x]}]",
+		"host hv1, bridge br0": "default: deny",
+	} {
+		_, err := r.ApplyPolicy(t.Context(), policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: text}}, "alice")
+		isMistake(t, err, want)
+	}
+	if p := r.plan("default: deny"); len(p.Refused) != 1 || !strings.Contains(p.Refused[0], "host hv1, bridge br0") {
+		t.Errorf("plan %+v", p)
+	}
+	_, err := r.ApplyPolicy(t.Context(), policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: "default: deny", Only: []string{"hv9"}}}, "alice")
+	if !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("at a host that is not there: %v", err)
+	}
+	if s, err := r.PolicyStatus(t.Context()); err != nil || s.Revision.Revision != 0 || len(s.Only) != 0 || len(r.numbers()) != 0 {
+		t.Errorf("something was changed: %+v %v", s, err)
+	}
+}
+
+// A revision is tried at one host, then it is everywhere.
+func TestCanary(t *testing.T) {
+	r := startWith(t, t.TempDir(), listen(t))
+	r.host("hv1", 1)
+	r.host("hv2", 2)
+	mode := "enforce"
+	if err := r.SetPool(t.Context(), "lab", policyd.PoolRequest{Mode: &mode}, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if h := r.policy("hv1"); h.Mode != state.ModeEnforce || h.State != policyd.HostNoPolicy {
+		t.Errorf("by its pool: %+v", h)
+	}
+	r.apply("default: allow")
+	r.until("hosts are being attached", func() bool {
+		return r.policy("hv1").State == policyd.HostAttaching && len(r.policy("hv2").Bridges) == 1
+	})
+	if p := r.plan("default: deny", "hv2"); len(p.Hosts) != 1 || p.Hosts[0].Host != "hv2" || len(p.Rules) != 1 || p.Rules[0].Change != "changed" || len(p.VIFs) != 1 {
+		t.Errorf("plan %+v", p)
+	}
+	r.apply("default: deny", "hv2")
+	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 1 || two != 2 {
+		t.Errorf("hv1 is to have %d, hv2 %d, want 1 and 2", one, two)
+	}
+	s, err := r.PolicyStatus(t.Context())
+	if err != nil || len(s.Only) != 1 || s.Only[0].Host != "hv2" || s.Only[0].Revision.Revision != 2 || s.Revision.Revision != 1 {
+		t.Errorf("%+v %v", s, err)
+	}
+	for name, want := range map[string]string{"22222222-0000-4000-8000-000000000001": "allow", "22222222-0000-4000-8000-000000000002": "deny"} {
+		r.until("rules of "+name, func() bool { e, err := r.Effective(t.Context(), name); return err == nil && e.Default == want })
+	}
+	r.apply("default: deny")
+	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 3 || two != 3 {
+		t.Errorf("hv1 is to have %d, hv2 %d, want 3", one, two)
+	}
+	if n := len(r.numbers()); n != 2 {
+		t.Errorf("%d numbers, want 2: that of the canary is that of all", n)
+	}
+}
+
+// A rule is in force until it expires, without anybody doing anything.
+func TestRuleExpires(t *testing.T) {
+	r := startWith(t, t.TempDir(), listen(t))
+	r.host("hv1", 1)
+	r.until("the VIF is in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 1 })
+	r.apply(fmt.Sprintf("global: {default: [{id: soon, action: allow, expires: %s}, {id: for-ever, action: deny}]}", time.Now().Add(2*time.Second).Format(time.RFC3339Nano)))
+	rules := func() string {
+		e, err := r.Effective(t.Context(), "22222222-0000-4000-8000-000000000001")
+		if err != nil {
+			return err.Error()
+		}
+		var ids []string
+		for _, x := range e.Rules {
+			ids = append(ids, x.Rule)
+		}
+		return strings.Join(ids, " ")
+	}
+	r.until("both rules are in force", func() bool { return rules() == "soon for-ever" })
+	r.until("one has expired", func() bool { return rules() == "for-ever" })
+}
+
+// Hosts cannot be enforced where nothing listens for their bridges; what to do is said.
+func TestModes(t *testing.T) {
+	r := start(t, t.TempDir())
+	r.host("hv1", 1)
+	isMistake(t, r.SetMode(t.Context(), "hv1", state.ModeEnforce, "alice"), "policy: {listeners:")
+	mode, sampling := "enforce", "all"
+	isMistake(t, r.SetPool(t.Context(), "lab", policyd.PoolRequest{Mode: &mode}, "alice"), "policy: {listeners:")
+	isMistake(t, r.SetPool(t.Context(), "lab", policyd.PoolRequest{Sampling: &sampling}, "alice"), "sampling")
+	if p, err := r.PlanMode(t.Context(), "hv1", state.ModeEnforce); err != nil || len(p.Refused) != 1 {
+		t.Errorf("plan %+v %v", p, err)
+	}
+	if err := r.SetMode(t.Context(), "nobody", state.ModeObserve, "alice"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("mode of nobody: %v", err)
+	}
+	if h := r.policy("hv1"); h.State != policyd.HostObserving || h.Mode != state.ModeObserve {
+		t.Errorf("%+v", h)
+	}
+}
+
+// Collectors that do not know the numbers in time hold a policy up no longer than is configured, and are named.
+func TestCollectorsThatLag(t *testing.T) {
+	asked := make(chan []state.Instance, 8)
+	r := startWith(t, t.TempDir(), func(d *policyd.Deps) {
+		d.Policy.CollectorWait = 50 * time.Millisecond
+		d.Announce = func(ctx context.Context, live []state.Instance) ([]string, error) {
+			asked <- live
+			<-ctx.Done()
+			return []string{"c1"}, ctx.Err()
+		}
+	})
+	a := r.apply("default: deny")
+	if !slices.Equal(a.Waited, []string{"c1"}) {
+		t.Errorf("%+v", a)
+	}
+	if live := <-asked; len(live) != 1 || live[0].Instance != 256 || live[0].Action != "deny" {
+		t.Errorf("announced %+v", live)
+	}
+}
+
+func TestBypassTargets(t *testing.T) {
+	r := startWith(t, t.TempDir(), listen(t))
+	r.host("hv1", 1)
+	r.until("the VIF is in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 1 })
+	const name = "22222222-0000-4000-8000-000000000001"
+	for _, target := range []string{"estate", "pool:lab", "host:hv1", "vif:" + name + "/0", "vif:11111111-0000-4000-8000-000000000001"} {
+		b, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: target, Reason: "x"}, "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := r.PolicySummary(); s.Bypasses != 1 || len(s.Problems) == 0 || !strings.Contains(s.Problems[0], "POLICY IS OFF for "+b.Target) {
+			t.Errorf("%s: %+v", target, s)
+		}
+		if err := r.EndBypass(t.Context(), b.Target, "alice"); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, target := range []string{"pool:none", "host:none", "vif:none/0"} {
+		if _, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: target}, "alice"); !errors.Is(err, state.ErrNotFound) {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+	for _, target := range []string{"everything", "estate:x", ""} {
+		_, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: target}, "alice")
+		isMistake(t, err, "want estate")
+	}
+	if err := r.EndBypass(t.Context(), "estate", "alice"); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("ended what is not: %v", err)
+	}
+}
