@@ -164,6 +164,27 @@ func (u rule) flows(e *emitter) {
 	})
 }
 
+// vifRules is a list of rules of one VIF.
+type vifRules struct {
+	*list
+	port uint32
+}
+
+func (u vifRules) each(f func(rule)) {
+	for _, e := range u.rules {
+		f(rule{e.Entry, e.remote, ofVIF, u.port})
+	}
+}
+
+func (u vifRules) count(s *settings) (n int) {
+	u.each(func(r rule) { n += r.count(s) })
+	return n
+}
+
+func (u vifRules) flows(e *emitter) {
+	u.each(func(r rule) { r.flows(e) })
+}
+
 // decide returns what is done with packets that the rule matches.
 func (u rule) decide(s *settings, q *ask) (Kind, openflow.Actions) {
 	instance := u.entry.Instance

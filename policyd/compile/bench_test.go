@@ -2,6 +2,7 @@ package compile_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -60,16 +61,33 @@ func large(vifs, rules int) *compile.Input {
 	return in
 }
 
-// change1 returns in with another action of a rule.
-func change1(in *compile.Input) *compile.Input {
+// own returns the input of a bridge of VIFs with so many rules each.
+func own(vifs, rules int) *compile.Input {
+	in := large(vifs, rules)
+	all := policy.Scope{Tier: policy.GlobalMandatory}
+	list := in.Policy.Lists[all]
+	delete(in.Policy.Lists, all)
+	for i := range vifs {
+		scope := policy.Scope{Tier: policy.VIFRules, Of: flow.ID(i + 1)}
+		for _, e := range list {
+			mine := *e
+			mine.Scope, mine.Instance = scope, e.Instance+uint32(10_000*(i+1))
+			in.Policy.Lists[scope] = append(in.Policy.Lists[scope], &mine)
+		}
+	}
+	return in
+}
+
+// change1 returns in with another action of a rule of a scope.
+func change1(in *compile.Input, scope policy.Scope) *compile.Input {
 	next, set := *in, *in.Policy
-	scope := policy.Scope{Tier: policy.GlobalMandatory}
 	list := slices.Clone(set.Lists[scope])
 	e := *list[len(list)/2]
 	e.Instance += 100_000
 	e.Rule.Action = policy.Deny
 	list[len(list)/2] = &e
-	set.Lists = map[policy.Scope][]*policy.Entry{scope: list}
+	set.Lists = maps.Clone(set.Lists)
+	set.Lists[scope] = list
 	next.Policy = &set
 	return &next
 }
@@ -103,25 +121,36 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-// BenchmarkRule is one rule of 200 changed on 64 bridges of 50 VIFs, with what differs.
+// BenchmarkRule is one rule changed on 64 bridges of 50 VIFs, with what differs: one of 200 that all have, and one of 200 that each VIF
+// has.
 func BenchmarkRule(b *testing.B) {
-	compilers := make([]*compile.Compiler, 64)
-	last := make([]*compile.Desired, 64)
-	in := [2]*compile.Input{large(50, 200)}
-	in[1] = change1(in[0])
-	for i := range compilers {
-		compilers[i] = compile.New()
-		last[i] = mustCompile(b, compilers[i], in[0])
-	}
-	measure(b, func(n int) {
-		for i, c := range compilers {
-			next := mustCompile(b, c, in[n%2])
-			if d := compile.Diff(last[i], next); d.Empty() {
-				b.Fatal("nothing differs")
+	for _, c := range []struct {
+		name  string
+		input *compile.Input
+		scope policy.Scope
+	}{
+		{"all", large(50, 200), policy.Scope{Tier: policy.GlobalMandatory}},
+		{"own", own(50, 200), policy.Scope{Tier: policy.VIFRules, Of: 7}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			compilers := make([]*compile.Compiler, 64)
+			last := make([]*compile.Desired, 64)
+			in := [2]*compile.Input{c.input, change1(c.input, c.scope)}
+			for i := range compilers {
+				compilers[i] = compile.New()
+				last[i] = mustCompile(b, compilers[i], in[0])
 			}
-			last[i] = next
-		}
-	})
+			measure(b, func(n int) {
+				for i, c := range compilers {
+					next := mustCompile(b, c, in[n%2])
+					if d := compile.Diff(last[i], next); d.Empty() {
+						b.Fatal("nothing differs")
+					}
+					last[i] = next
+				}
+			})
+		})
+	}
 }
 
 // BenchmarkVIF is one VIF of 10 000 in the estate plugged again, on a bridge of 50, and on one that has them all.

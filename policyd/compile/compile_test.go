@@ -225,13 +225,16 @@ func change(r *rand.Rand, w *policytest.World, in *compile.Input) *compile.Input
 
 // TestCostOfAChange: what did not change is not made anew.
 func TestCostOfAChange(t *testing.T) {
-	in := large(50, 200)
-	c := compile.New()
-	before := mustCompile(t, c, in)
-	rule := change1(in)
-	d := compile.Diff(before, mustCompile(t, c, rule))
-	if len(d.Add) == 0 || len(d.Add)+len(d.Delete) > 12 || len(d.SetGroups) > 0 {
-		t.Errorf("a rule that changes its action adds %d flows, deletes %d, sets %d groups", len(d.Add), len(d.Delete), len(d.SetGroups))
+	for scope, in := range map[policy.Scope]*compile.Input{
+		{Tier: policy.GlobalMandatory}:  large(50, 200),
+		{Tier: policy.VIFRules, Of: 11}: own(20, 50),
+	} {
+		c := compile.New()
+		before := mustCompile(t, c, in)
+		d := compile.Diff(before, mustCompile(t, c, change1(in, scope)))
+		if len(d.Add) == 0 || len(d.Add)+len(d.Delete) > 12 || len(d.SetGroups) > 0 {
+			t.Errorf("a rule of %v that changes its action adds %d flows, deletes %d, sets %d groups", scope, len(d.Add), len(d.Delete), len(d.SetGroups))
+		}
 	}
 }
 

@@ -56,11 +56,19 @@ func (p *plan) estimate() (e Estimate) {
 		scope policy.Scope
 	}
 	costs := map[key]int{}
+	cost := func(r rule) int {
+		n := r.count(&p.settings)
+		costs[key{r.entry.Rule.ID, r.entry.Scope}] += n
+		return n
+	}
 	for u := range p.units {
-		n := u.count(&p.settings)
-		e.Flows += n
-		if r, ok := u.(rule); ok {
-			costs[key{r.entry.Rule.ID, r.entry.Scope}] += n
+		switch u := u.(type) {
+		case rule:
+			e.Flows += cost(u)
+		case vifRules:
+			u.each(func(r rule) { e.Flows += cost(r) })
+		default:
+			e.Flows += u.count(&p.settings)
 		}
 	}
 	for k, n := range costs {

@@ -3,6 +3,7 @@ package compile
 import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/policyd/policy"
 )
 
 // Packets that are denied are sampled where that is decided. What is allowed is sampled in tables of its own, by the register that
@@ -85,4 +86,38 @@ func (u tell) flows(e *emitter) {
 	// No rule was asked at the source: the egress half is that of a built-in one.
 	let := openflow.CTLabel(openflow.U64(uint64(u.instance)).Shl(labelIngress), openflow.U64(all).Shl(labelIngress).Or(openflow.U64(uint64(^flow.MaxSystemInstance)).Shl(labelEgress)))
 	e.add(TableReply, priorityReplyIngress, KindReply, u.instance, match(let), reply)
+}
+
+// tellsOf returns how what a rule allows is told of.
+func tellsOf(e *policy.Entry) (list []tell) {
+	if e.Rule.Action != policy.Allow {
+		return nil
+	}
+	if e.Rule.Direction != policy.From {
+		list = append(list, tell{e.Instance, flow.StageEgress})
+	}
+	if e.Rule.Direction != policy.To {
+		list = append(list, tell{e.Instance, flow.StageIngress})
+	}
+	return list
+}
+
+// tells is tell of a list of rules, which several VIFs of a VM may have.
+type tells struct{ *list }
+
+func (u tells) each(f func(tell)) {
+	for _, e := range u.rules {
+		for _, t := range tellsOf(e.Entry) {
+			f(t)
+		}
+	}
+}
+
+func (u tells) count(s *settings) (n int) {
+	u.each(func(t tell) { n += t.count(s) })
+	return n
+}
+
+func (u tells) flows(e *emitter) {
+	u.each(func(t tell) { t.flows(e) })
 }
