@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -403,8 +404,8 @@ func TestConnections(t *testing.T) {
 	r.ahead.Add(int64(time.Minute)) // those who wait have waited
 	refused("stranger", 3)
 	for _, s := range r.Status() {
-		if s.State != reconcile.StateOffline {
-			t.Errorf("%+v, want offline", s)
+		if confused := strings.Contains(s.Error, "has the same datapath id, 0000000000fa0001"); s.State != reconcile.StateOffline || confused != (s.HostUUID != r.hosts[2].UUID) {
+			t.Errorf("%+v, want offline, and the first two confused", s)
 		}
 	}
 	// Once it is known whose they are they are taken.

@@ -65,9 +65,9 @@ func (r *Reconciler) accept(l *link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.running == nil:
+	case r.ended:
 		go l.Close()
-	case r.take(l):
+	case r.running != nil && r.take(l):
 	case len(r.strangers) >= strangersMost:
 		r.refuse(l, refusedCrowd)
 	default:
@@ -81,6 +81,8 @@ func (r *Reconciler) take(l *link) bool {
 	for _, k := range r.keepers {
 		if k.expects(l) {
 			if found != nil {
+				found.confused(k)
+				k.confused(found)
 				return false
 			}
 			found = k
@@ -92,7 +94,7 @@ func (r *Reconciler) take(l *link) bool {
 	ctx := r.running
 	r.all.Go(func() {
 		for !found.connect(ctx, l) {
-			if old := found.connection(); old != nil && alive(ctx, old) {
+			if old := found.connection(); old != nil && (ctx.Err() != nil || alive(ctx, old)) {
 				r.mu.Lock()
 				defer r.mu.Unlock()
 				r.refuse(l, refusedSecond)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/compile"
 )
@@ -59,7 +61,8 @@ type keeper struct {
 	holds         *compile.Desired // what the bridge holds of ours; nil: that is to be read
 	held          *compile.Desired // what it was last found to hold, over any link; nil: nothing yet, or it is detached
 	tried         *compile.Desired // what did not go in, or was undone, and is not tried again before
-	retry         time.Time        // then; without tried nothing is
+	stuck         *stuck           // what nothing could be done about, not even read, and is not tried again before
+	retry         time.Time        // then
 	failures      int              // in a row
 	back          bool             // what is worked on is held, in place of tried
 	rounds        int              // bundles since the bridge was as it is to be
@@ -75,6 +78,12 @@ type keeper struct {
 	said          string    // the last failure that was told
 	strange       []string  // flows and groups of others that were told
 	strangerCount int       // of them all
+}
+
+// stuck is what was wanted when nothing could be done.
+type stuck struct {
+	desired *compile.Desired
+	detach  bool
 }
 
 // contest is how often others undid what was installed.
@@ -101,6 +110,16 @@ func (k *keeper) expects(l *link) bool {
 		return l.certificate == k.want.Certificate
 	}
 	return slices.Contains(k.want.Addrs, l.addr.Addr())
+}
+
+// confused notes that a connection could as well be another bridge's.
+func (k *keeper) confused(other *keeper) {
+	other.mu.Lock()
+	name, host, id := other.want.Name, other.want.Host.Name, other.want.DatapathID
+	other.mu.Unlock()
+	k.note(func(s *BridgeStatus) {
+		s.Error = fmt.Sprintf("bridge %q of host %q has the same datapath id, %016x, and address: set other_config:datapath-id of one of them", name, host, id)
+	})
 }
 
 // set says what is wanted from now on.
@@ -232,7 +251,7 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 	want, l, asked := k.want, k.link, len(k.asked) > 0
 	k.mu.Unlock()
 	if l != k.on {
-		k.on, k.seen, k.steps, k.holds, k.tried, k.retry, k.failures, k.rounds = l, false, false, nil, nil, time.Time{}, 0, 0
+		k.on, k.seen, k.steps, k.holds, k.tried, k.stuck, k.failures, k.rounds = l, false, false, nil, nil, nil, 0, 0
 		if l != nil {
 			k.log.Info("openflow connection", "peer", l.addr)
 		}
@@ -243,7 +262,7 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 	case l == nil:
 		k.answer(errOffline)
 		return lookAgain
-	case k.tried == nil && now.Before(k.retry):
+	case k.stuck != nil && *k.stuck == (stuck{want.Desired, want.Detach}) && now.Before(k.retry):
 		return k.retry.Sub(now)
 	case want.Detach:
 		next, err = k.detach(ctx, l, &want, now)
@@ -434,12 +453,14 @@ func each(ctx context.Context, l *link, cookies map[openflow.Cookie]bool, see fu
 	if len(cookies) > fewCookies {
 		return l.Flows(ctx, ours, see)
 	}
+	// Asked at once, answered one after the other: see is never called by two at a time.
+	g, ctx := errgroup.WithContext(ctx)
 	for c := range cookies {
-		if err := l.Flows(ctx, openflow.Filter{Table: openflow.AllTables, Cookie: c, CookieMask: ^openflow.Cookie(0)}, see); err != nil {
-			return err
-		}
+		g.Go(func() error {
+			return l.Flows(ctx, openflow.Filter{Table: openflow.AllTables, Cookie: c, CookieMask: ^openflow.Cookie(0)}, see)
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
 // apply has the switch carry out a plan.
@@ -545,7 +566,7 @@ func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, who
 		}
 	})
 	if target == want.Desired {
-		k.failures, k.tried, k.retry = 0, nil, time.Time{}
+		k.failures, k.tried, k.stuck = 0, nil, nil
 		k.tellInstalled(want)
 	}
 	if whole {
@@ -631,10 +652,11 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 	wait := min(failedFirst<<min(k.failures-1, 10), failedLast)
 	k.retry = now.Add(wait)
 	said, is := errors.AsType[*refusedError](err)
-	if is {
+	switch {
+	case want.Detach, !is:
+		k.holds, k.tried, k.stuck = nil, nil, &stuck{want.Desired, want.Detach}
+	default:
 		k.tried = want.Desired // nothing was changed: what is known stays known
-	} else {
-		k.holds, k.tried = nil, nil
 	}
 	k.note(func(s *BridgeStatus) {
 		s.Error = short(err.Error())
@@ -651,8 +673,8 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 			k.why = "what had not gone in before did"
 		}
 	}
-	if is && k.held != nil && k.held != want.Desired && !k.back {
-		return 0
+	if k.tried != nil && k.held != nil && k.held != want.Desired && !k.back {
+		return 0 // what was there before is looked after meanwhile
 	}
 	return wait
 }

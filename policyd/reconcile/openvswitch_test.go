@@ -334,6 +334,9 @@ func TestRemove(t *testing.T) {
 	}
 	r.want(2, d)
 	r.installed(2)
+	if got := r.events.kinds(); got != "policy_installed policy_removed policy_installed" {
+		t.Errorf("events %q", got)
+	}
 	b := r.bridge(0, 2, d)
 	b.Detach = true
 	r.Set([]reconcile.Bridge{b})

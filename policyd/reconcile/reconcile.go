@@ -139,6 +139,7 @@ type Reconciler struct {
 	keepers   map[Key]*keeper // guarded by mu
 	strangers []stranger      // guarded by mu
 	running   context.Context // of Run; nil before and after; guarded by mu
+	ended     bool            // Run has; guarded by mu
 	all       sync.WaitGroup  // of what runs
 }
 
@@ -198,6 +199,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	for _, k := range r.keepers {
 		r.start(k)
 	}
+	r.introduce()
 	r.mu.Unlock()
 	tick := time.NewTicker(strangersWait / 5)
 	defer tick.Stop()
@@ -211,7 +213,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		}
 	}
 	r.mu.Lock()
-	r.running = nil
+	r.running, r.ended = nil, true
 	for _, s := range r.strangers {
 		go s.Close()
 	}

@@ -122,7 +122,7 @@ func (k *keeper) tellFailed(want *Bridge, err error) {
 
 // detached notes that nothing of ours is on the bridge.
 func (k *keeper) detached(want *Bridge) {
-	k.rounds, k.failures, k.retry = 0, 0, time.Time{}
+	k.rounds, k.failures, k.stuck, k.unsure = 0, 0, nil, false
 	k.held, k.based = nil, false
 	k.hand()
 	k.note(func(s *BridgeStatus) {
