@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/compile/compiletest"
 	"github.com/weirhq/weir/policyd/policy/policytest"
@@ -380,4 +381,51 @@ func TestCompiledPolicies(t *testing.T) {
 		t.Errorf("events %+v, want no drift: what is read back is what was wanted", r.events.list)
 	}
 	t.Logf("%d flows of %d policies", flows, worlds)
+}
+
+// A switch that does not answer holds up nobody but itself, and gets what is wanted when it answers again.
+func TestFrozenSwitch(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, 4)
+	both := func(revision uint64, d *compile.Desired) {
+		r.Set([]reconcile.Bridge{r.bridge(0, revision, d), r.bridge(1, revision, d)})
+	}
+	stand := func() map[string]reconcile.BridgeStatus {
+		m := map[string]reconcile.BridgeStatus{}
+		for _, s := range r.Status() {
+			m[s.HostUUID] = s
+		}
+		return m
+	}
+	both(1, policy(4, 20, nil))
+	for i := range r.hosts {
+		ovsdbtest.Until(t, "revision 1 is installed", func() bool { s := stand()[r.hosts[i].UUID]; return s.Has(1) })
+	}
+	if err := r.hosts[0].Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	both(2, policy(4, 25, nil))
+	ovsdbtest.Until(t, "the other has revision 2", func() bool { s := stand()[r.hosts[1].UUID]; return s.Has(2) })
+	if s := r.status(); s.Has(2) {
+		t.Errorf("%+v, want that it has not revision 2", s)
+	}
+	if err := r.hosts[0].Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	r.installed(2)
+}
+
+// Ten thousand flows, of which half are removed by somebody.
+func TestManyFlows(t *testing.T) {
+	long(t)
+	r := newRig(t, 2, 4)
+	d := policy(4, 10_000, nil)
+	r.want(1, d)
+	r.installed(1)
+	r.ofctl("del-flows", "br0", "table=30,cookie=0x5745000800000000/0xffff00ff00000001") // even instances
+	r.audit()
+	if s := r.status(); s.Repaired != 5001 || !s.Has(1) { // with the one of instance 0
+		t.Errorf("%+v, want 5001 repaired", s)
+	}
+	r.holds(d)
 }
