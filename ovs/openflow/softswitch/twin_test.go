@@ -31,6 +31,9 @@ const (
 
 // A real switch does what the model says, with flows and packets at random.
 func TestModelIsOpenVSwitch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, and seconds")
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	must := func(err error) {
