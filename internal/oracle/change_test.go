@@ -9,6 +9,7 @@ import (
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/policyd/compile"
+	"github.com/weirhq/weir/policyd/compile/compiletest"
 	"github.com/weirhq/weir/policyd/policy"
 )
 
@@ -123,6 +124,46 @@ func change(r *rand.Rand, in *compile.Input, next *uint32) *compile.Input {
 			in.Capabilities.ConnTrack = !in.Capabilities.ConnTrack
 		}
 	}
+	return in
+}
+
+// odd returns an input with what else there may be on a host.
+func odd(r *rand.Rand, in *compile.Input) *compile.Input {
+	in = clone(in)
+	inv := in.Inventory
+	vif := func() (*hosts.VIF, *hosts.Port) {
+		v := &inv.VIFs[r.IntN(len(inv.VIFs))]
+		return v, &inv.Ports[v.Ports[0]]
+	}
+	if chance(r, 15) { // one of which nothing is known
+		compiletest.AddVIF(in, 0, 0, uint16(10*r.IntN(3)))
+	}
+	if chance(r, 20) { // another bridge, whose ports have numbers of their own
+		const other = "xenbr1"
+		inv.Bridges = append(slices.Clone(inv.Bridges), hosts.Bridge{Name: other})
+		inv.Ports = append(inv.Ports, hosts.Port{Kind: hosts.KindUplink, Bridge: other, Name: "eth9", OFPort: 11, VIF: -1},
+			hosts.Port{Kind: hosts.KindLocal, Bridge: other, Name: other, OFPort: compiletest.LocalPort, MAC: strangers[1], VIF: -1},
+			hosts.Port{Kind: hosts.KindVIF, Bridge: other, Name: "vif99.0", OFPort: 12, VLAN: 10, VIF: len(inv.VIFs)})
+		inv.VIFs = append(inv.VIFs, hosts.VIF{Key: "vif99", MAC: strangers[2], Bridge: other, Ports: []int{len(inv.Ports) - 1}})
+		in.VIFs = append(in.VIFs, 0)
+	}
+	if len(inv.VIFs) > 0 && chance(r, 8) { // a port of a VIF that is more than an access port: only frames without a tag pass
+		_, p := vif()
+		p.VLANMode = pick(r, "trunk", "native-tagged", "native-untagged", "dot1q-tunnel")
+	}
+	if len(inv.VIFs) > 1 && chance(r, 8) { // the MAC address of another
+		v, _ := vif()
+		from, _ := vif()
+		v.MAC = from.MAC
+	}
+	if chance(r, 10) { // the host's address is not known
+		for i := range inv.Ports {
+			if isHost(&inv.Ports[i]) {
+				inv.Ports[i].MAC = 0
+			}
+		}
+	}
+	in.Capabilities.Sample = !chance(r, 5)
 	return in
 }
 

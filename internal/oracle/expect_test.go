@@ -174,7 +174,7 @@ func (b *bridge) members(p *hosts.Port) (list []*hosts.Port) {
 
 // access returns the VLAN of a plugged VIF.
 func (b *bridge) access(vif int) uint16 {
-	return uint16(native(b.plugs(vif)[0]))
+	return uint16(max(0, native(b.plugs(vif)[0])))
 }
 
 // plugs returns the ports of a VIF, by the first of which it is reached.
@@ -187,8 +187,22 @@ func (b *bridge) plugs(vif int) (list []*hosts.Port) {
 	return list
 }
 
-// mac returns the MAC address of a VIF; 0: not known.
+// mac returns the MAC address of a VIF; 0: not known, or that of another VIF of its VLAN, too, which then has it.
 func (b *bridge) mac(vif int) estate.MAC {
+	m := b.claims(vif)
+	for _, other := range b.inVLAN(b.access(vif)) {
+		if other == vif {
+			break
+		}
+		if b.claims(other) == m {
+			return 0
+		}
+	}
+	return m
+}
+
+// claims returns the MAC address that a VIF is said to have.
+func (b *bridge) claims(vif int) estate.MAC {
 	if m := b.Inventory.VIFs[vif].MAC; m != 0 {
 		return m
 	}

@@ -33,15 +33,15 @@ type small struct {
 	spoil func(of.Flow) bool // which flows are left out, to have a failure; nil: none
 }
 
-// fails returns the disagreement, nil if there is none. What cannot be compiled is none.
-func (s *small) fails(ctx context.Context, real *realSwitch) *disagreement {
+// fails says what is wrong; empty: nothing is, or it is not what the last frame shows.
+func (s *small) fails(ctx context.Context, real *realSwitch) string {
 	if len(s.frames) == 0 {
-		return nil
+		return ""
 	}
 	live := func(p of.Port) bool { return !s.down[p] }
 	d, err := compile.New().Compile(s.in)
 	if err != nil {
-		return nil
+		return ""
 	}
 	flows := slices.Collect(d.Each())
 	if s.spoil != nil {
@@ -49,31 +49,32 @@ func (s *small) fails(ctx context.Context, real *realSwitch) *disagreement {
 	}
 	c, err := loadFlows(s.in, flows, d, live)
 	if err != nil {
-		return &disagreement{frame: s.frames[len(s.frames)-1], text: err.Error()}
+		return err.Error()
 	}
 	u := &run{counts: &counts{}, real: real, traces: framesPerStep}
 	if real != nil && (real.setDown(s.down) != nil || real.set(ctx, d) != nil) {
-		return nil
+		return ""
 	}
 	b := newBridge(s.in, live)
 	for i, f := range s.frames {
-		err := u.one(ctx, b, c, f, i == len(s.frames)-1)
+		last := i == len(s.frames)-1
+		err := u.one(ctx, b, c, f, last)
 		var wrong *disagreement
-		if errors.As(err, &wrong) && i == len(s.frames)-1 {
-			return wrong
-		}
-		if err != nil {
-			return nil
+		switch {
+		case last && errors.As(err, &wrong):
+			return wrong.text
+		case err != nil:
+			return ""
 		}
 	}
-	return nil
+	return ""
 }
 
 // shrink makes a failure smaller for as long as it stays one: frames before it, rules, members of groups, VIFs, ports, settings.
-func shrink(ctx context.Context, s *small, real *realSwitch) (*small, *disagreement) {
+func shrink(ctx context.Context, s *small, real *realSwitch) (*small, string) {
 	last := s.fails(ctx, real)
-	if last == nil {
-		return s, nil
+	if last == "" {
+		return s, ""
 	}
 	deadline := time.Now().Add(shrinking)
 	for smaller := true; smaller && time.Now().Before(deadline); {
@@ -88,7 +89,7 @@ func shrink(ctx context.Context, s *small, real *realSwitch) (*small, *disagreem
 				if t == nil {
 					break
 				}
-				if wrong := t.fails(ctx, real); wrong != nil {
+				if wrong := t.fails(ctx, real); wrong != "" {
 					*s, last, smaller = *t, wrong, true
 					continue
 				}
@@ -234,7 +235,7 @@ func TestShrink(t *testing.T) {
 		_, kind, _, _ := compile.SplitCookie(f.Cookie)
 		return f.Table == compile.TableEgress && kind == compile.KindRule && slices.Contains(f.Actions.List(), of.Action(of.Goto{Table: compile.TableDenied}))
 	}}
-	for s.fails(t.Context(), nil) == nil {
+	for s.fails(t.Context(), nil) == "" {
 		w = policytest.New(r, policytest.Small)
 		s.in, s.frames = compiletest.Plain(w), nil
 		b := newBridge(s.in, anyPort)
@@ -250,7 +251,7 @@ func TestShrink(t *testing.T) {
 			vifs++
 		}
 	}
-	t.Logf("of %d rules:\n%v%v", before, got, wrong)
+	t.Logf("of %d rules:\n%v%s", before, got, wrong)
 	// The rule that denies, and the default; the VIF that sends; the first VIF if that gives the port its VLAN.
 	if n := len(got.in.Policy.Entries()); n > 2 || vifs > 2 || len(got.frames) != 1 {
 		t.Errorf("%d rules, %d VIFs, %d frames are left", n, vifs, len(got.frames))
