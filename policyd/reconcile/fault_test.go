@@ -407,6 +407,9 @@ func TestConnections(t *testing.T) {
 		if confused := strings.Contains(s.Error, "has the same datapath id, 0000000000fa0001"); s.State != reconcile.StateOffline || confused != (s.HostUUID != r.hosts[2].UUID) {
 			t.Errorf("%+v, want offline, and the first two confused", s)
 		}
+		if mistaken := strings.Contains(s.Error, "a connection with its datapath id came from "+r.hosts[2].Exporter.String()); mistaken != (s.HostUUID == r.hosts[2].UUID) {
+			t.Errorf("%+v, want that the third's came from a wrong address", s)
+		}
 	}
 	// Once it is known whose they are they are taken.
 	r.want(1, d)

@@ -117,7 +117,7 @@ func alive(ctx context.Context, l *link) bool {
 // refuse closes a connection and counts why. r.mu is held.
 func (r *Reconciler) refuse(l *link, why string) {
 	r.metrics.refused.WithLabelValues(why).Inc()
-	r.deps.Log.Info("openflow connection refused", "reason", why, "datapath_id", l.datapath, "peer", l.addr)
+	r.deps.Log.Debug("openflow connection refused", "reason", why, "datapath_id", l.datapath, "peer", l.addr)
 	go l.Close()
 }
 
@@ -135,6 +135,9 @@ func (r *Reconciler) introduce() {
 		}
 		if now.Before(s.until) {
 			return false
+		}
+		for _, k := range r.keepers {
+			k.mistaken(s.link)
 		}
 		r.refuse(s.link, refusedStranger)
 		return true

@@ -122,6 +122,22 @@ func (k *keeper) confused(other *keeper) {
 	})
 }
 
+// mistaken notes, while there is no link, that one came which would be the bridge's if it came from elsewhere.
+func (k *keeper) mistaken(l *link) {
+	if k.expects(l) {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.link != nil || l.datapath != k.want.DatapathID:
+	case k.want.Certificate != "":
+		k.status.Error = fmt.Sprintf("a connection with its datapath id came from %s with certificate %q, want %q, which its host's database has", l.addr, l.certificate, k.want.Certificate)
+	default:
+		k.status.Error = fmt.Sprintf("a connection with its datapath id came from %s, want it from %v, from where its host's database is reached", l.addr, k.want.Addrs)
+	}
+}
+
 // set says what is wanted from now on.
 func (k *keeper) set(b Bridge) {
 	k.mu.Lock()
