@@ -337,11 +337,16 @@ vifs:
   - {id: d, action: deny, direction: to, remote: address-group:office}
   - {id: e, action: allow, direction: to, protocol: udp, remote: 10.9.9.9}
   - {id: f, action: allow, direction: to, protocol: udp, remote: address-group:office}
+  - {id: g, action: deny, protocol: icmp/8}
+  - {id: h, action: allow, direction: to, protocol: icmp/8}
+  - {id: i, action: allow, protocol: icmp/8}
+  - {id: j, action: deny, protocol: icmp}
+  - {id: k, action: allow, direction: to, protocol: icmp/8}
 `)
 	e := policy.EstateOf(m, set.Groups, nil)
 	for stateless, want := range map[bool]string{
-		false: "a(global mandatory) b(VIF web/0)<a c(VIF web/0) d(VIF web/0) e(VIF web/0)<d f(VIF web/0)<d y(pool default berlin) z(global default) default(default)<z",
-		true:  "a(global mandatory) b(VIF web/0)<a c(VIF web/0) d(VIF web/0) e(VIF web/0) f(VIF web/0) y(pool default berlin) z(global default) default(default)<z",
+		false: "a(global mandatory) b(VIF web/0)<a c(VIF web/0) d(VIF web/0) e(VIF web/0)<d f(VIF web/0)<d g(VIF web/0) h(VIF web/0)<g i(VIF web/0)<g j(VIF web/0) k(VIF web/0)<g y(pool default berlin) z(global default) default(default)<z",
+		true:  "a(global mandatory) b(VIF web/0)<a c(VIF web/0) d(VIF web/0) e(VIF web/0) f(VIF web/0) g(VIF web/0) h(VIF web/0) i(VIF web/0) j(VIF web/0) k(VIF web/0)<h y(pool default berlin) z(global default) default(default)<z",
 	} {
 		var got []string
 		for _, line := range policy.Effective(set, e, vifNamed(t, e, "web/0"), stateless) {
