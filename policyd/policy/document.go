@@ -320,10 +320,7 @@ func validateNests(c *complaints, key string, nests []nest) {
 		deepest := 0
 		for j, name := range n.groups {
 			inner := byName[name]
-			if inner == nil || len(way) > MaxNesting { // of the estate, which hold no groups, or unknown; or reported below
-				if inner != nil {
-					deepest = MaxNesting
-				}
+			if inner == nil { // of the estate, which hold no groups, or unknown
 				continue
 			}
 			d := look(inner)

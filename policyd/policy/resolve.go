@@ -345,7 +345,7 @@ func disjoint(list []netip.Prefix) []netip.Prefix {
 				break
 			}
 			both := netip.PrefixFrom(a.Addr(), a.Bits()-1)
-			if both.Masked() != both || !both.Contains(b.Addr()) {
+			if !both.Contains(b.Addr()) {
 				break
 			}
 			out = append(out[:len(out)-2], both)
@@ -443,7 +443,7 @@ func (r *resolver) number() {
 		if former := r.former[e.Rule.ID]; len(former) > 0 {
 			digest := e.Digest()
 			for _, k := range former {
-				if k.Scope == e.Scope && k.Digest == digest {
+				if k.Digest == digest {
 					e.Instance = max(e.Instance, k.Instance)
 				}
 			}

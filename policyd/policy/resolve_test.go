@@ -158,6 +158,30 @@ global: {default: [{id: b, action: deny, remote: vm-group:www}]}
 	}
 }
 
+// A thing that was found to have had another id is found by that; one that is called by its UUID is one.
+func TestOtherIDs(t *testing.T) {
+	const uuid = "3f1c5a9e-8d7b-4c06-9a53-0e2b6d4f8c11"
+	m := &estate.Model{Merged: true, VMs: []estate.VM{
+		{Key: "new", SameAs: []string{"old"}, Name: "other name"},
+		{Key: uuid, UUID: uuid, Name: uuid},
+	}}
+	d, err := policy.Resolve(policy.Request{
+		Policy: parse(t, "vms: [{name: db, mandatory: [{id: a, action: deny}]}, {name: "+uuid+", mandatory: [{id: b, action: deny}]}]"),
+		Names:  policy.NamesOf(m), Now: noon, Bound: []policy.Bound{{Kind: flow.KindVM, Name: "db", ID: flow.NewID(flow.KindVM, "old")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]flow.ID{}
+	for _, e := range d.Set(1000).Entries() {
+		got[e.Rule.ID] = e.Scope.Of
+	}
+	want := map[string]flow.ID{"a": flow.NewID(flow.KindVM, "new"), "b": flow.NewID(flow.KindVM, uuid), policy.DefaultRule: 0}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rules are of (-want +got):\n%s", diff)
+	}
+}
+
 // A disabled rule is no rule, and so is one that has expired.
 func TestDisabledIsAbsent(t *testing.T) {
 	seed := rand.Uint64()
