@@ -22,6 +22,7 @@ type FlowsQuery struct {
 	From      time.Time `query:"from" doc:"Start, RFC 3339; default 15 minutes before to."`
 	To        time.Time `query:"to" doc:"End, RFC 3339; default now."`
 	Unit      string    `query:"unit" enum:"bytes,bits,packets,flows,bps,pps,fps" default:"bytes" doc:"What is summed."`
+	Traffic   string    `query:"traffic" enum:"seen,delivered,denied" default:"seen" doc:"Which packets are summed: what was sent, what no rule stopped, or what was stopped."`
 	Direction string    `query:"direction" enum:"both,in,out" default:"both" doc:"Narrows fields that mean either end."`
 	Limit     int       `query:"limit" minimum:"0" maximum:"10000" doc:"Groups or rows; 0 is the default of 10, for lists 100."`
 	Other     bool      `query:"other" doc:"Adds a row for all other groups together."`
@@ -38,7 +39,7 @@ func (q *FlowsQuery) request(now time.Time) query.Request {
 	}
 	return query.Request{
 		Kind: query.Kind(q.Kind), By: q.By, Filter: q.Filter, From: q.From, To: q.To, Units: []query.Unit{query.Unit(q.Unit)},
-		Direction: query.Direction(q.Direction), Limit: q.Limit, Other: q.Other, Total: q.Total,
+		Traffic: query.Traffic(q.Traffic), Direction: query.Direction(q.Direction), Limit: q.Limit, Other: q.Other, Total: q.Total,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func newFlows() *cobra.Command {
 // flowsOptions are the flags that all questions about flows share.
 type flowsOptions struct {
 	data, last, from, to, filter, direction string
-	by, units                               []string
+	by, units, verdicts                     []string
 	limit                                   int
 	watch, explain, asJSON                  bool
 }
@@ -43,6 +44,7 @@ func (o *flowsOptions) flags(cmd *cobra.Command, rows int) {
 	f.StringVar(&o.from, "from", "", "start, as 2026-11-24 10:00 or now-2h")
 	f.StringVar(&o.to, "to", "", "end, in the same forms (default now)")
 	f.StringVar(&o.filter, "filter", "", `filter, as: src_vm = web-01 and port = 443`)
+	f.StringSliceVar(&o.verdicts, "verdict", nil, "only what policy did this with: "+strings.Join(verdictField.Words(), ", "))
 	f.StringVar(&o.direction, "direction", "both", "narrows fields that mean either end: in, out or both")
 	f.IntVar(&o.limit, "limit", 0, fmt.Sprintf("rows (default %d)", rows))
 	f.BoolVar(&o.watch, "watch", false, "ask again every 2 seconds until interrupted")
@@ -50,29 +52,61 @@ func (o *flowsOptions) flags(cmd *cobra.Command, rows int) {
 	jsonFlag(cmd, &o.asJSON)
 }
 
+var verdictField, _ = query.FieldByName("verdict")
+
+// verdictColumns are those that a list shows of what policy did something with.
+var verdictColumns = []string{
+	"network", "src_vm", "src_addr", "src_port", "dst_vm", "dst_addr", "dst_port", "protocol", "bytes", "packets", "rule", "stage", "verdict", "host",
+}
+
+// onlyVerdicts adds those that were asked for to the filter.
+func (o *flowsOptions) onlyVerdicts() error {
+	if len(o.verdicts) == 0 {
+		return nil
+	}
+	for _, v := range o.verdicts {
+		if !slices.Contains(verdictField.Words(), v) {
+			return usageError{fmt.Errorf("verdict %q: want one of %s", v, strings.Join(verdictField.Words(), ", "))}
+		}
+	}
+	if _, err := query.Parse(o.filter); err != nil { // by its own places
+		return usageError{err}
+	}
+	only := "verdict in (" + strings.Join(o.verdicts, ", ") + ")"
+	if strings.TrimSpace(o.filter) != "" {
+		only = "(" + o.filter + ") and " + only
+	}
+	o.filter = only
+	return nil
+}
+
 func newFlowsTop() *cobra.Command {
 	var o flowsOptions
 	var bottom, split, noOther bool
+	var traffic string
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Show the largest talkers, by any field",
 		Long: `Shows the largest groups of flows by one or more fields, what is left as "other", and the total. Figures count each packet
-once, however many exporters saw it, and are multiplied by the sampling rate.
+once, however many exporters saw it, and are multiplied by the sampling rate. They are of what was sent; --traffic asks for what was
+delivered, or what policy denied.
 
 ` + wordList("Fields:", groupable()) + `.
 The filter language is described in docs/reference/filter.md.`,
 		Example: `  weir flows top --by src_vm --last 15m --watch
   weir flows top --by network,service --unit bps --filter 'direction = inbound'
-  weir flows top --by dst_addr --filter 'src_vm = web-01 and not addr in 10.0.0.0/8'`,
+  weir flows top --by dst_addr --filter 'src_vm = web-01 and not addr in 10.0.0.0/8'
+  weir flows top --by rule --traffic denied`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd, query.Request{Kind: query.Top, Bottom: bottom, Split: split, Other: !noOther, Total: true})
+			return o.run(cmd, query.Request{Kind: query.Top, Bottom: bottom, Split: split, Other: !noOther, Total: true, Traffic: query.Traffic(traffic)})
 		},
 	}
 	o.flags(cmd, 10)
 	f := cmd.Flags()
 	f.StringSliceVar(&o.by, "by", []string{"src_vm"}, "fields to group by")
 	f.StringSliceVar(&o.units, "unit", []string{"bytes", "packets", "flows"}, "figures: bytes, bits, packets, flows, bps, pps, fps; the first one ranks")
+	f.StringVar(&traffic, "traffic", string(query.Seen), "which packets: seen, delivered or denied")
 	f.BoolVar(&bottom, "bottom", false, "show the smallest groups")
 	f.BoolVar(&split, "split", false, "also show what is in and what is out")
 	f.BoolVar(&noOther, "no-other", false, "leave out the row for all other groups")
@@ -91,9 +125,13 @@ beside those of a sampled flow.
 ` + wordList("Columns:", fieldNames()) + `.
 The filter language is described in docs/reference/filter.md.`,
 		Example: `  weir flows list --last 5m --filter 'addr = 192.0.2.10'
+  weir flows list --verdict denied --filter 'dst_vm = db-01'
   weir flows list --columns src_addr,dst_addr,dst_port,bytes --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(o.verdicts) > 0 && len(o.by) == 0 {
+				o.by = verdictColumns
+			}
 			return o.run(cmd, query.Request{Kind: query.List, Observations: observations})
 		},
 	}
@@ -144,6 +182,9 @@ func (o *flowsOptions) run(cmd *cobra.Command, r query.Request) error {
 	span, err := cli.ParseRange(o.last, o.from, o.to, time.Now())
 	if err != nil {
 		return usageError{err}
+	}
+	if err := o.onlyVerdicts(); err != nil {
+		return err
 	}
 	r.By, r.Filter, r.Direction, r.Limit = o.by, o.filter, query.Direction(o.direction), o.limit
 	for _, u := range o.units {

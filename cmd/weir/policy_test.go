@@ -176,7 +176,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("weir policy hits %s:\n%s", name, out)
 		}
 	}
-	fails(t, exitFailed, `no rule of that id`, "policy", "hits", "nobody", "--data", r.data)
+	fails(t, exitUsage, `unknown rule "nobody"`, "policy", "hits", "nobody", "--data", r.data)
 
 	// A policy that is too large is refused as a whole.
 	var large strings.Builder
