@@ -22,6 +22,9 @@ type ProbeConfig struct {
 	Target   netip.AddrPort     // an address of To, a broadcast address, or a multicast address
 	Device   string             // interface of To that joins a multicast Target; empty: eth0
 	Interval time.Duration      // between datagrams; 0: 10 ms
+	Port     uint16             // of Source; 0: any
+	Count    uint64             // of datagrams; 0: until the probe is closed
+	Replies  bool               // what is sent is replies: the one receiver has sent a datagram first, by which it opened the connection
 }
 
 // Probe sends numbered UDP datagrams, the first is 1, and remembers which arrived where, until it is closed. What
@@ -32,7 +35,10 @@ type Probe struct {
 	sender  *net.UDPConn
 	readers []*net.UDPConn
 	stop    chan struct{}
+	done    chan struct{} // closed when the last datagram was sent
 	all     sync.WaitGroup
+
+	stopping sync.Once
 
 	mu      sync.Mutex
 	sent    uint64 // guarded by mu
@@ -48,7 +54,7 @@ func NewProbe(ctx context.Context, cfg ProbeConfig) (*Probe, error) {
 	if cfg.Device == "" {
 		cfg.Device = "eth0"
 	}
-	p := &Probe{cfg: cfg, stop: make(chan struct{}), arrived: make([]set, len(cfg.To))}
+	p := &Probe{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{}), arrived: make([]set, len(cfg.To))}
 	if err := p.open(ctx); err != nil {
 		p.closeSockets()
 		return nil, fmt.Errorf("probe %v from %v: %w", cfg.Target, cfg.Source, err)
@@ -72,10 +78,36 @@ func (p *Probe) open(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.cfg.From.Do(func() (err error) {
-		p.sender, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.cfg.Source, 0)))
+	if err := listen(deadline(ctx), p.cfg.From, func() (err error) {
+		p.sender, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(p.cfg.Source, p.cfg.Port)))
 		return err
-	})
+	}); err != nil || !p.cfg.Replies {
+		return err
+	}
+	return p.ask(ctx)
+}
+
+// ask has the receiver open the connection, and waits until the sender has heard of it.
+func (p *Probe) ask(ctx context.Context) error {
+	for until := deadline(ctx); ; {
+		if err := p.Ask(); err != nil {
+			return err
+		}
+		_ = p.sender.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_, from, err := p.sender.ReadFromUDPAddrPort(make([]byte, 8))
+		if err == nil && netip.AddrPortFrom(from.Addr().Unmap(), from.Port()) != p.cfg.Target {
+			err = fmt.Errorf("a datagram came from %v, want %v", from, p.cfg.Target)
+		}
+		if err == nil || time.Now().After(until) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// Ask has the receiver of a probe of replies send another datagram to the sender.
+func (p *Probe) Ask() error {
+	_, err := p.readers[0].WriteToUDPAddrPort([]byte("?"), p.sender.LocalAddr().(*net.UDPAddr).AddrPort())
+	return err
 }
 
 // listen binds a receiver's socket, in its namespace.
@@ -96,6 +128,7 @@ func (p *Probe) listen() (*net.UDPConn, error) {
 }
 
 func (p *Probe) send() {
+	defer close(p.done)
 	tick := time.NewTicker(p.cfg.Interval)
 	defer tick.Stop()
 	for {
@@ -108,6 +141,9 @@ func (p *Probe) send() {
 			p.mu.Lock()
 			p.failed++
 			p.mu.Unlock()
+		}
+		if n == p.cfg.Count {
+			return
 		}
 		select {
 		case <-tick.C:
@@ -133,9 +169,25 @@ func (p *Probe) receive(i int, r *net.UDPConn) {
 	}
 }
 
+// Wait waits until the last of Count datagrams was sent.
+func (p *Probe) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("probe %v from %v: %d datagrams were sent: %w", p.cfg.Target, p.cfg.Source, p.Sent(), ctx.Err())
+	}
+}
+
+// Stop ends sending. What is on its way still arrives.
+func (p *Probe) Stop() {
+	p.stopping.Do(func() { close(p.stop) })
+	<-p.done
+}
+
 // Close ends the probe and closes its sockets.
 func (p *Probe) Close() {
-	close(p.stop)
+	p.Stop()
 	p.closeSockets()
 	p.all.Wait()
 }
@@ -191,6 +243,17 @@ func (p *Probe) Passes(ctx context.Context, i int) (uint64, error) {
 		time.Sleep(time.Millisecond) // between polls
 	}
 	return 0, fmt.Errorf("probe %v from %v: none of the datagrams %d to %d arrived at receiver %d", p.cfg.Target, p.cfg.Source, after+1, p.Sent(), i)
+}
+
+// Arrive waits until n datagrams in all have arrived at receiver i.
+func (p *Probe) Arrive(ctx context.Context, i, n int) error {
+	for until := deadline(ctx); p.Arrived(i, 0, most) < n; {
+		if time.Now().After(until) || ctx.Err() != nil {
+			return fmt.Errorf("probe %v from %v: %d of %d datagrams arrived at receiver %d, want %d", p.cfg.Target, p.cfg.Source, p.Arrived(i, 0, most), p.Sent(), i, n)
+		}
+		time.Sleep(time.Millisecond) // between polls
+	}
+	return nil
 }
 
 // Ends waits until run datagrams in succession, the last of which is sent after the call, have not arrived at receiver i, and returns the number of the

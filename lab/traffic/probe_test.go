@@ -74,6 +74,32 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// Replies of a known number, from a port that is said.
+func TestProbeOfReplies(t *testing.T) {
+	a, b := pair(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	p, err := traffic.NewProbe(ctx, traffic.ProbeConfig{
+		From: a, Source: netip.MustParseAddr("10.1.0.1"), Port: 53, To: []*netns.Namespace{b}, Target: netip.MustParseAddrPort("10.1.0.2:7000"),
+		Interval: time.Millisecond, Count: 30, Replies: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Wait(ctx); err != nil || p.Sent() != 30 {
+		t.Fatalf("%d datagrams sent, %v", p.Sent(), err)
+	}
+	if err := p.Arrive(ctx, 0, 30); err != nil {
+		t.Error(err)
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if err := p.Arrive(short, 0, 31); err == nil {
+		t.Error("more datagrams arrived than were sent")
+	}
+}
+
 func TestStream(t *testing.T) {
 	for name, down := range map[string]bool{"both": false, "down": true} {
 		t.Run(name, func(t *testing.T) {
