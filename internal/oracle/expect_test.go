@@ -297,6 +297,15 @@ func (w *way) tell(stage flow.Stage, instance uint32, drop, news bool) {
 
 func (w *way) drop(instance uint32) { w.tell(flow.StageSystem, instance, true, false) }
 
+// replies passes a reply of a connection that something built in let in.
+func (w *way) replies(instance uint32) {
+	if instance == flow.SystemHost {
+		w.pass(instance)
+		return
+	}
+	w.tell(flow.StageReply, instance, false, false)
+}
+
 func (w *way) pass(instance uint32) { w.tell(flow.StageSystem, instance, false, false) }
 
 // switched leaves the frame to Open vSwitch: it is the host's.
@@ -623,9 +632,9 @@ func (w *way) arrives(to int) bool {
 	case d.Instance != 0:
 		w.tell(d.Stage, d.Instance, false, false)
 	case w.frame.egress != 0:
-		w.pass(w.frame.egress)
+		w.replies(w.frame.egress)
 	case w.ingress != 0:
-		w.pass(w.ingress)
+		w.replies(w.ingress)
 	}
 	return true
 }
@@ -633,7 +642,7 @@ func (w *way) arrives(to int) bool {
 // asks asks the rules of a VIF, and reports whether they allow the frame.
 func (w *way) asks(vif int, stage flow.Stage) bool {
 	if w.isBypassed(vif) {
-		w.tell(flow.StageSystem, flow.SystemBypass, false, w.isNews())
+		w.tell(stage, flow.SystemBypass, false, w.isNews())
 		w.allowed(stage, flow.SystemBypass)
 		return true
 	}
@@ -651,7 +660,7 @@ func (w *way) asks(vif int, stage flow.Stage) bool {
 		return false
 	}
 	w.allows++
-	w.tell(d.Stage, d.Instance, false, w.isNews() && d.Stage == stage)
+	w.tell(d.Stage, d.Instance, false, w.isNews() && d.Entry != nil && d.Stage == stage)
 	if d.Stage == flow.StageReply { // without connection tracking: nobody asks who let it in
 		return true
 	}

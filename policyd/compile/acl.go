@@ -40,7 +40,7 @@ func fixedACL(e *emitter) {
 		for _, k := range keptPackets(a.stage) {
 			e.add(a.table, priorityKept, KindKept, 0, match(k...), do(next(a.kept)))
 		}
-		e.add(a.kept, 0, KindKept, flow.SystemKept, "", do(load(a.instance, flow.SystemKept), e.system(flow.SystemKept), next(a.passed)))
+		e.add(a.kept, 0, KindKept, flow.SystemKept, "", do(load(a.instance, flow.SystemKept), e.passed(a.stage, flow.SystemKept), next(a.passed)))
 	}
 }
 

@@ -62,7 +62,7 @@ func fixedConnTrack(e *emitter) {
 	e.add(TableState, priorityFromHostState, KindState, 0, match(class(classHost)), do(next(TableEgress)))
 	e.add(TableState, priorityInvalid, KindState, flow.SystemInvalid, match(ctInvalid), do(e.dropped(flow.StageSystem, flow.SystemInvalid)))
 	for _, state := range answers {
-		e.add(TableState, priorityBlocked, KindState, flow.SystemBlocked, match(state, openflow.CTMark(markBlocked, markBlocked)), do(e.dropped(flow.StageSystem, flow.SystemBlocked)))
+		e.add(TableState, priorityBlocked, KindState, flow.SystemBlocked, match(state, openflow.CTMark(markBlocked, markBlocked)), do(e.dropped(flow.StageReply, flow.SystemBlocked)))
 		e.add(TableState, priorityLetIn, KindState, 0, match(state), do(loadFlags(flagReply), next(TableReply)))
 	}
 	if e.sampling == SampleNew { // shadow rules are told of at the first packet only
@@ -70,12 +70,13 @@ func fixedConnTrack(e *emitter) {
 	}
 	e.add(TableState, 0, KindState, 0, "", do(next(TableEgress)))
 
-	for _, instance := range []uint32{flow.SystemHost, flow.SystemKept, flow.SystemBypass} {
-		e.add(TableReply, priorityReplySystem, KindReply, instance, match(label(labelEgress, instance, all)), do(e.system(instance), next(TableDeliver)))
-	}
-	for _, instance := range []uint32{flow.SystemKept, flow.SystemBypass} { // the source is the network: no rules were asked there
+	e.add(TableReply, priorityReplySystem, KindReply, flow.SystemHost, match(label(labelEgress, flow.SystemHost, all)), do(e.system(flow.SystemHost), next(TableDeliver)))
+	for _, instance := range []uint32{flow.SystemKept, flow.SystemBypass} {
+		reply := do(e.passed(flow.StageReply, instance), next(TableDeliver))
+		e.add(TableReply, priorityReplySystem, KindReply, instance, match(label(labelEgress, instance, all)), reply)
+		// The source is the network: no rules were asked there.
 		let := openflow.CTLabel(openflow.U64(uint64(instance)).Shl(labelIngress), openflow.Ones(64))
-		e.add(TableReply, priorityReplySystem, KindReply, instance, match(let), do(e.system(instance), next(TableDeliver)))
+		e.add(TableReply, priorityReplySystem, KindReply, instance, match(let), reply)
 	}
 	e.add(TableReply, 0, KindReply, 0, "", do(next(TableDeliver)))
 
@@ -137,7 +138,7 @@ func (u retired) flows(e *emitter) {
 		return
 	}
 	for _, at := range []int{labelEgress, labelIngress} {
-		e.add(TableReply, priorityRetired, KindState, flow.SystemBlocked, match(label(at, u.instance, all)), do(e.dropped(flow.StageSystem, flow.SystemBlocked)))
+		e.add(TableReply, priorityRetired, KindState, flow.SystemBlocked, match(label(at, u.instance, all)), do(e.dropped(flow.StageReply, flow.SystemBlocked)))
 		for _, t := range ip {
 			e.add(TableCommit, priorityRelabel, KindCommit, 0, match(etherType(t), ctOriginal, label(at, u.instance, all)), do(commit(labelled...), next(TableOutput)))
 		}

@@ -104,14 +104,16 @@ func Hit(table uint8, c openflow.Cookie) (instance uint32, stage flow.Stage, ok 
 	switch {
 	case !ours || instance == 0 || kind == KindClause || kind == KindTell || kind == KindLearned:
 		return 0, flow.StageNone, false
-	case instance <= flow.MaxSystemInstance:
-		return instance, flow.StageSystem, true
-	case kind == KindMirror || kind == KindReply:
+	case instance == flow.SystemBlocked, (kind == KindMirror || kind == KindReply) && instance != flow.SystemHost:
 		return instance, flow.StageReply, true
+	case instance <= flow.MaxSystemInstance && instance != flow.SystemKept && instance != flow.SystemBypass:
+		return instance, flow.StageSystem, true
 	case table == TableEgress || table == TableEgressKept:
 		return instance, flow.StageEgress, true
+	case table == TableIngress || table == TableIngressKept:
+		return instance, flow.StageIngress, true
 	}
-	return instance, flow.StageIngress, true
+	return instance, flow.StageSystem, true
 }
 
 // Describe says what a flow of Weir's is for, for messages: "rule 1234 (table 30)"; of a flow of others, that it is foreign.

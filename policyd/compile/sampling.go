@@ -39,7 +39,7 @@ func fixedTell(e *emitter) {
 		}
 		if e.tells() {
 			e.add(t.table, priorityTell, KindTell, flow.SystemBypass, match(openflow.Reg(t.register, flow.SystemBypass, all)),
-				do(e.sampled(flow.StageSystem, flow.SystemBypass), next(t.next)))
+				do(e.sampled(t.stage, flow.SystemBypass), next(t.next)))
 		}
 		e.add(t.table, 0, KindTell, 0, "", do(next(t.next)))
 	}

@@ -46,16 +46,16 @@ type Decision struct {
 // destination. vif need not be in the estate. It is the reference: docs/explanation/policy.md says the same in words, and
 // policyd/compile makes flows that do the same.
 func Evaluate(set *Set, e *Estate, vif *Interface, stage flow.Stage, p *Packet, conn Conn) Decision {
-	system := func(instance uint32) Decision {
-		return Decision{Verdict: flow.SystemVerdict(instance), Stage: flow.StageSystem, Instance: instance}
+	system := func(stage flow.Stage, instance uint32) Decision {
+		return Decision{Verdict: flow.SystemVerdict(instance), Stage: stage, Instance: instance}
 	}
 	kept := isKept(p, stage)
 	switch conn.State {
 	case Invalid:
-		return system(flow.SystemInvalid)
+		return system(flow.StageSystem, flow.SystemInvalid)
 	case Reply, Related:
 		if conn.Blocked || conn.Retired {
-			return system(flow.SystemBlocked)
+			return system(flow.StageReply, flow.SystemBlocked)
 		}
 		instance := conn.Egress
 		if instance == 0 {
@@ -90,7 +90,7 @@ func Evaluate(set *Set, e *Estate, vif *Interface, stage flow.Stage, p *Packet, 
 		}
 	}
 	if kept {
-		d := system(flow.SystemKept)
+		d := system(stage, flow.SystemKept)
 		d.Shadow = shadow
 		return d
 	}

@@ -17,14 +17,14 @@ func (d Decision) String() string {
 		if d.Stage == flow.StageReply {
 			text += ", as a reply to what it matches"
 		}
+	case d.Instance == flow.SystemBlocked:
+		text += ", since a rule ended the connection"
 	case d.Stage == flow.StageReply && d.Instance == 0:
 		text += " as a reply"
 	case d.Stage == flow.StageReply:
 		text += fmt.Sprintf(" as a reply, by rule instance %d", d.Instance)
 	case d.Instance == flow.SystemKept:
 		text += ", since no rule names it"
-	case d.Instance == flow.SystemBlocked:
-		text += ", since a rule ended the connection"
 	}
 	if d.Shadow != nil {
 		text += fmt.Sprintf("; shadow rule %s would deny it (%s)", d.Shadow.Rule.ID, d.Shadow.Scope.Tier)
