@@ -23,6 +23,7 @@ type bridge struct {
 	hostMACs []estate.MAC
 	segments []segment // by VLAN: those that have VIFs
 	plain    []uint16  // other VLANs that a port says to be in; ascending
+	weir     []netip.Addr
 
 	warnings []string
 }
@@ -134,6 +135,9 @@ func newBridge(in *Input) (*bridge, error) {
 		return nil, fmt.Errorf("compile bridge %q: found %d VIFs for the %d of the inventory", in.Bridge, len(in.VIFs), len(in.Inventory.VIFs))
 	}
 	b := &bridge{}
+	for _, a := range in.Weir {
+		b.weir = append(b.weir, a.Unmap().WithZone(""))
+	}
 	b.readPorts(in)
 	b.readVIFs(in)
 	b.readSegments()
@@ -279,23 +283,41 @@ func (b *bridge) readVIFs(in *Input) {
 		for _, p := range plugged {
 			v.ports = append(v.ports, ofPort(p))
 		}
-		v.bypassed = in.BypassVIFs[r.ID] && r.ID != 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return slices.Contains(in.Weir, a) })
+		v.bypassed = in.BypassVIFs[r.ID] && r.ID != 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return slices.Contains(b.weir, a) })
 		b.vifs = append(b.vifs, v)
 		if m := plugged[0].VLANMode; m != "" && m != "access" {
 			b.warnings = append(b.warnings, fmt.Sprintf("port %q of a VIF: it gets and sends frames without tags only (vlan_mode %s)", plugged[0].Name, m))
 		}
 	}
 	slices.SortFunc(b.vifs, func(x, y vif) int { return cmp.Compare(x.ports[0], y.ports[0]) })
-	known := map[[2]uint64]bool{}
+	b.checkAddresses()
+}
+
+// checkAddresses takes MAC addresses that are not a VIF's alone away from it: what is sent to them goes elsewhere.
+func (b *bridge) checkAddresses() {
+	type address struct {
+		mac  estate.MAC
+		vlan uint16
+	}
+	known := map[address]bool{}
 	for i := range b.vifs {
 		v := &b.vifs[i]
-		at := [2]uint64{uint64(v.mac), uint64(v.vlan)}
-		if v.mac != 0 && known[at] {
-			b.warnings = append(b.warnings, fmt.Sprintf("MAC address %s is that of two VIFs in VLAN %d: port %d gets nothing that is sent to it", v.mac, v.vlan, v.ports[0]))
-			v.mac = 0
+		at, whose := address{v.mac, v.vlan}, ""
+		switch {
+		case v.mac == 0:
 			continue
+		case v.mac&multicastBit != 0:
+			whose = "of a group"
+		case slices.Contains(b.hostMACs, v.mac):
+			whose = "that of the host, too"
+		case known[at]:
+			whose = "that of two VIFs"
 		}
 		known[at] = true
+		if whose != "" {
+			b.warnings = append(b.warnings, fmt.Sprintf("MAC address %s is %s in VLAN %d: the VIF at port %d does not get what is sent to it", v.mac, whose, v.vlan, v.ports[0]))
+			v.mac = 0
+		}
 	}
 }
 

@@ -185,7 +185,7 @@ func (u rescueWay) flows(e *emitter) {
 }
 
 // classify plans table 0.
-func (b *bridge) classify(p *plan, weir []netip.Addr) {
+func (b *bridge) classify(p *plan) {
 	for _, v := range b.vifs {
 		for _, port := range v.ports {
 			p.add(vifPort{port, v.ports[0], v.zone, v.net})
@@ -205,8 +205,7 @@ func (b *bridge) classify(p *plan, weir []netip.Addr) {
 		}
 	}
 	for _, mac := range b.hostMACs {
-		for _, a := range weir {
-			a = a.Unmap().WithZone("")
+		for _, a := range b.weir {
 			p.add(rescue{mac, a})
 			p.add(rescueWay{mac, a.Is6()})
 		}

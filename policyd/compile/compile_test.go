@@ -281,15 +281,16 @@ func TestRefused(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	in := large(2, 1)
+	in := large(4, 1)
 	inv := in.Inventory
+	inv.VIFs[2].MAC, inv.VIFs[3].MAC = compiletest.HostMAC, 0xffffffffffff
 	inv.Ports = append(inv.Ports, hosts.Port{Kind: hosts.KindUnknown, Bridge: in.Bridge, Name: "veth3", OFPort: 5000, VIF: -1})
 	inv.VIFs[1].MAC = inv.VIFs[0].MAC
 	inv.Ports[2].VLANMode = "trunk"
 	in.Capabilities = compile.Capabilities{}
 	in.Inventory.OVSVersion = "2.5.3"
 	d := mustCompile(t, compile.New(), in)
-	for _, want := range []string{`port "veth3": nothing says what it is of`, "is that of two VIFs in VLAN 0", "vlan_mode trunk", "tracks no connections", "does not sample", "learns without limit"} {
+	for _, want := range []string{`port "veth3": nothing says what it is of`, "is that of two VIFs in VLAN 0", "is that of the host, too", "is of a group", "vlan_mode trunk", "tracks no connections", "does not sample", "learns without limit"} {
 		if !slices.ContainsFunc(d.Warnings, func(w string) bool { return strings.Contains(w, want) }) {
 			t.Errorf("no warning %q among %q", want, d.Warnings)
 		}

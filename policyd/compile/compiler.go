@@ -115,7 +115,7 @@ func (c *Compiler) plan(in *Input) (*plan, error) {
 	if in.Bypass {
 		p.add(bypass{})
 	}
-	b.classify(p, in.Weir)
+	b.classify(p)
 	b.destinations(p)
 	b.deliveries(p)
 	b.outputs(p)
