@@ -27,7 +27,6 @@ import (
 
 // job is what a Weir in a process of its own is told: to have a bridge hold one of two policies, then the other, without end.
 type job struct {
-	Addr     string // to listen at
 	Host     reconcile.Host
 	Datapath uint64
 	Source   netip.Addr
@@ -48,16 +47,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// alternate does what a job says until the process is killed. It prints a line when the first policy is about to be wanted.
+// alternate does what a job says until the process is killed. It prints where it listens, and a line when the first policy is about to be
+// wanted.
 func alternate(text string) error {
 	var j job
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp4", j.Addr)
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {
 		return err
 	}
+	fmt.Println(l.Addr())
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	w, err := newWeir(l, reconcile.Config{}, nil)
@@ -105,13 +106,12 @@ func TestKilled(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	r := newRig(t, 2, 4)
 	r.stop()
-	text, err := json.Marshal(job{r.addr, r.bridge(0, 0, nil).Host, datapath(0), r.hosts[0].Exporter, rules})
+	text, err := json.Marshal(job{r.bridge(0, 0, nil).Host, datapath(0), r.hosts[0].Exporter, rules})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sides := map[string]int{}
 	for range kills {
-		r.dial(0)
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), jobVariable+"="+string(text))
 		cmd.Stderr = os.Stderr
@@ -122,8 +122,12 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-			t.Fatal(err)
+		lines := bufio.NewScanner(out)
+		lines.Scan()
+		r.addr = lines.Text()
+		r.dial(0)
+		if !lines.Scan() {
+			t.Fatalf("the Weir to be killed ended: %v", lines.Err())
 		}
 		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond) // the moment that is tried
 		_ = cmd.Process.Kill()

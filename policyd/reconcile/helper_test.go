@@ -32,7 +32,7 @@ type rig struct {
 	t     testing.TB
 	hosts []*ovsbed.Host
 	vms   []*ovsbed.VM
-	addr  string // of the listener: the same for each Weir
+	addr  string // of the listener
 	*weir
 }
 
@@ -62,7 +62,7 @@ func newRig(t testing.TB, hosts, vms int) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, hosts: farm.Hosts, vms: farm.VMs, addr: "0.0.0.0:0"}
+	r := &rig{t: t, hosts: farm.Hosts, vms: farm.VMs}
 	r.start(reconcile.Config{}, nil)
 	for i, h := range r.hosts {
 		if _, err := h.VSCtl(t.Context(), "set", "bridge", "br0", "fail_mode=secure", fmt.Sprintf("other_config:datapath-id=%016x", datapath(i))); err != nil {
@@ -107,7 +107,7 @@ func (r *rig) start(cfg reconcile.Config, wrap func(reconcile.Conn) reconcile.Co
 	if again {
 		r.stop()
 	}
-	l, err := net.Listen("tcp4", r.addr)
+	l, err := net.Listen("tcp4", "0.0.0.0:0") // hosts have different ways here
 	if err != nil {
 		r.t.Fatal(err)
 	}
