@@ -20,6 +20,8 @@ import (
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/lab/netns"
+	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/lab/ovstrace"
 	of "github.com/weirhq/weir/ovs/openflow"
@@ -390,7 +392,7 @@ func TestOracle(t *testing.T) {
 	t.Logf("WEIR_SEED=%d", seed)
 	worlds := (frames + framesPerStep*steps - 1) / (framesPerStep * steps)
 	workers := min(4, runtime.NumCPU())
-	farm, err := ovsbedtest.New(t).Farm(t.Context(), workers, 0)
+	farm, err := bed(t, frames >= long).Farm(t.Context(), workers, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -470,6 +472,30 @@ func everyPlace() map[place]bool {
 		}
 	}
 	return places
+}
+
+// bed returns a bed of hosts. Those of tests end by themselves after ten minutes, in case the test was killed: too soon for a long run.
+func bed(t *testing.T, long bool) *ovsbed.Bed {
+	if !long {
+		return ovsbedtest.New(t)
+	}
+	if err := errors.Join(netns.Check(), ovsbed.Check()); err != nil {
+		t.Fatal(err)
+	}
+	spaces, err := netns.New(netns.Config{Limit: 3 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := spaces.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b, err := ovsbed.New(spaces)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // progress prints how far a long run is.
