@@ -34,7 +34,7 @@ Flows of Weir are known by their cookies. Flows with others are never changed or
 `)
 	fmt.Fprintf(&s, "| 63…48 | owner: `%#x` |\n| 47…40 | generation |\n| 39…32 | kind |\n| 31…0 | rule instance, of a rule or built in (1 to 255); 0: none |\n", uint64(Owner>>48))
 	fmt.Fprintf(&s, "\n`ovs-ofctl dump-flows BRIDGE cookie=%#x/%#x` shows Weir's flows only.\n", uint64(Owner), uint64(OwnerMask))
-	list("Kinds", "kind", "Flows of kind learned come and go by themselves. Packets of kinds rule, shadow, mirror and reply are hits of their instance.", kinds)
+	list("Kinds", "kind", "Flows of kind learned come and go by themselves. The packets of a flow with an instance are hits of it, except of kinds clause, tell and learned.", kinds)
 	list("Tables", "table", "Tables are asked in this order.", tables)
 	list("Registers", "register", "", registers)
 	list("Priorities in table 0", "priority", "Whatever others write into table 0 stands below, and is not asked.", classifyPriorities)
