@@ -862,7 +862,7 @@ func (g *governor) ofHost(h *host, session ovsdb.Status) (bridges map[string]exp
 	defer g.mu.Unlock()
 	bridges, known = g.enforced[h.UUID]
 	if len(bridges) == 0 {
-		return nil, attach.Settings{}, known || h.inventory == nil
+		return nil, attach.Settings{}, known
 	}
 	return bridges, g.attachSettings(h, session), true
 }

@@ -264,9 +264,8 @@ func (s *Service) observe(now time.Time) {
 		}
 		want := export.Host{Identity: export.Identity{UUID: h.UUID, Name: h.Name}, Session: session, Settings: h.export}
 		var known bool
-		if want.Enforced, want.Controller, known = s.governor.ofHost(h, st.Session); !known {
-			continue // in a moment
-		}
+		want.Enforced, want.Controller, known = s.governor.ofHost(h, st.Session)
+		want.Hold = !known                                                  // else what enforces policy there would be taken away, and set up again
 		want.Detach = h.mode == state.ModeDetach && len(want.Enforced) == 0 // first its flows go
 		if h.Pool != "" {
 			want.Pool = flow.NewID(flow.KindPool, h.Pool)
@@ -289,7 +288,7 @@ func (s *Service) observe(now time.Time) {
 }
 
 func same(a, b export.Host) bool {
-	return a.Identity == b.Identity && a.Session == b.Session && a.Detach == b.Detach && a.Controller == b.Controller && maps.Equal(a.Enforced, b.Enforced) &&
+	return a.Identity == b.Identity && a.Session == b.Session && a.Hold == b.Hold && a.Detach == b.Detach && a.Controller == b.Controller && maps.Equal(a.Enforced, b.Enforced) &&
 		reflect.DeepEqual(a.Settings, b.Settings)
 }
 

@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +18,7 @@ import (
 	"github.com/weirhq/weir/internal/apptest"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd"
 )
 
 // A host that enforced policy is as before once Weir was detached from it: its database, flows, groups and meters, beside controllers, flows,
@@ -91,5 +95,62 @@ func TestDetachWithPolicy(t *testing.T) {
 	r.must(err)
 	if diff := cmp.Diff(strings.Split(flows, "\n"), strings.Split(after, "\n")); diff != "" {
 		t.Errorf("flows, groups or meters differ (-before +after):\n%s", diff)
+	}
+}
+
+// A Weir that is killed and started again changes nothing at a host that enforces policy.
+func TestRestartChangesNothingAtHosts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs weir up and Open vSwitch")
+	}
+	r := startPolicyRun(t)
+	r.weir("policy", "apply", r.file(webPolicy))
+	r.says("enforced", "hosts", "mode", "hv1", "enforce", "--yes")
+	settled := func() error {
+		h := parse[policyd.HostStatus](t, r.weir("hosts", "show", "hv1", "--json"))
+		if len(h.Exports) != 1 || h.Exports[0].Rules == nil || h.Exports[0].Rules.State != "set" || h.Exports[0].Controller == nil || !h.Exports[0].Controller.Connected {
+			return fmt.Errorf("%+v", h)
+		}
+		return nil
+	}
+	apptest.Eventually(t, soon, "all is set up", settled)
+
+	// The next one listens where this one did.
+	target, err := r.host.VSCtl(r.ctx, "--bare", "--columns=target", "list", "Controller")
+	r.must(err)
+	file := filepath.Join(r.data, "weir.yaml")
+	text, err := os.ReadFile(file)
+	r.must(err)
+	changed := strings.Replace(string(text), fmt.Sprintf("addr: %q", r.host.Root.String()+":0"), fmt.Sprintf("addr: %q", strings.TrimPrefix(target, "tcp:")), 1)
+	exporter, err := r.host.VSCtl(r.ctx, "--bare", "--columns=targets", "list", "IPFIX")
+	r.must(err)
+	changed = strings.Replace(changed, fmt.Sprintf("listen: [%q]", r.host.Root.String()+":0"), fmt.Sprintf("listen: [%q]", exporter), 1)
+	if changed == string(text) || strings.Contains(changed, `"`+r.host.Root.String()+":0") {
+		t.Fatalf("change ports in %s to %q and %q", text, target, exporter)
+	}
+	r.must(os.WriteFile(file, []byte(changed), 0o600))
+
+	written := func() int {
+		out, err := exec.CommandContext(r.ctx, "ovsdb-tool", "show-log", filepath.Join(filepath.Dir(r.host.DBSocket()), "conf.db")).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return strings.Count(string(out), "weir: instance")
+	}
+	before := written()
+	if before == 0 {
+		t.Fatal("no transaction of Weir's in the log of the database")
+	}
+	r.app.Kill()
+	r.app = apptest.Start(t, r.data, "--store-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0")
+	apptest.Eventually(t, soon, "policy is verified", func() error {
+		if out := r.weir("policy", "status"); !strings.Contains(out, "enforced") {
+			return errors.New(out)
+		}
+		return settled()
+	})
+	r.passes("after a restart", 80, false)
+	if now := written(); now != before {
+		t.Errorf("after a restart Weir changed the host's database %d times, want never", now-before)
 	}
 }

@@ -34,6 +34,7 @@ type Host struct {
 	Identity
 	Session  Session // nil (not a nil *ovsdb.Session): there is none at present
 	Settings Settings
+	Hold     bool // nothing is changed for now: it is not known yet what is wanted of its bridges, as for a moment after a start
 	Detach   bool // everything of Weir's is removed, and what was before put back: flows of OpenFlow were removed before
 
 	Enforced   map[string]Enforced // bridges that enforce policy, by name; VLANs that have a name (fake bridges) are none

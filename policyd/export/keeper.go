@@ -198,6 +198,9 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 		k.mu.Unlock()
 		return lookAgain
 	}
+	if h.Hold {
+		return lookAgain // or as soon as more is known
+	}
 	rows := h.Session.Rows()
 	if h.Detach {
 		return k.detach(ctx, h, rows, now)

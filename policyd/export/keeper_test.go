@@ -428,3 +428,43 @@ func TestUndoneByHand(t *testing.T) {
 		t.Errorf("afterwards (-before +after):\n%s", diff)
 	}
 }
+
+// While it is not known what is wanted, nothing is changed, and what is there is not taken for unwanted.
+func TestHeldHostIsLeftAsItIs(t *testing.T) {
+	s := database(t, nil)
+	reach := attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653")}
+	enforced := map[string]export.Enforced{"br0": {Sampling: compile.SampleFull, Flows: export.FlowsInstalled}}
+	w, stop := startEnforcing(t, s.Socket(), settings(nil), enforced, reach)
+	w.await(t, "br0=off br1=set")
+	ovsdbtest.Until(t, "policy is enforced", func() bool { return w.policy() == "br0:set/set! br1:/" })
+	stop()
+	before := ovsdbtest.Dump(t, s.Socket(), false)
+
+	w, err := newWeir(s.Socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := export.Host{Identity: identity, Session: w.session, Settings: settings(nil), Hold: true}
+	w.exports.Set([]export.Host{host})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.run(ctx) }()
+	ovsdbtest.Until(t, "the host is known", func() bool { return w.session.Rows() != nil })
+	for i := range 20 { // it looks whenever something changes
+		s.VSCtl("--no-wait", "br-set-external-id", "br0", "theirs", fmt.Sprint(i))
+	}
+	s.VSCtl("--no-wait", "br-set-external-id", "br0", "theirs", "1")
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(ovsdbtest.Dump(t, s.Socket(), false), "\n")); diff != "" {
+		t.Errorf("held (-before +after):\n%s", diff)
+	}
+	w.enforced, w.controller = map[string]export.Enforced{"br0": {Sampling: compile.SampleFull}}, reach
+	w.set(settings(nil), false)
+	ovsdbtest.Until(t, "policy is enforced", func() bool { return w.policy() == "br0:set/set! br1:/" })
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(ovsdbtest.Dump(t, s.Socket(), false), "\n")); diff != "" {
+		t.Errorf("held no more (-before +after):\n%s", diff)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
