@@ -154,7 +154,7 @@ func odd(r *rand.Rand, in *compile.Input) *compile.Input {
 	if len(inv.VIFs) > 1 && chance(r, 8) { // the MAC address of another
 		v, _ := vif()
 		from, _ := vif()
-		v.MAC = from.MAC
+		v.MAC = pick(r, from.MAC, from.MAC, compiletest.HostMAC, groups[1])
 	}
 	if chance(r, 10) { // the host's address is not known
 		for i := range inv.Ports {

@@ -1,6 +1,7 @@
 package oracle_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,6 +37,8 @@ type outcome struct {
 	learned []address
 	tracked bool
 	vlan    uint16 // where it was tracked
+	twin    bool   // another copy of the frame is told of in its place
+	flooded bool   // it is for nobody who is known
 
 	allows, denies, shadowed int // what rules said
 }
@@ -187,9 +190,13 @@ func (b *bridge) plugs(vif int) (list []*hosts.Port) {
 	return list
 }
 
-// mac returns the MAC address of a VIF; 0: not known, or that of another VIF of its VLAN, too, which then has it.
+// mac returns the MAC address of a VIF; 0: not known, or not its own: of several, the host's, or that of another VIF of its VLAN, which
+// then has it.
 func (b *bridge) mac(vif int) estate.MAC {
 	m := b.claims(vif)
+	if m&multicast != 0 || b.isHostMAC(m) {
+		return 0
+	}
 	for _, other := range b.inVLAN(b.access(vif)) {
 		if other == vif {
 			break
@@ -255,12 +262,11 @@ type way struct {
 	*bridge
 	frame
 	outcome
-	vlan    uint16 // of the bridge, in which the frame is
-	in      *hosts.Port
-	conn    policy.Conn
-	egress  uint32 // instance that allowed it so far
-	flooded bool
-	stray   bool // of no connection, and goes on because policy is off for one of its ends
+	vlan   uint16 // of the bridge, in which the frame is
+	in     *hosts.Port
+	conn   policy.Conn
+	egress uint32 // instance that allowed it so far
+	stray  bool   // of no connection, and goes on because policy is off for one of its ends
 }
 
 // expect returns what becomes of a frame, and remembers what the bridge learns of it.
@@ -331,7 +337,8 @@ func (w *way) classify() {
 		return
 	case isNetwork(w.in):
 		if w.isCopy() {
-			return // not told of: its twin is
+			w.twin = true
+			return
 		}
 		if w.isHostMAC(dst) {
 			w.switched()
@@ -365,7 +372,8 @@ func (w *way) classify() {
 		w.fromHost()
 	case isNetwork(w.in):
 		if w.reflects() && dst&multicast != 0 && w.vif(vlan, src) >= 0 {
-			return // a VIF's own, which came back
+			w.twin = true // of what the VIF sent
+			return
 		}
 		w.fromNetwork()
 	default:
@@ -720,6 +728,18 @@ func (w *way) hand(vif int) {
 	if to := number(w.plugs(vif)[0]); to != w.frame.port {
 		w.outputs = append(w.outputs, exit{by: []of.Port{to}})
 	}
+}
+
+// check says what must not be of any outcome with samples of every packet: one that is not told of, or that is told of twice as the
+// same, which totals would count twice. Copies for several are told of one by one.
+func (o *outcome) check(unicast bool) error {
+	switch n := len(o.samples); {
+	case n == 0 && !o.twin:
+		return errors.New("it is not told of")
+	case unicast && n != len(slices.Compact(slices.Sorted(slices.Values(o.samples)))):
+		return errors.New("it is told of twice as the same")
+	}
+	return nil
 }
 
 func (o *outcome) String() string {

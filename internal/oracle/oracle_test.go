@@ -266,10 +266,15 @@ func (u *run) one(ctx context.Context, b *bridge, c *compiled, f frame, trace bo
 		err = c.inZone(want.vlan, result.Tracked[0].Zone)
 	}
 	if err != nil {
-		return wrong("%v", err)
+		return wrong("%v\nmodel: %v\nflows:\n%s", err, &said, matched(result))
 	}
 	if d := differ(&want, &said); d != "" {
 		return wrong("%s\nexpected: %v\nmodel: %v\nflows:\n%s", d, &want, &said, matched(result))
+	}
+	if c.in.Sampling == compile.SampleFull && c.in.Capabilities.Sample {
+		if err := want.check(f.packet.DstMAC&multicast == 0 && !want.flooded); err != nil {
+			return wrong("%v\nmodel: %v\nflows:\n%s", err, &said, matched(result))
+		}
 	}
 	u.count(&want, &f, result)
 	if u.real != nil && trace {
