@@ -70,8 +70,18 @@ func Hits(ctx context.Context, db DB, r query.HitsRequest, now time.Time) ([]Rul
 // HitsTable shows hits. now is in the zone of the reader.
 func HitsTable(list []RuleHits, now time.Time) *Table {
 	t := &Table{Columns: []Column{
-		{Name: "RULE"}, {Name: "TIER"}, {Name: "SCOPE"}, {Name: "ACTION"}, {Name: "EGRESS", Right: true}, {Name: "INGRESS", Right: true}, {Name: "REPLY", Right: true},
-		{Name: "SYSTEM", Right: true}, {Name: "BYTES", Right: true}, {Name: "PACKETS/S", Right: true}, {Name: "LAST HIT", Right: true}, {Name: "TEXT"},
+		{Name: "RULE"},
+		{Name: "TIER"},
+		{Name: "SCOPE"},
+		{Name: "ACTION"},
+		{Name: "EGRESS", Right: true},
+		{Name: "INGRESS", Right: true},
+		{Name: "REPLY", Right: true},
+		{Name: "SYSTEM", Right: true},
+		{Name: "BYTES", Right: true},
+		{Name: "PACKETS/S", Right: true},
+		{Name: "LAST HIT", Right: true},
+		{Name: "TEXT"},
 	}}
 	for _, h := range list {
 		name, style := h.Rule, Plain

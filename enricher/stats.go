@@ -38,7 +38,7 @@ func (e *Enricher) Stats() Stats {
 
 type counters struct {
 	rows, unknownExporter, noEnd, noNetwork, notCounted, unknownRule, standIn atomic.Uint64
-	port, mac, addr                                              lookupCounters
+	port, mac, addr                                                           lookupCounters
 }
 
 type lookupCounters struct{ hits, misses, ambiguous atomic.Uint64 }

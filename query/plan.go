@@ -138,12 +138,14 @@ type measure struct{ letter, sql string }
 // measureOf returns the figure of a unit. Of what was delivered, rows that stopped packets have a negative one.
 func (p *planner) measureOf(u Unit) measure {
 	t := p.table
-	m := measure{"f", t.Flows}
+	var m measure
 	switch u {
 	case Bytes, Bits, BPS:
 		m = measure{"b", t.Bytes}
 	case Packets, PPS:
 		m = measure{"p", t.Packets}
+	default:
+		m = measure{"f", t.Flows}
 	}
 	if p.Traffic == Delivered {
 		m.sql = "if(" + t.Counted + ", toInt64(" + m.sql + "), -toInt64(" + m.sql + "))"

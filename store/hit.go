@@ -156,7 +156,7 @@ func (h *Hits) Run(ctx context.Context) error {
 			}
 		}
 	}()
-	err := keepWriting(ctx, h.deps.Log, "hits of rules are not stored; tried again", due, h.Write)
+	err := keepWriting(ctx, h.deps.Log, "hits of rules", due, h.Write)
 	stop()
 	<-done
 	return err

@@ -110,7 +110,7 @@ func (r *RuleInstances) Set(list []RuleInstance, at time.Time) {
 
 // Run writes what Set says until ctx is done, and returns nil. What fails is tried again.
 func (r *RuleInstances) Run(ctx context.Context) error {
-	return keepWriting(ctx, r.deps.Log, "rule instances are not stored; tried again", r.changed, r.Publish)
+	return keepWriting(ctx, r.deps.Log, "rule instances", r.changed, r.Publish)
 }
 
 // LastInstance returns the highest number that the table has of an instance; 0 if it is empty.
@@ -293,8 +293,9 @@ const (
 	writeLast       = 5 * time.Second // for what is left when it is time to go
 )
 
-// keepWriting calls write whenever due has an element, again where it failed, and a last time when ctx is done. It returns nil.
-func keepWriting(ctx context.Context, log *slog.Logger, complaint string, due <-chan struct{}, write func(context.Context) error) error {
+// keepWriting calls write, which writes what, whenever due has an element, again where it failed, and a last time when ctx is done. It
+// returns nil.
+func keepWriting(ctx context.Context, log *slog.Logger, what string, due <-chan struct{}, write func(context.Context) error) error {
 	pause, told := writeRetryFirst, ""
 	retry := time.NewTimer(0)
 	defer retry.Stop()
@@ -306,7 +307,7 @@ func keepWriting(ctx context.Context, log *slog.Logger, complaint string, due <-
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeLast)
 			defer cancel()
 			if err := write(last); err != nil {
-				log.Warn(complaint, "err", err)
+				log.Warn("the last is not stored", "what", what, "err", err)
 			}
 			return nil
 		}
@@ -317,7 +318,7 @@ func keepWriting(ctx context.Context, log *slog.Logger, complaint string, due <-
 		case ctx.Err() != nil: // next comes the last time
 		default:
 			if told != err.Error() {
-				log.Warn(complaint, "err", err)
+				log.Warn("not stored; tried again", "what", what, "err", err)
 				told = err.Error()
 			}
 			retry.Reset(pause)
