@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-budget=1140
+budget=1620
 started=$SECONDS
 failed=()
 times=()
