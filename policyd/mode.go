@@ -330,7 +330,7 @@ func (s *Service) planAttach(ctx context.Context, x *subject) (*export.Plan, err
 	bridges := map[string]export.Enforced{}
 	for i := range x.seen.Bridges {
 		name := x.seen.Bridges[i].Name
-		bridges[name] = export.Enforced{Sampling: x.sampling.of(x.datapath[name])}
+		bridges[name] = export.Enforced{Sampling: x.sampling.of(x.datapath[name]), Flows: export.FlowsInstalled} // as it is in the end
 	}
 	to := s.governor.attachSettings(x.host, x.status)
 	to.Wipe = true

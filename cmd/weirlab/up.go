@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed" // of a policy
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,19 +137,45 @@ func closeListener(l net.Listener) error {
 	return nil
 }
 
-// configuration is that of the Weir of a lab. Flows come from the hosts only, and one soon sees what is new.
+// configuration is that of the Weir of a lab, with the port at which bridges dial in. Flows come from the hosts only, and one soon sees what
+// is new.
 const configuration = `# Written by weirlab.
 estate: {file: estate.yaml}
 collector: {allow: [169.254.0.0/16, 127.0.0.0/8], active_timeout: 5s}
 hosts: {export: {active_timeout: 5s}}
+policy: {listeners: [{addr: ":%d", tls: false, insecure: true}]}
 `
 
-// configure writes the files that Weir reads.
+// policyText is a policy to begin with.
+//
+//go:embed policy.yaml
+var policyText []byte
+
+// configure writes the files that Weir reads, and a policy to try.
 func (l *lab) configure() error {
-	if err := os.WriteFile(filepath.Join(l.data, "weir.yaml"), []byte(configuration), 0o600); err != nil {
+	port, err := freePort()
+	if err != nil {
 		return err
 	}
+	for name, text := range map[string][]byte{"weir.yaml": fmt.Appendf(nil, configuration, port), "policy.yaml": policyText} {
+		if err := os.WriteFile(filepath.Join(l.data, name), text, 0o600); err != nil {
+			return err
+		}
+	}
 	return l.describe()
+}
+
+// freePort returns a TCP port that nobody has at present. It is another one in each lab, and the same when Weir is started again.
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		return 0, fmt.Errorf("find a port: %w", err)
+	}
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		panic("BUG: TCP without TCP address")
+	}
+	return a.Port, l.Close()
 }
 
 // describe writes what Weir does not read at the hosts.
@@ -244,9 +271,11 @@ In another terminal:
   %[5]s flows top --by src_vm,dst_vm --last 5m --data %[6]s
   %[7]s list --data %[6]s
   %[7]s move web-01 xcp-02 --data %[6]s
+  %[5]s policy apply %[6]s/policy.yaml --data %[6]s
+  %[5]s pool mode %[8]s enforce --data %[6]s
 
 Ctrl-C ends it.
-`, i.PID, i.API, i.Store, short(l.weir.log.Name()), short(l.weir.program), short(l.data), os.Args[0])
+`, i.PID, i.API, i.Store, short(l.weir.log.Name()), short(l.weir.program), short(l.data), os.Args[0], site.Pool)
 	return err
 }
 
