@@ -415,7 +415,7 @@ func TestFlows(t *testing.T) {
 	var got api.FlowsAnswer
 	r.json("/api/v1/flows", &got)
 	want := query.Request{
-		Kind: query.Top, Units: []query.Unit{query.Bytes}, Direction: query.Both,
+		Kind: query.Top, Units: []query.Unit{query.Bytes}, Direction: query.Both, Traffic: query.Seen,
 		From: asked.To.Add(-15 * time.Minute), To: asked.To,
 	}
 	if diff := cmp.Diff(want, asked); diff != "" || now.Sub(asked.To).Abs() > time.Minute {
@@ -425,10 +425,10 @@ func TestFlows(t *testing.T) {
 		t.Errorf("answer %+v", got)
 	}
 
-	r.json("/api/v1/flows?kind=series&by=src_vm,dst_port&filter=vm%20%3D%20%22web-01%22&unit=bps&direction=in&limit=5&other=true&total=true&from=2026-11-24T10:00:00%2B01:00&to=2026-11-24T10:30:00Z", &got)
+	r.json("/api/v1/flows?kind=series&by=src_vm,dst_port&filter=vm%20%3D%20%22web-01%22&unit=bps&direction=in&limit=5&other=true&total=true&traffic=denied&from=2026-11-24T10:00:00%2B01:00&to=2026-11-24T10:30:00Z", &got)
 	want = query.Request{
 		Kind: query.Series, By: []string{"src_vm", "dst_port"}, Filter: `vm = "web-01"`, Units: []query.Unit{query.BPS}, Direction: query.Inbound,
-		Limit: 5, Other: true, Total: true, From: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 24, 10, 30, 0, 0, time.UTC),
+		Limit: 5, Other: true, Total: true, Traffic: query.Denied, From: time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 24, 10, 30, 0, 0, time.UTC),
 	}
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("everything said (-want +got):\n%s", diff)
