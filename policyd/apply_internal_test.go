@@ -24,8 +24,8 @@ func TestAllowsAll(t *testing.T) {
 	const was = `action: allow, direction: to, protocol: tcp, remote: 10.1.0.0/16, remote_ports: "80,443"`
 	for text, want := range map[string]bool{
 		was: true,
-		`action: allow, direction: to, protocol: tcp, remote: 10.1.0.0/16, remote_ports: "1-1000"`:                     true,
-		`action: allow, direction: to, protocol: tcp, remote: 10.0.0.0/8, remote_ports: "80,443"`:                      true,
+		`action: allow, direction: to, protocol: tcp, remote: 10.1.0.0/16, remote_ports: "1-1000"`: true,
+		`action: allow, direction: to, protocol: tcp, remote: 10.0.0.0/8, remote_ports: "80,443"`:  true,
 		`action: allow, direction: to`:                                                                                 true,
 		`action: allow, direction: either, protocol: tcp`:                                                              true,
 		`action: deny, direction: to, protocol: tcp, remote: 10.1.0.0/16, remote_ports: "80,443"`:                      false,
@@ -61,7 +61,9 @@ func TestRetired(t *testing.T) {
 	i := &state.Intent{
 		Rules: map[uint64][]state.Placed{3: {{Rule: "e", Instance: 300}, {Rule: "d", Instance: 301}, {Rule: "f", Instance: 302}, {Rule: "back", Instance: 303}}},
 		Live: []state.Instance{
-			{Instance: 256, Until: now.Add(-time.Minute), Ends: true}, {Instance: 257, Until: now.Add(-time.Minute)}, {Instance: 258, Until: now.Add(-state.Remembered), Ends: true},
+			{Instance: 256, Until: now.Add(-time.Minute), Ends: true},
+			{Instance: 257, Until: now.Add(-time.Minute)},
+			{Instance: 258, Until: now.Add(-state.Remembered), Ends: true},
 			{Instance: 303, Until: now.Add(-time.Minute), Ends: true},
 		},
 	}
