@@ -23,6 +23,8 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/internal/bytesize"
 	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
 	"github.com/weirhq/weir/store/wal"
@@ -129,6 +131,10 @@ func checkInstance(ctx context.Context, in instance.Instance, cfg config) []find
 	if err == nil {
 		err = getJSON(ctx, in, "/api/v1/exporters", &answer)
 	}
+	var exporting api.Hosts
+	if err == nil && s.Hosts.Hosts > 0 {
+		err = getJSON(ctx, in, "/api/v1/hosts", &exporting)
+	}
 	if err != nil {
 		return append(list, finding{"api", "problem", err.Error(), "look at the log of weir; restart it if it hangs"})
 	}
@@ -137,7 +143,7 @@ func checkInstance(ctx context.Context, in instance.Instance, cfg config) []find
 		buffer.Granted = min(buffer.Granted, int(socket.QueueLimit/2)) // the kernel reserves twice what it grants
 	}
 	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s), checkHosts(&s), checkPolicy(&s), checkEvents(&s),
-		checkExporters(answer.Exporters, in.Listen, time.Now()))
+		checkExporters(answer.Exporters, domainsOf(exporting.Hosts), in.Listen, time.Now()))
 }
 
 func checkConfiguration(file string, err error) finding {
@@ -395,17 +401,42 @@ func checkEvents(s *api.Status) finding {
 	return f
 }
 
-func checkExporters(list []collector.Exporter, listen []string, now time.Time) finding {
+// domainsOf returns the observation domains in which the bridges of hosts are to export now.
+func domainsOf(list []policyd.HostStatus) map[uint32]bool {
+	domains := map[uint32]bool{}
+	for i := range list {
+		for _, b := range list[i].Exports {
+			if b.State != export.StateOff {
+				domains[uint32(b.Domain)] = true
+			}
+			if b.Rules != nil && b.Rules.State != export.StateOff {
+				domains[b.Rules.Domain] = true
+			}
+		}
+	}
+	return domains
+}
+
+// checkExporters judges what exporters send. A bridge that begins or ends to enforce policy may export in the other of its two domains from
+// then on: that the former is silent is as it is to be, unless it is in wanted, those of hosts now.
+func checkExporters(list []collector.Exporter, wanted map[uint32]bool, listen []string, now time.Time) finding {
 	f := finding{Check: "exporters", State: "ok", Found: fmt.Sprintf("%d observation domains", len(list))}
 	var do []string
-	heard := map[netip.Addr]bool{}
+	type domain struct {
+		exporter netip.Addr
+		number   uint32
+	}
+	heard, live := map[netip.Addr]bool{}, map[domain]bool{}
 	for i := range list {
-		heard[list[i].Exporter] = heard[list[i].Exporter] || list[i].Live
+		if e := &list[i]; e.Live {
+			heard[e.Exporter], live[domain{e.Exporter, e.Domain}] = true, true
+		}
 	}
 	for i := range list {
 		e := &list[i]
 		name := fmt.Sprintf("%s domain %d", e.Exporter, e.Domain)
-		if !e.Live && (e.Counts.Flows > 0 || !heard[e.Exporter]) { // Open vSwitch has a domain that never has flows
+		moved := export.TwinDomain(e.Domain) != 0 && live[domain{e.Exporter, export.TwinDomain(e.Domain)}] && !wanted[e.Domain]
+		if !e.Live && !moved && (e.Counts.Flows > 0 || !heard[e.Exporter]) { // Open vSwitch has a domain that never has flows
 			do = append(do, fmt.Sprintf("%s is silent for %s: is it up, and does it still export here?", name, cli.Span(now.Sub(time.UnixMilli(e.LastSeen)))))
 		}
 		if e.HeldNow > 0 {

@@ -75,6 +75,15 @@ func RuleDomains(h *Identity, r *ovsdb.Rows) map[string]uint32 {
 
 func ruleDomain(number uint16) uint32 { return 1<<16 | uint32(number) }
 
+// TwinDomain returns the other of the two observation domains that a bridge has: in which it exports by itself, and in which its flows sample.
+// 0: it is none of Weir's making.
+func TwinDomain(domain uint32) uint32 {
+	if number := uint16(domain); number != 0 && domain>>16 <= 1 {
+		return domain ^ 1<<16
+	}
+	return 0
+}
+
 // HostStatus is how the export of a host stands.
 type HostStatus struct {
 	UUID     string    `json:"uuid"`
