@@ -99,6 +99,9 @@ func (h *Host) start(ctx context.Context) (err error) {
 	if err := set(h.Namespace, "ipv6/conf/default/disable_ipv6", "1"); err != nil {
 		return err
 	}
+	if err := set(h.Namespace, "ipv4/conf/all/arp_ignore", "1"); err != nil {
+		return err
+	}
 	if h.Root, h.Exporter, err = h.bed.Uplink(h.Namespace); err != nil {
 		return err
 	}
