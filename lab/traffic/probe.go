@@ -223,6 +223,19 @@ func (p *Probe) Arrived(i int, after, until uint64) int {
 	return p.arrived[i].count(after, until)
 }
 
+// Lost returns which of the datagrams after number after, up to number until, did not arrive at receiver i.
+func (p *Probe) Lost(i int, after, until uint64) []uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []uint64
+	for n := after + 1; n <= until; n++ {
+		if p.arrived[i].next(n-1) != n {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
 // Twice returns how many datagrams came to receiver i again.
 func (p *Probe) Twice(i int) int {
 	p.mu.Lock()

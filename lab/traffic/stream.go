@@ -112,6 +112,12 @@ func (s *Stream) Close() {
 	s.all.Wait()
 }
 
+// Nudge has the client of a stream that only goes down send a byte, as keepalive would after a while.
+func (s *Stream) Nudge() error {
+	_, err := s.client.Write([]byte{0})
+	return err
+}
+
 // Received returns how many bytes arrived at the server and at the client.
 func (s *Stream) Received() (up, down int64) { return s.up.Load(), s.down.Load() }
 
