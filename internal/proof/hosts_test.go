@@ -15,7 +15,9 @@ func TestHosts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs weir up on three hosts")
 	}
-	r := newRig(t)
+	r := newRig(
+		t, 5*time.Minute, placed{"web", "hv1", "flat"}, placed{"db", "hv2", "flat"}, placed{"app", "hv3", "flat"}, placed{"red", "hv1", "seven"}, placed{"blue", "hv3", "seven"},
+	)
 	r.begin()
 	r.plug()
 	r.replug()
@@ -31,7 +33,7 @@ func TestHosts(t *testing.T) {
 
 // begin makes Weir know the hosts, each in its way.
 func (r *rig) begin() {
-	r.configure()
+	r.configure("")
 	r.start()
 	r.addHosts()
 	r.exports("begin", "hv1", "hv2", "hv3")

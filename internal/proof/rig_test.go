@@ -76,10 +76,13 @@ var networks = map[string]struct {
 	"seven": {"11111111-0000-4000-8000-000000000007", "xapi7", 7},
 }
 
-func newRig(t *testing.T) *rig {
+// placed is a VM, where it is plugged in first.
+type placed struct{ name, host, network string }
+
+func newRig(t *testing.T, limit time.Duration, vms ...placed) *rig {
 	t.Helper()
 	bed := ovsbedtest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	r := &rig{T: t, ctx: ctx, data: t.TempDir(), hv: map[string]*ovsbed.Host{}, vms: map[string]*ovsbed.VM{}, names: map[string]string{}, port: 7000, began: time.Now()}
 	lan, err := bed.Host(ctx, "lan")
@@ -94,9 +97,7 @@ func newRig(t *testing.T) *rig {
 		r.must(err)
 		r.hv[name] = h
 	}
-	for i, vm := range []struct{ name, host, network string }{
-		{"web", "hv1", "flat"}, {"db", "hv2", "flat"}, {"app", "hv3", "flat"}, {"red", "hv1", "seven"}, {"blue", "hv3", "seven"},
-	} {
+	for i, vm := range vms {
 		r.declare(vm.name, vm.network, i+1)
 		r.plugIn(vm.name, vm.host)
 	}
@@ -116,7 +117,9 @@ func (r *rig) declare(name, network string, number int) {
 	r.names[name] = name
 	r.vms[name] = &ovsbed.VM{
 		Name: name, Bridge: n.bridge, MAC: fmt.Sprintf("02:00:00:00:00:%02x", number),
-		Addrs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.1.%d.%d/24", n.vlan, number))},
+		Addrs: []netip.Prefix{
+			netip.MustParsePrefix(fmt.Sprintf("10.1.%d.%d/24", n.vlan, number)), netip.MustParsePrefix(fmt.Sprintf("fd01:%d::%d/64", n.vlan, number)),
+		},
 		Identity: ovsbed.Identity{
 			Platform: ovsbed.XenServer, Network: n.uuid,
 			VM: fmt.Sprintf("22222222-0000-4000-8000-%012d", number), VIF: fmt.Sprintf("33333333-0000-4000-8000-%012d", number),
@@ -141,7 +144,7 @@ func (r *rig) describe() {
 	}
 	for first, vm := range r.vms {
 		m.VMs = append(m.VMs, estate.VM{
-			Name: r.names[first], UUID: vm.Identity.VM, Pool: pool, VIFs: []estate.VIF{{UUID: vm.Identity.VIF, IPs: []netip.Addr{vm.Addrs[0].Addr()}}},
+			Name: r.names[first], UUID: vm.Identity.VM, Pool: pool, VIFs: []estate.VIF{{UUID: vm.Identity.VIF, IPs: []netip.Addr{vm.Addrs[0].Addr(), vm.Addrs[1].Addr()}}},
 		})
 	}
 	body, err := strictyaml.Encode(m)
@@ -151,8 +154,8 @@ func (r *rig) describe() {
 	r.must(os.Rename(path+".new", path))
 }
 
-// configure writes what Weir reads when it starts.
-func (r *rig) configure() {
+// configure writes what Weir reads when it starts, more in the end.
+func (r *rig) configure(more string) {
 	r.Helper()
 	c, err := net.ListenUDP("udp4", nil) // a port that is free, and stays the same when Weir is started again
 	r.must(err)
@@ -162,7 +165,7 @@ func (r *rig) configure() {
 estate: {file: estate.yaml}
 collector: {listen: ["0.0.0.0:%d"], active_timeout: 10m, flush_interval: 100ms} # hosts without traffic are not silent soon
 hosts: {listeners: [{addr: "%v:6640"}], grace: 5s, session: {probe: 2s}, export: {active_timeout: 1s}}
-`, port, r.hv["hv3"].Root), 0o600))
+%s`, port, r.hv["hv3"].Root, more), 0o600))
 	r.describe()
 }
 
