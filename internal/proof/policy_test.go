@@ -20,7 +20,7 @@ func TestPolicy(t *testing.T) {
 	}
 	r := newPolicyRig(t)
 	r.enforce()
-	host := r.hostProbe()
+	host := r.betweenHosts("hv1", "hv2")
 	r.allowAndDeny()
 	r.tiers()
 	r.casts()
@@ -139,10 +139,11 @@ func (r *policyRig) enforce() {
 	r.enforced("begin", "hv1", "hv2", "hv3")
 }
 
-// hostProbe is datagrams that one host itself sends to another through their bridges.
-func (r *policyRig) hostProbe() *traffic.Probe {
+// betweenHosts is datagrams that one host itself sends to another through their bridges.
+func (r *policyRig) betweenHosts(from, to string) *traffic.Probe {
+	r.Helper()
 	p, err := traffic.NewProbe(r.ctx, traffic.ProbeConfig{
-		From: r.hv["hv1"].Namespace, Source: netip.MustParseAddr("10.1.0.101"), To: []*netns.Namespace{r.hv["hv2"].Namespace}, Target: netip.MustParseAddrPort("10.1.0.102:6999"),
+		From: r.hv[from].Namespace, Source: hostAddr[from], To: []*netns.Namespace{r.hv[to].Namespace}, Target: netip.AddrPortFrom(hostAddr[to], 6999), Interval: watchEvery,
 	})
 	r.must(err)
 	_, err = p.Passes(r.within(soon), 0)

@@ -58,6 +58,11 @@ func (r *policyRig) watch() *watched {
 		}
 		w.denied[name] = p
 	}
+	for _, way := range [][2]string{{"hv1", "hv2"}, {"hv2", "hv1"}} {
+		name := "host " + way[0] + " itself to " + way[1]
+		w.names = append(w.names, name)
+		w.allowed[name] = r.betweenHosts(way[0], way[1])
+	}
 	w.passing("begin")
 	return w
 }
@@ -179,7 +184,7 @@ func (r *policyRig) faults() {
 	w.fault("ovs-vswitchd is started again", func() {
 		r.must(r.hv["hv1"].RestartSwitch(r.ctx))
 		r.address()
-	}, r.at("hv1")...)
+	}, append(r.at("hv1"), "host")...)
 	w.fault("ovs-vswitchd is reloaded", func() { r.must(r.hv["hv3"].ReloadSwitch(r.ctx)) }, r.at("hv3")...)
 	w.fault("a host is killed", func() {
 		r.must(r.hv["hv3"].Kill())

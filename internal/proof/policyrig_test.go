@@ -60,14 +60,17 @@ func newPolicyRig(t *testing.T) *policyRig {
 
 // address gives two hosts addresses of their own at the bridge, also after the switch has made the interface anew.
 func (r *policyRig) address() {
-	for i, name := range []string{"hv1", "hv2"} {
+	for name, addr := range hostAddr {
 		out, err := r.hv[name].Namespace.Run(r.ctx, "ip", "address", "show", "dev", bridge)
 		r.must(err)
-		if addr := fmt.Sprintf("10.1.0.%d/24", 101+i); !strings.Contains(string(out), addr) {
-			r.must(r.hv[name].AddAddress(r.ctx, bridge, netip.MustParsePrefix(addr)))
+		if !strings.Contains(string(out), addr.String()+"/") {
+			r.must(r.hv[name].AddAddress(r.ctx, bridge, netip.PrefixFrom(addr, 24)))
 		}
 	}
 }
+
+// hostAddr are addresses that hosts themselves have at their bridges.
+var hostAddr = map[string]netip.Addr{"hv1": netip.MustParseAddr("10.1.0.101"), "hv2": netip.MustParseAddr("10.1.0.102")}
 
 // ports returns TCP ports that are free, for what listens again after Weir was started again.
 func (r *policyRig) ports(n int) []int {
