@@ -482,15 +482,11 @@ func (g *governor) look(now time.Time) time.Duration {
 	next := g.resolve(now)
 	g.addresses(now)
 	subjects := g.subjects(&g.world, g.intent, pools)
-	if !g.settle(subjects, now) {
-		changed := g.enforce(subjects)
-		g.mu.Unlock()
-		if changed {
-			g.s.again()
-		}
-		return settlePause
+	settled, among := g.settle(subjects, now), subjects
+	if !settled {
+		among = g.urgent(subjects)
 	}
-	work := g.inputs(subjects, now)
+	work := g.inputs(among, now)
 	g.mu.Unlock()
 
 	var all errgroup.Group
@@ -510,9 +506,12 @@ func (g *governor) look(now time.Time) time.Duration {
 	for _, w := range work {
 		g.take(w)
 	}
-	bridges := g.wanted(subjects)
+	bridges := g.wanted(among)
 	changed := g.enforce(subjects)
-	groups := g.groups()
+	var groups *estate.Model
+	if settled {
+		groups = g.groups()
+	}
 	for _, n := range g.instancesEnding(now) {
 		next = earlier(next, n)
 	}
@@ -522,12 +521,15 @@ func (g *governor) look(now time.Time) time.Duration {
 		g.s.reconciler.Set(bridges)
 		g.said = bridges
 	}
-	g.mu.Lock()
-	g.looked = asked
-	g.mu.Unlock()
 	if changed {
 		g.s.again()
 	}
+	if !settled {
+		return settlePause
+	}
+	g.mu.Lock()
+	g.looked = asked
+	g.mu.Unlock()
 	if groups != nil {
 		g.s.deps.Assembler.Set(estate.PolicySource, groups, now)
 	}
@@ -538,7 +540,7 @@ func (g *governor) look(now time.Time) time.Duration {
 }
 
 // After a start, hosts keep what they have until all have said what exists there, or for so long: of half an estate, groups would be
-// half, and what they allow would stop for a moment.
+// half, and what they allow would stop for a moment. Only hosts where policy is off altogether are told so at once.
 const (
 	settleTime  = 10 * time.Second
 	settlePause = 100 * time.Millisecond
@@ -549,8 +551,24 @@ func (g *governor) settle(subjects []*subject, now time.Time) bool {
 	if g.started.IsZero() {
 		g.started = now
 	}
-	g.settled = g.settled || len(subjects) == len(g.s.fleet.Hosts()) || now.Sub(g.started) > settleTime
+	g.s.mu.Lock()
+	all := g.s.configured && len(subjects) == len(g.s.hosts)
+	g.s.mu.Unlock()
+	g.settled = g.settled || all || now.Sub(g.started) > settleTime
 	return g.settled
+}
+
+// urgent returns the hosts for which nothing is waited after a start: where policy is off as a whole. One where it was, and is on again before
+// all has settled, stays among them, so that it keeps what it has. g.mu is held.
+func (g *governor) urgent(subjects []*subject) []*subject {
+	var list []*subject
+	for _, s := range subjects {
+		begun := slices.ContainsFunc(s.seen.Bridges, func(b hosts.Bridge) bool { return g.bridges[reconcile.Key{Host: s.UUID, Bridge: b.Name}] != nil })
+		if g.enforcing(s.host) && (s.bypassed != "" || begun) {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // instancesEnding returns when numbers are forgotten; g.mu is held.
@@ -618,7 +636,7 @@ func (g *governor) inputs(subjects []*subject, now time.Time) []*job {
 		}
 		revision := g.policies.RevisionOf(s.UUID)
 		r := g.resolved[revision]
-		if r == nil || r.set == nil {
+		if r == nil || r.set == nil || !g.settled && s.bypassed == "" {
 			for i := range s.seen.Bridges { // what they have stays
 				there[reconcile.Key{Host: s.UUID, Bridge: s.seen.Bridges[i].Name}] = true
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -269,6 +270,53 @@ func TestCollectorsThatLag(t *testing.T) {
 	if live := <-asked; len(live) != 1 || live[0].Instance != 256 || live[0].Action != "deny" {
 		t.Errorf("announced %+v", live)
 	}
+}
+
+// After a start, a host where policy is switched off is told so while others wait until all have said what exists; switched on again before
+// that, it keeps what it has.
+func TestBypassWhileHostsAreAwaited(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a host that is not there")
+	}
+	dir := t.TempDir()
+	r := startWith(t, dir, listen(t))
+	r.host("hv1", 1)
+	r.host("hv2", 2)
+	mode := "enforce"
+	if err := r.SetPool(t.Context(), "lab", policyd.PoolRequest{Mode: &mode}, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	r.apply("default: deny")
+	r.until("both are being attached", func() bool { return len(r.policy("hv1").Bridges) == 1 && len(r.policy("hv2").Bridges) == 1 })
+	r.add(policyd.AddRequest{Name: "hv3", Pool: "lab", Target: target(t, "unix:"+filepath.Join(dir, "nobody"))})
+	r.stop()
+
+	r = startWith(t, dir, listen(t))
+	if _, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: "host:hv1"}, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	told := func() (one, two int) { // at once, so that nothing comes in between
+		s, err := r.PolicyStatus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bridges := map[string]int{}
+		for i := range s.Hosts {
+			bridges[s.Hosts[i].Host] = len(s.Hosts[i].Bridges)
+		}
+		return bridges["hv1"], bridges["hv2"]
+	}
+	r.until("hv1 is told, hv2 waits", func() bool { one, two := told(); return one == 1 && two == 0 })
+	if err := r.EndBypass(t.Context(), "host:hv1", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	r.until("hv2 is told", func() bool {
+		one, two := told()
+		if one != 1 {
+			t.Fatal("hv1 does not keep what it has")
+		}
+		return two == 1
+	})
 }
 
 func TestBypassTargets(t *testing.T) {

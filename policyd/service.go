@@ -69,9 +69,10 @@ type Service struct {
 
 	configuring sync.Mutex // held by one configure at a time
 
-	mu    sync.Mutex
-	hosts map[string]*host      // by UUID; guarded by mu: those of the last look
-	pools map[string]state.Pool // by name; guarded by mu
+	mu         sync.Mutex
+	hosts      map[string]*host      // by UUID; guarded by mu: those of the last look
+	configured bool                  // hosts are those of the state
+	pools      map[string]state.Pool // by name; guarded by mu
 
 	// These belong to follow.
 	wanted []export.Host
@@ -235,7 +236,7 @@ func (s *Service) Configure(ctx context.Context) error {
 		next[h.UUID] = x
 	}
 	gone := s.hosts
-	s.hosts, s.pools = next, byName
+	s.hosts, s.pools, s.configured = next, byName, true
 	s.mu.Unlock()
 	now := time.Now()
 	for uuid := range gone {

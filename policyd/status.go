@@ -80,6 +80,7 @@ func (g *governor) hostPolicy(h *HostStatus, bridges []reconcile.BridgeStatus) H
 	p.Verified = g.verified(h.UUID, bridges)
 	p.Error = cmp.Or(g.hostErr[h.UUID], p.Error)
 	p.State = HostEnforced
+	looked := g.looked == g.intent || p.Bypassed != "" && !g.settled // after a start, such a host waits for no other
 	for i := range bridges {
 		st := &bridges[i]
 		c := g.bridges[reconcile.Key{Host: st.HostUUID, Bridge: st.Bridge}]
@@ -89,7 +90,7 @@ func (g *governor) hostPolicy(h *HostStatus, bridges []reconcile.BridgeStatus) H
 		switch {
 		case st.State == reconcile.StateFailed:
 			p.State, p.Error = HostFailed, cmp.Or(p.Error, "bridge "+st.Bridge+": "+st.Error)
-		case c == nil || !st.Has(c.number) || c.revision != p.Revision:
+		case c == nil || !st.Has(c.number) || c.revision != p.Revision || p.Bypassed != "" && !c.input.Bypass:
 			wait = append(wait, st.Bridge)
 		}
 	}
@@ -102,7 +103,7 @@ func (g *governor) hostPolicy(h *HostStatus, bridges []reconcile.BridgeStatus) H
 		p.State = HostFailed
 	case attaching > 0 || len(bridges) < h.Bridges || len(bridges) == 0 && h.Bridges > 0:
 		p.State = HostAttaching
-	case p.State == HostEnforced && (len(wait) > 0 || g.looked != g.intent):
+	case p.State == HostEnforced && (len(wait) > 0 || !looked):
 		p.State = HostBehind
 		if p.Verified == 0 {
 			p.State = HostAttaching
