@@ -27,7 +27,7 @@ func TestDetachWithPolicy(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs weir up and Open vSwitch")
 	}
-	r := startPolicyRun(t)
+	r := startPolicyRun(t, false)
 	r.says("nothing of Weir's is left", "hosts", "detach", "hv1", "--yes")
 	r.must(r.host.Secure(r.ctx, "br0"))
 	r.must(r.host.SetControllers(r.ctx, "br0",
@@ -103,7 +103,7 @@ func TestRestartChangesNothingAtHosts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs weir up and Open vSwitch")
 	}
-	r := startPolicyRun(t)
+	r := startPolicyRun(t, false)
 	r.weir("policy", "apply", r.file(webPolicy))
 	r.says("enforced", "hosts", "mode", "hv1", "enforce", "--yes")
 	settled := func() error {
