@@ -141,6 +141,9 @@ func (k *keeper) mistaken(l *link) {
 // set says what is wanted from now on.
 func (k *keeper) set(b Bridge) {
 	k.mu.Lock()
+	if b.DatapathID == 0 { // not known for a moment after a restart of ovsdb-server
+		b.DatapathID = k.want.DatapathID
+	}
 	if k.link != nil && k.link.datapath != b.DatapathID {
 		go k.link.Close()
 	}

@@ -135,6 +135,23 @@ func TestDriftIsNoticed(t *testing.T) {
 	r.holds(d)
 }
 
+// A database that was restarted does not know the datapath id for a moment: the connection stays, and what is wanted then is installed.
+func TestDatapathIDThatIsNotKnownAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, 2)
+	r.want(1, policy(2, 3, nil))
+	r.installed(1)
+	since := r.status().Connected
+	b := r.bridge(0, 2, policy(2, 4, nil))
+	b.DatapathID = 0
+	r.Set([]reconcile.Bridge{b})
+	r.installed(2)
+	if got := r.status().Connected; !got.Equal(since) {
+		t.Errorf("connected since %v, want %v", got, since)
+	}
+}
+
+
 // A switch that was started anew gets its flows again, and that is no drift.
 func TestSwitchRestarts(t *testing.T) {
 	t.Parallel()
