@@ -151,7 +151,6 @@ func TestDatapathIDThatIsNotKnownAgain(t *testing.T) {
 	}
 }
 
-
 // A switch that was started anew gets its flows again, and that is no drift.
 func TestSwitchRestarts(t *testing.T) {
 	t.Parallel()
