@@ -364,6 +364,9 @@ func TestTransports(t *testing.T) {
 			r = listen(t, transport, cfg.Address, server)
 			expect(61, 70)
 			awaitProblem(t, sender, false)
+			// What the receiver has is counted a moment later.
+			for deadline := time.Now().Add(patience); sender.Stats().Sent < 20 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			}
 			if st := sender.Stats(); st.Sent != 20 || st.TooOld != 0 {
 				t.Errorf("%+v, want 20 sent", st)
 			}
