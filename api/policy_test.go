@@ -1,0 +1,176 @@
+package api_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/user"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/state"
+)
+
+// policies is policyd's part of policy: it notes what it is asked, and answers as hosts does, by the name in question.
+type policies struct{ *hosts }
+
+func (p *policies) PolicyStatus(context.Context) (policyd.PolicyStatus, error) {
+	return policyd.PolicyStatus{Revision: policyd.Revision{Revision: 3}, Rules: 2}, nil
+}
+
+func (p *policies) PolicySummary() policyd.PolicySummary {
+	return policyd.PolicySummary{Revision: 3}
+}
+
+func (p *policies) Policy(_ context.Context, revision uint64) (policyd.PolicyText, error) {
+	if revision == 9 {
+		return policyd.PolicyText{}, p.answer("none")
+	}
+	return policyd.PolicyText{Revision: policyd.Revision{Revision: cmp.Or(revision, 3)}, Policy: "default: deny"}, nil
+}
+
+func (p *policies) Policies(_ context.Context, limit int) ([]policyd.Revision, error) {
+	return make([]policyd.Revision, min(limit, 3)), nil
+}
+
+func (p *policies) CheckPolicy(_ context.Context, text string) (policyd.PolicyCheck, error) {
+	p.note("check %s", text)
+	return policyd.PolicyCheck{}, p.answer(text)
+}
+
+func (p *policies) PlanPolicy(_ context.Context, r policyd.PlanRequest) (policyd.PolicyPlan, error) {
+	p.note("plan %s", r.Policy)
+	return policyd.PolicyPlan{}, p.answer(r.Policy)
+}
+
+func (p *policies) ApplyPolicy(_ context.Context, r policyd.ApplyRequest, by string) (policyd.Applied, error) {
+	p.note("apply %s at %s: %s by %s", r.Policy, strings.Join(r.Only, " "), r.Reason, by)
+	return policyd.Applied{}, p.answer(r.Policy)
+}
+
+func (p *policies) Effective(_ context.Context, vif string) (policyd.Effective, error) {
+	return policyd.Effective{VIF: vif}, p.answer(vif)
+}
+
+func (p *policies) PlanMode(_ context.Context, host string, mode state.Mode) (policyd.ModePlan, error) {
+	return policyd.ModePlan{Host: host, Mode: mode}, p.answer(host)
+}
+
+func (p *policies) SetMode(_ context.Context, host string, mode state.Mode, by string) error {
+	p.note("mode of %s %q by %s", host, mode, by)
+	return p.answer(host)
+}
+
+func (p *policies) SetPool(_ context.Context, pool string, r policyd.PoolRequest, by string) error {
+	p.note("pool %s %s by %s", pool, *r.Mode, by)
+	return p.answer(pool)
+}
+
+func (p *policies) Bypass(_ context.Context, r policyd.BypassRequest, by string) (policyd.BypassStatus, error) {
+	p.note("bypass %s: %s by %s", r.Target, r.Reason, by)
+	return policyd.BypassStatus{Target: r.Target}, p.answer(strings.TrimPrefix(r.Target, "host:"))
+}
+
+func (p *policies) EndBypass(_ context.Context, target, by string) error {
+	p.note("restore %s by %s", target, by)
+	return p.answer(strings.TrimPrefix(target, "host:"))
+}
+
+// policyChanges are the calls of policy that change something or may take long, for a policy, host or pool of that name.
+func policyChanges(name string) []struct{ method, path, body string } {
+	return []struct{ method, path, body string }{
+		{"POST", "/api/v1/policy/check", fmt.Sprintf(`{"policy": %q}`, name)},
+		{"POST", "/api/v1/policy/plan", fmt.Sprintf(`{"policy": %q, "only": ["hv1"]}`, name)},
+		{"POST", "/api/v1/policy/apply", fmt.Sprintf(`{"policy": %q, "only": ["hv1", "hv2"], "reason": "why"}`, name)},
+		{"PUT", "/api/v1/hosts/" + name + "/mode", `{"mode": "inherit"}`},
+		{"PUT", "/api/v1/pools/" + name + "/policy", `{"mode": "enforce"}`},
+		{"POST", "/api/v1/policy/bypass", fmt.Sprintf(`{"target": "host:%s", "reason": "why"}`, name)},
+		{"DELETE", "/api/v1/policy/bypass?target=host:" + name, ""},
+	}
+}
+
+// Policy is changed over the socket, with who asks, and nowhere else.
+func TestChangePolicy(t *testing.T) {
+	r, h, do := adminServer(t)
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range policyChanges("x") {
+		if a := do(c.method, c.path, c.body); a.status/100 != 2 {
+			t.Errorf("%s %s: %d %s", c.method, c.path, a.status, a.body)
+		}
+	}
+	by := " by " + me.Username
+	want := []string{
+		"check x", "plan x", "apply x at hv1 hv2: why" + by, `mode of x ""` + by, "pool x enforce" + by, "bypass host:x: why" + by, "restore host:x" + by,
+	}
+	if !slices.Equal(h.asked, want) {
+		t.Errorf("asked %q, want %q", h.asked, want)
+	}
+	for name, want := range map[string]int{"wrong": 422, "none": 404, "broken": 503} {
+		for _, c := range policyChanges(name) {
+			if a := do(c.method, c.path, c.body); a.status != want || !json.Valid([]byte(a.body)) {
+				t.Errorf("%s %s: %d %s, want %d", c.method, c.path, a.status, a.body, want)
+			}
+		}
+	}
+	before := len(h.asked)
+	for _, c := range []struct{ method, path, body string }{
+		{"POST", "/api/v1/policy/apply", `{}`},
+		{"POST", "/api/v1/policy/apply", `{"policy": "x", "olny": ["hv1"]}`},
+		{"POST", "/api/v1/policy/apply", `{"policy": 1}`},
+		{"POST", "/api/v1/policy/check", `[`},
+		{"PUT", "/api/v1/hosts/x/mode", `{"mode": "detach"}`},
+		{"PUT", "/api/v1/pools/x/policy", `{"mode": "inherit"}`},
+		{"POST", "/api/v1/policy/bypass", `{"target": ""}`},
+		{"DELETE", "/api/v1/policy/bypass", ""},
+	} {
+		if a := do(c.method, c.path, c.body); a.status != http.StatusUnprocessableEntity && a.status != http.StatusBadRequest {
+			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, a.status, a.body)
+		}
+	}
+	for _, c := range policyChanges("x") {
+		if a := r.do(c.method, c.path, ""); a.status != http.StatusMethodNotAllowed && a.status != http.StatusNotFound {
+			t.Errorf("over TCP: %s %s: %d %s", c.method, c.path, a.status, a.body)
+		}
+	}
+	if len(h.asked) != before {
+		t.Errorf("asked, though it is wrong or over TCP: %q", h.asked[before:])
+	}
+}
+
+// What anybody may read is the same both ways.
+func TestReadPolicy(t *testing.T) {
+	r, _, do := adminServer(t)
+	for path, want := range map[string]struct {
+		status int
+		text   string
+	}{
+		"/api/v1/policy/status":                  {200, `"revision":3`},
+		"/api/v1/policy":                         {200, `"policy":"default: deny"`},
+		"/api/v1/policy?revision=2":              {200, `"revision":2`},
+		"/api/v1/policy?revision=9":              {404, "not found"},
+		"/api/v1/policy?revision=first":          {422, "query.revision"},
+		"/api/v1/policy/revisions?limit=2":       {200, `"revisions":[{`},
+		"/api/v1/policy/revisions?limit=0":       {422, "query.limit"},
+		"/api/v1/policy/effective?vif=db%2F0":    {200, `"vif":"db/0"`},
+		"/api/v1/policy/effective?vif=none":      {404, "not found"},
+		"/api/v1/policy/effective?vif=wrong":     {422, "that is wrong"},
+		"/api/v1/policy/effective":               {422, "query.vif"},
+		"/api/v1/hosts/hv1/mode?mode=enforce":    {200, `"mode":"enforce"`},
+		"/api/v1/hosts/hv1/mode?mode=enfrce":     {422, "query.mode"},
+		"/api/v1/hosts/none/mode?mode=observe":   {404, "not found"},
+		"/api/v1/hosts/broken/mode?mode=inherit": {503, "disk full"},
+	} {
+		for way, a := range map[string]answer{"TCP": r.get(path), "the socket": do("GET", path, "")} {
+			if a.status != want.status || !strings.Contains(a.body, want.text) {
+				t.Errorf("GET %s over %s: %d %s, want %d and %s", path, way, a.status, a.body, want.status, want.text)
+			}
+		}
+	}
+}
