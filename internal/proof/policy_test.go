@@ -307,6 +307,7 @@ func (r *policyRig) moves() {
 		began, sent := time.Now(), allowed.Sent()
 		r.must(r.vms["db"].Move(r.ctx, r.hv[to], nil))
 		r.seen("move to "+to, allowed, 0, began)
+		r.steady("move to "+to, allowed)
 		port := map[string]uint16{"hv3": 7041, "hv2": 7042}[to]
 		r.send("moved", "web", "db", false, port, true, row("hv1", "out", "egress", "allowed", true, exactly), row(to, "in", "ingress", "allowed", false, exactly))
 		r.Logf("move to %s: %d of %d datagrams were lost", to, int(allowed.Sent()-sent)-allowed.Arrived(0, sent, allowed.Sent()), allowed.Sent()-sent)

@@ -153,6 +153,23 @@ func (r *policyRig) seen(what string, p *traffic.Probe, i int, since time.Time) 
 	r.Logf("%s: seen %v later", what, time.Since(since).Round(time.Millisecond))
 }
 
+// steady waits until a second of a probe has arrived without a loss. The announcement of a VM that was moved is a frame that the policy denies, so
+// that the switch between the hosts finds the VM for certain once it asks for a neighbour.
+func (r *policyRig) steady(what string, p *traffic.Probe) {
+	r.Helper()
+	apptest.Eventually(r, soon, what+": nothing is lost any more", func() error {
+		const second = 100
+		from := p.Sent()
+		for p.Sent() < from+second+5 && r.ctx.Err() == nil {
+			time.Sleep(time.Millisecond) // between polls
+		}
+		if n := p.Arrived(0, from, from+second); n != second {
+			return fmt.Errorf("%d of %d arrived", n, second)
+		}
+		return nil
+	})
+}
+
 // cut waits until a probe is not seen any more at receiver i, and tells how long after since, at most.
 func (r *policyRig) cut(what string, p *traffic.Probe, i int, since time.Time) {
 	r.Helper()
