@@ -8,7 +8,7 @@ import (
 	"github.com/weirhq/weir/policyd/policy"
 )
 
-// Kept packets are those without which a VM is not on the network: ARP, neighbour discovery, a DHCP client's, path MTU messages.
+// Kept packets are those without which a VM is not on the network: ARP and RARP, neighbour discovery, a DHCP client's, path MTU messages.
 // Rules that do not name them do not apply: they have tables of their own, which hold the rules that do.
 
 // keptICMPv6 are the types of ICMPv6 messages that are kept: packet too big, router solicitations from a VIF and advertisements to
@@ -35,6 +35,7 @@ func dhcp(family uint16) (client, server uint16, ok bool) {
 func keptPackets(stage flow.Stage) [][]openflow.Term {
 	list := [][]openflow.Term{
 		{etherType(policy.EtherARP)},
+		{etherType(policy.EtherRARP)},
 		{etherType(policy.EtherIPv4), openflow.IPProto(policy.IPICMP), openflow.ICMPType(3), openflow.ICMPCode(4)},
 	}
 	for _, family := range ip {
@@ -54,7 +55,7 @@ func keptPackets(stage flow.Stage) [][]openflow.Term {
 // names reports whether a rule of protocol p is about kept packets.
 func (m *matcher) names(p policy.Protocol) bool {
 	switch {
-	case p.EtherType == policy.EtherARP:
+	case p.EtherType == policy.EtherARP, p.EtherType == policy.EtherRARP:
 		return true
 	case p.IP == policy.IPUDP:
 		return len(m.rule.LocalPorts)+len(m.rule.RemotePorts) > 0

@@ -106,7 +106,7 @@ func (m *matcher) protocol() (policy.Protocol, bool) {
 	if m.kept {
 		return p, m.names(p)
 	}
-	return p, p.EtherType != policy.EtherARP // which is always kept
+	return p, p.EtherType != policy.EtherARP && p.EtherType != policy.EtherRARP // which are always kept
 }
 
 // families are the types of frames that the packets can be in; 0 is any.

@@ -80,8 +80,8 @@ func coversProtocol(p, q Protocol) bool {
 // seesKept reports whether r applies to those kept packets that s names.
 func seesKept(r, s *Rule) bool {
 	switch {
-	case s.Protocol.EtherType == EtherARP:
-		return r.Protocol.EtherType == EtherARP
+	case s.Protocol.EtherType == EtherARP, s.Protocol.EtherType == EtherRARP:
+		return r.Protocol.EtherType == s.Protocol.EtherType
 	case s.Protocol.IP == IPICMP, s.Protocol.IP == IPICMPv6:
 		return r.Protocol.IP == s.Protocol.IP
 	case s.Protocol.IP == IPUDP && len(s.RemotePorts)+len(s.LocalPorts) > 0:

@@ -127,7 +127,7 @@ func isKept(p *Packet, stage flow.Stage) bool {
 		return p.IP == IPUDP && (out && p.SrcPort == client && p.DstPort == server || !out && p.SrcPort == server && p.DstPort == client)
 	}
 	switch p.EtherType {
-	case EtherARP:
+	case EtherARP, EtherRARP: // hypervisors announce by RARP where a VM has moved to
 		return true
 	case EtherIPv4:
 		return udp(68, 67) || p.IP == IPICMP && p.Type == 3 && p.Code == 4 // DHCP client, fragmentation needed
@@ -150,8 +150,8 @@ func isKept(p *Packet, stage flow.Stage) bool {
 // names reports whether r is about kept packets such as p, if it matches it: others do not apply to it.
 func names(r *Rule, p *Packet) bool {
 	switch {
-	case p.EtherType == EtherARP:
-		return r.Protocol.EtherType == EtherARP
+	case p.EtherType == EtherARP, p.EtherType == EtherRARP:
+		return r.Protocol.EtherType == p.EtherType
 	case p.IP == IPUDP:
 		return r.Protocol.IP == IPUDP && len(r.RemotePorts)+len(r.LocalPorts) > 0
 	}

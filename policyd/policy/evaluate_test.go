@@ -168,7 +168,7 @@ vifs: [{name: web/0, rules: [{id: 5, action: deny, protocol: tcp, remote_ports: 
 			{"web/0 out udp [fe80::1]:546 > [ff02::1:2]:547", "allowed, since no rule names it"},
 			{"web/0 in udp [fe80::2]:547 > [fe80::1]:546", "allowed, since no rule names it"},
 			{"web/0 out udp [fe80::1]:68 > [fe80::2]:67", "denied by rule r1 (global mandatory)"},
-			{"web/0 out rarp", "denied by rule r1 (global mandatory)"},
+			{"web/0 out rarp", "allowed, since no rule names it"},
 		}},
 		"kept packets that rules name": {web("{action: deny, protocol: arp, remote: 192.0.2.0/30}", "{action: deny, protocol: icmpv6/135}", "{action: deny, protocol: ip/58, direction: from}",
 			`{action: deny, protocol: udp, remote_ports: 1-1023}`, "{action: deny, protocol: icmp}"), [][2]string{
