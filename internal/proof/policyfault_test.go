@@ -367,7 +367,7 @@ func (r *policyRig) detach() {
 		r.Errorf("flows, groups and meters of hv2 after Weir was detached:\n%s\nbefore it came:\n%s", is, r.foreign)
 	}
 	r.tells(
-		"policy_applied policy", "host_mode_changed hv1", "controller_set hv1/br0", "policy_installed hv1/br0", "policy_bypassed vif:web/0", "policy_restored vif:web/0",
+		"policy_applied policy", "host_mode_changed hv1", "controller_set hv1/br0", "controller_wiped hv1/br0", "policy_installed hv1/br0", "policy_bypassed vif:web/0", "policy_restored vif:web/0",
 		"switch_restarted hv3", "policy_drift hv2/br0", "policy_removed hv2/br0", "host_detached hv2",
 	)
 	if is := r.bridgeRow("hv2"); is != r.settings {

@@ -86,7 +86,11 @@ func Decide(tx *own.Transaction, q Question) (Answer, error) {
 	}
 	switch {
 	case kept == nil:
-		undone("others removed Weir from its controllers")
+		const how = "others removed Weir from its controllers"
+		undone(how)
+		if q.Found != "" && len(ours) == 0 { // also where they changed with it what in-band control depends on, as emer-reset does
+			a.Undone = how
+		}
 		tx.AddController(q.Bridge, row)
 	case !is(kept, row):
 		undone("others changed the row of table Controller that is Weir's")

@@ -114,7 +114,7 @@ func TestDecide(t *testing.T) {
 		},
 		"removed by others while something else is wanted": {
 			rows: func(h *host) { h.ours(); h.b.Controllers = nil }, ask: func(q *attach.Question) { q.Found = "otherwise" },
-			want: attach.Bridge{State: attach.StateSetting, Type: "service"}, change: []string{added}, held: true,
+			want: attach.Bridge{State: attach.StateSetting, Type: "service"}, change: []string{added}, undone: "others removed Weir from its controllers", held: true,
 		},
 		"changed by others": {
 			rows: func(h *host) { h.ours().ConnectionMode = "in-band" }, ask: found, want: attach.Bridge{State: attach.StateSetting, Type: "service"},
