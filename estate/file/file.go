@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -138,7 +139,7 @@ func (s *Source) look() error {
 	info, err := os.Stat(s.cfg.File)
 	if err != nil {
 		s.looked, s.read, s.hash = nil, nil, [sha256.Size]byte{}
-		return s.refuseOnce(fmt.Errorf("read estate: %w", err))
+		return s.refuseOnce(fmt.Errorf("read estate: %w", opening(err)))
 	}
 	settled := same(info, s.looked)
 	s.looked = info
@@ -158,6 +159,14 @@ func (s *Source) take(info os.FileInfo) error {
 	data, err := load(s.cfg.File)
 	if err != nil {
 		return s.refuseOnce(err)
+	}
+	// What was read while the file was written may be a part of it, or nothing: it is looked at again.
+	after, err := os.Stat(s.cfg.File)
+	if err != nil {
+		return s.refuseOnce(fmt.Errorf("read estate: %w", opening(err)))
+	}
+	if s.looked = after; !same(info, after) {
+		return nil
 	}
 	// A file may change again within the same tick of the file system's clock: then only its content tells.
 	const tick = 2 * time.Second
@@ -197,6 +206,15 @@ func (s *Source) refuse(err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Problem = err.Error()
+	return err
+}
+
+// opening makes the error of a file that is not there the same whatever noticed it, so that it is told once.
+func opening(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return &fs.PathError{Op: "open", Path: p.Path, Err: p.Err}
+	}
 	return err
 }
 
