@@ -211,8 +211,7 @@ func (s *Source) refuse(err error) error {
 
 // opening makes the error of a file that is not there the same whatever noticed it, so that it is told once.
 func opening(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, is := errors.AsType[*fs.PathError](err); is {
 		return &fs.PathError{Op: "open", Path: p.Path, Err: p.Err}
 	}
 	return err
