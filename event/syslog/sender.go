@@ -26,9 +26,9 @@ type Source interface {
 	LastID(ctx context.Context) (uint64, error)
 }
 
-// Positions keeps up to which event a receiver was served, over restarts; 0 is none.
+// Positions keeps up to which event a receiver was served, over restarts; known is false where that was never said.
 type Positions interface {
-	Position(ctx context.Context, name string) (uint64, error)
+	Position(ctx context.Context, name string) (event uint64, known bool, err error)
 	SetPosition(ctx context.Context, name string, id uint64) error
 }
 
@@ -149,10 +149,10 @@ func (s *Sender) attempt(ctx context.Context, position uint64) uint64 {
 
 // begin returns the id above which events are for the receiver.
 func (s *Sender) begin(ctx context.Context) (uint64, error) {
-	position, err := s.deps.Keep.Position(ctx, s.place())
-	if err == nil && position == 0 {
+	position, known, err := s.deps.Keep.Position(ctx, s.place())
+	if err == nil && !known {
 		if position, err = s.deps.Events.LastID(ctx); err == nil {
-			s.keep(ctx, 0, position) // what happens while the receiver is away is for it, even if this process ends meanwhile
+			s.keep(ctx, position) // what happens from now on is for the receiver, even if this process ends at once
 		}
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
@@ -208,7 +208,11 @@ func (s *Sender) session(ctx context.Context, position uint64) (uint64, error) {
 	}
 	s.note(nil)
 	noted, notedAt := position, s.deps.Now()
-	defer func() { s.keep(ctx, noted, position) }()
+	defer func() {
+		if position != noted {
+			s.keep(ctx, position)
+		}
+	}()
 	err = s.deps.Events.Follow(ctx, position, event.Query{}, func(events []event.Event, seen uint64) error {
 		for i := range events {
 			if err := ctx.Err(); err != nil {
@@ -220,8 +224,8 @@ func (s *Sender) session(ctx context.Context, position uint64) (uint64, error) {
 			position = events[i].ID
 		}
 		position = seen
-		if now := s.deps.Now(); now.Sub(notedAt) > noteEvery {
-			s.keep(ctx, noted, position)
+		if now := s.deps.Now(); now.Sub(notedAt) > noteEvery && position != noted {
+			s.keep(ctx, position)
 			noted, notedAt = position, now
 		}
 		return nil
@@ -233,10 +237,7 @@ func (s *Sender) session(ctx context.Context, position uint64) (uint64, error) {
 }
 
 // keep notes in the state how far the receiver was served.
-func (s *Sender) keep(ctx context.Context, noted, position uint64) {
-	if noted == position {
-		return
-	}
+func (s *Sender) keep(ctx context.Context, position uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	if err := s.deps.Keep.SetPosition(ctx, s.place(), position); err != nil {

@@ -145,9 +145,12 @@ func (s *source) Follow(ctx context.Context, after uint64, _ event.Query, send f
 // positions keeps positions in memory.
 type positions struct{ all sync.Map }
 
-func (p *positions) Position(_ context.Context, name string) (uint64, error) {
-	v, _ := p.all.LoadOrStore(name, uint64(0))
-	return v.(uint64), nil
+func (p *positions) Position(_ context.Context, name string) (uint64, bool, error) {
+	v, known := p.all.Load(name)
+	if !known {
+		return 0, false, nil
+	}
+	return v.(uint64), true, nil
 }
 
 func (p *positions) SetPosition(_ context.Context, name string, id uint64) error {
@@ -309,7 +312,7 @@ func begun(t *testing.T, p *positions) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		found := false
-		p.all.Range(func(_, v any) bool { found = found || v != uint64(0); return true })
+		p.all.Range(func(_, _ any) bool { found = true; return false })
 		if found {
 			return
 		}

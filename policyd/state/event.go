@@ -89,14 +89,17 @@ func (s *State) DropEvents(ctx context.Context, upTo uint64) error {
 	return nil
 }
 
-// Position returns the id of the last event that went to name, 0 if none did.
-func (s *State) Position(ctx context.Context, name string) (uint64, error) {
+// Position returns the id of the last event that went to name; known is false if none was ever noted.
+func (s *State) Position(ctx context.Context, name string) (event uint64, known bool, err error) {
 	var id int64
-	err := s.db.QueryRowContext(ctx, "SELECT event FROM positions WHERE name = ?", name).Scan(&id)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, fmt.Errorf("read position of %q: %w", name, err)
+	err = s.db.QueryRowContext(ctx, "SELECT event FROM positions WHERE name = ?", name).Scan(&id)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("read position of %q: %w", name, err)
 	}
-	return uint64(id), nil
+	return uint64(id), true, nil
 }
 
 // SetPosition notes the last event that went to name.
