@@ -79,6 +79,9 @@ func (c *compiler) join(terms []Expr, with string) string {
 // in it only if neither is.
 func (c *compiler) compare(e *Compare) string {
 	op, negated := e.Op.negated()
+	if e.Any() {
+		return strconv.FormatBool(!negated)
+	}
 	var either []string
 	if f, ok := c.table.Folded[e.Field.Name]; ok && e.Field.Name == c.folded {
 		either = append(either, c.entity(f.Value, e.Field, op, e.Values))

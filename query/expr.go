@@ -1,6 +1,7 @@
 package query
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -26,6 +27,12 @@ type Compare struct {
 	Op     Op
 	Values []Value
 	Pos    []int // of each value in the text, in bytes from 1
+}
+
+// Any reports whether one of the values is the word any, so that the comparison says nothing of a row: it holds for every one
+// if Op asks for what is like the values, for none if it asks for what is not.
+func (e *Compare) Any() bool {
+	return slices.ContainsFunc(e.Values, func(v Value) bool { return v.Kind == Anything })
 }
 
 // Op is a relation between a field and values.
@@ -167,19 +174,28 @@ func or(terms []Expr) Expr {
 	return &Or{flat}
 }
 
-// compares calls visit for every comparison in e; a nil e has none.
+// compares calls visit for every comparison in e that says something of a row; a nil e has none.
 func compares(e Expr, visit func(*Compare)) {
+	walk(e, func(c *Compare) {
+		if !c.Any() {
+			visit(c)
+		}
+	})
+}
+
+// walk calls visit for every comparison in e.
+func walk(e Expr, visit func(*Compare)) {
 	switch e := e.(type) {
 	case *And:
 		for _, t := range e.Terms {
-			compares(t, visit)
+			walk(t, visit)
 		}
 	case *Or:
 		for _, t := range e.Terms {
-			compares(t, visit)
+			walk(t, visit)
 		}
 	case *Not:
-		compares(e.X, visit)
+		walk(e.X, visit)
 	case *Compare:
 		visit(e)
 	}

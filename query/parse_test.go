@@ -34,6 +34,10 @@ func TestParse(t *testing.T) {
 	f(`vm = and_more`, `vm = "and_more"`)
 	f(`vm = None`, `vm = none`)
 	f(`vm = "none"`, `vm = "none"`)
+	f(`vm = any`, `vm = any`)
+	f(`vm in (web-01, ANY)`, `vm in ("web-01", any)`)
+	f(`vm = "any" and src_vm like any and dst_vm like 'any'`, `vm = "any" and src_vm like any and dst_vm like "any"`)
+	f(`port not in (any) and addr in any and verdict = Any and counted = any`, `port not in (any) and addr in (any) and verdict = any and counted = any`)
 	f(`vm = #18446744073709551615`, `vm = #18446744073709551615`)
 	f(`vm = #0`, `vm = none`)
 	f(`vm not in (a, #7)`, `vm not in ("a", #7)`)
@@ -105,7 +109,7 @@ func TestParseErrors(t *testing.T) {
 	f(`vm = web-*`, `filter: found "web-*" at 6: patterns are written with like; a name with such characters is quoted`)
 	f(`vm = `, `filter: found the end at 6: expected a value of vm, as web-01, "a name", a UUID, #id or none`)
 	f(`vm = "a`, `filter: found a string that does not end at 6: expected a closing "`)
-	f(`vm = ""`, `filter: found "" at 6: expected a name, or the bare word none`)
+	f(`vm = ""`, `filter: found "" at 6: expected a name, or the bare word none or any`)
 	f(`vm = #x`, `filter: found "#x" at 6: expected # and a decimal id`)
 	f("vm = \"a\nb\"", `filter: found a control character in a string at 8`)
 	f("vm = \xff", `filter: found a byte that is not UTF-8 at 6`)
@@ -123,6 +127,8 @@ func TestParseErrors(t *testing.T) {
 	f(`bytes > 20000000TiB`, `filter: found "20000000TiB" at 9: expected 1500, 10kB or 1MiB`)
 	f(`duration > 10`, `filter: found "10" at 12: expected 500ms, 10s or 1h`)
 	f(`duration > 99d`, `filter: found "99d" at 12: expected 500ms, 10s or 1h`)
+	f(`port > any`, `filter: found "any" at 8: expected 443, https or 8000-8100`)
+	f(`tcp_flags has any`, `filter: found "any" at 15: expected syn or syn+ack`)
 	f(`tcp_flags has none`, `filter: found "none" at 15: has takes at least one flag`)
 	f(`port = 1 port = 2`, `filter: found "port" at 10: expected and, or, or the end`)
 	f(`(port = 1`, `filter: found the end at 10: expected and, or, or ")"`)
@@ -164,6 +170,9 @@ func randomValue(r *rand.Rand, f *query.Field, op query.Op) string {
 	pick := func(values ...string) string { return values[r.IntN(len(values))] }
 	like := op == query.Like || op == query.NotLike
 	single := op >= query.Lt && op <= query.Ge
+	if !single && op != query.Has && op != query.NotHas && r.IntN(12) == 0 {
+		return pick("any", "ANY")
+	}
 	switch f.Type {
 	case query.Entity, query.Group:
 		if like {

@@ -334,7 +334,7 @@ func checkSubject(q *question) error {
 	case subjects > 1:
 		return reject("split", "group by one such field", "by has several fields that mean either end")
 	}
-	compares(q.filter, func(c *Compare) {
+	walk(q.filter, func(c *Compare) { // of any, all is in and all is out
 		if c.Field.ends {
 			subjects++
 		}

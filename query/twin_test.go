@@ -119,6 +119,9 @@ func (w *twin) holds(e query.Expr, i int, d query.Direction) bool {
 
 // matches evaluates a comparison of one column with one value.
 func (w *twin) matches(e *query.Compare, v query.Value, cell []value) bool {
+	if v.Kind == query.Anything {
+		return true
+	}
 	if e.Field.Type == query.Group || e.Field.Type == query.Entity {
 		if v.Kind == query.NoEntity {
 			return len(cell) == 0 || cell[0].number() == 0
@@ -205,10 +208,8 @@ func (w *twin) seen(r query.Request, by []*query.Field, filter query.Expr, i int
 		mentions[f.Name] = true
 	}
 	if filter != nil {
-		for _, f := range query.Fields {
-			mentions[f.Name] = mentions[f.Name] || slices.Contains(strings.FieldsFunc(filter.String(), func(c rune) bool {
-				return c != '_' && (c < 'a' || c > 'z')
-			}), f.Name)
+		for _, f := range speaksOf(filter) {
+			mentions[f] = true
 		}
 	}
 	switch {
@@ -219,6 +220,27 @@ func (w *twin) seen(r query.Request, by []*query.Field, filter query.Expr, i int
 	default:
 		return w.rows.Counted[i]
 	}
+}
+
+// speaksOf returns the fields that the filter compares with something; to compare with any says nothing.
+func speaksOf(e query.Expr) (fields []string) {
+	switch e := e.(type) {
+	case *query.And:
+		for _, t := range e.Terms {
+			fields = append(fields, speaksOf(t)...)
+		}
+	case *query.Or:
+		for _, t := range e.Terms {
+			fields = append(fields, speaksOf(t)...)
+		}
+	case *query.Not:
+		return speaksOf(e.X)
+	case *query.Compare:
+		if !slices.ContainsFunc(e.Values, func(v query.Value) bool { return v.Kind == query.Anything }) {
+			fields = []string{e.Field.Name}
+		}
+	}
+	return fields
 }
 
 // sums are the figures of a group: bytes, packets, flows; each in all, in, and out.

@@ -30,6 +30,7 @@ const (
 	ByPattern                      // entities by pattern of their name
 	Numbers                        // one number, or all from one to another
 	Addresses                      // one address, or all from one to another
+	Anything                       // the word any: whatever the field is
 )
 
 // Ops returns the relations that the field can be in, in the order of the reference page.
@@ -86,6 +87,9 @@ func (t Type) Example() string {
 
 // parseValue returns the value that t is for the field, or what was expected.
 func parseValue(f *Field, op Op, t token) (v Value, hint string) {
+	if t.keyword("any") && !op.ordered() && op != Has && op != NotHas {
+		return Value{Kind: Anything}, ""
+	}
 	switch f.Type {
 	case Entity, Group:
 		v, hint = parseName(op, t)
@@ -114,7 +118,7 @@ func parseName(op Op, t token) (Value, string) {
 	}
 	if t.kind == tokenString {
 		if t.text == "" {
-			return Value{}, "expected a name, or the bare word none"
+			return Value{}, "expected a name, or the bare word none or any"
 		}
 		return Value{Kind: ByName, Text: t.text}, ""
 	}
@@ -381,6 +385,8 @@ func (v Value) text(f *Field) string {
 	switch v.Kind {
 	case NoEntity:
 		return "none"
+	case Anything:
+		return "any"
 	case ByName, ByPattern:
 		return enquote(v.Text)
 	case ByID:
