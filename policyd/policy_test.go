@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -29,13 +32,14 @@ func listen(t *testing.T) func(*policyd.Deps) {
 }
 
 // host adds a host that has bridge br0 with a VIF, and no switch that runs.
-func (r *rig) host(name string, n int) {
+func (r *rig) host(name string, n int) *ovsdbtest.Server {
 	r.t.Helper()
 	server := ovsdbtest.Start(r.t, nil)
 	server.VSCtl("--no-wait", "add-br", "br0", "--", "add-port", "br0", "vif1.0", "--", "set", "interface", "vif1.0", fmt.Sprintf(`external_ids:attached-mac="02:00:00:00:00:%02x"`, n),
 		fmt.Sprintf("external_ids:xs-vif-uuid=11111111-0000-4000-8000-%012d", n), fmt.Sprintf("external_ids:xs-vm-uuid=22222222-0000-4000-8000-%012d", n))
 	r.add(policyd.AddRequest{Name: name, Pool: "lab", Target: target(r.t, server.Socket())})
 	r.until("the VIFs of "+name+" are known", func() bool { h, err := r.Host(name); return err == nil && h.VIFs == 1 })
+	return server
 }
 
 func (r *rig) apply(text string, only ...string) policyd.Applied {
@@ -88,6 +92,35 @@ global:
     - {id: a, action: allow, remote: address-group:inside}
     - {action: shadow, remote: vm-group:all}
 `
+
+// What is seen of a host just while somebody changes what is configured, as when many hosts are added at once, gets the policy like the rest.
+func TestSeenWhileConfigured(t *testing.T) {
+	r := startWith(t, t.TempDir(), listen(t))
+	r.apply(`global: {mandatory: [{action: deny}]}`)
+	server := r.host("hv1", 1)
+	if err := r.SetMode(t.Context(), "hv1", state.ModeEnforce, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	var configured atomic.Bool
+	r.events.mu.Lock()
+	r.events.hear = func(e event.Event) {
+		if e.Kind != event.VIFPlugged { // told when the estate has it, before anything else does
+			return
+		}
+		if err := r.Configure(t.Context()); err != nil {
+			t.Error(err)
+		}
+		configured.Store(true)
+	}
+	r.events.mu.Unlock()
+	server.VSCtl("--no-wait", "add-br", "br1", "--", "add-port", "br1", "vif2.0", "--", "set", "interface", "vif2.0", `external_ids:attached-mac="02:00:00:00:00:02"`)
+	r.until("the second bridge is told to dial", func() bool {
+		h, err := r.Host("hv1")
+		return err == nil && configured.Load() && slices.ContainsFunc(h.Exports, func(b export.Bridge) bool {
+			return b.Name == "br1" && b.Controller != nil && b.Controller.State == attach.StateSet
+		})
+	})
+}
 
 // A policy that is applied is kept with ids for all rules, and its rules and groups are in the estate.
 func TestApplyPolicy(t *testing.T) {

@@ -251,7 +251,6 @@ func (s *Service) Configure(ctx context.Context) error {
 func (s *Service) observe(now time.Time) {
 	wanted := []export.Host{}
 	var changed []*hosts.Inventory
-	var fresh []*host
 	for _, st := range s.fleet.Hosts() {
 		s.mu.Lock()
 		h := s.hosts[st.Host.ID]
@@ -261,7 +260,7 @@ func (s *Service) observe(now time.Time) {
 			continue
 		}
 		if inventory := s.inventoryOf(h, session, st.Session); inventory != nil {
-			changed, fresh = append(changed, inventory), append(fresh, h)
+			changed = append(changed, inventory)
 		}
 		want := export.Host{Identity: export.Identity{UUID: h.UUID, Name: h.Name}, Session: session, Settings: h.export}
 		var known bool
@@ -276,8 +275,11 @@ func (s *Service) observe(now time.Time) {
 	if len(changed) > 0 {
 		s.witness.Observe(now, changed...)
 		s.mu.Lock()
-		for _, h := range fresh {
-			h.seen, h.seenRows = h.inventory, h.rows
+		for _, inventory := range changed {
+			// Who configured hosts meanwhile has put others in the place of those above.
+			if h := s.hosts[inventory.Settings.Key]; h != nil && h.inventory == inventory {
+				h.seen, h.seenRows = inventory, h.rows
+			}
 		}
 		s.mu.Unlock()
 		s.governor.poke()

@@ -31,13 +31,18 @@ const patience = 30 * time.Second
 // told keeps events.
 type told struct {
 	mu   sync.Mutex
-	list []event.Event // guarded by mu
+	list []event.Event     // guarded by mu
+	hear func(event.Event) // nil: nobody does; guarded by mu
 }
 
 func (s *told) Emit(e event.Event) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.list = append(s.list, e)
+	hear := s.hear
+	s.mu.Unlock()
+	if hear != nil {
+		hear(e)
+	}
 }
 
 // rig is a running policyd.
