@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/ovs/openflow"
@@ -126,51 +127,69 @@ func TestLearned(t *testing.T) {
 	b := newRealBridge(t)
 	in := large(0, 0)
 	in.Policy.Default.Rule.Action = policy.Allow
-	compiletest.AddVIF(in, 1, 0x020000000001, 0)
-	compiletest.AddVIF(in, 2, 0x020000000002, 0)
+	const own1, own2 = 0x020000000001, 0x020000000002
+	compiletest.AddVIF(in, 1, own1, 0)
+	compiletest.AddVIF(in, 2, own2, 0)
 	b.set(t, mustCompile(t, compile.New(), in))
-	send := func(port, from, to int) {
+	send := func(port int, sources ...uint64) {
 		t.Helper()
 		args := []string{"netdev-dummy/receive", fmt.Sprint("p", port)}
-		for i := from; i < to; i++ {
-			args = append(args, fmt.Sprintf("in_port(%d),eth(src=02:01:00:00:%02x:%02x,dst=02:00:00:00:00:99),eth_type(0x88cc)", port, i>>8, i&0xff))
+		for _, mac := range sources {
+			args = append(args, fmt.Sprintf("in_port(%d),eth(src=%v,dst=02:00:00:00:00:99),eth_type(0x88cc)", port, estate.MAC(mac)))
 		}
 		if _, err := b.host.AppCtl(t.Context(), args...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	learned := func(port int) int {
+	flows := func(filter openflow.Filter) (n int, packets uint64) {
 		t.Helper()
-		n := 0
-		filter := openflow.Filter{Table: compile.TableLearned, Cookie: compile.Cookie(0, compile.KindLearned, uint32(port)), CookieMask: 1<<64 - 1}
-		if err := b.conn.Flows(t.Context(), filter, func(openflow.FlowStats) { n++ }); err != nil {
+		if err := b.conn.Flows(t.Context(), filter, func(f openflow.FlowStats) { n, packets = n+1, packets+f.Packets }); err != nil {
 			t.Fatal(err)
 		}
+		return n, packets
+	}
+	learned := func(port int) int {
+		t.Helper()
+		n, _ := flows(openflow.Filter{Table: compile.TableLearned, Cookie: compile.Cookie(0, compile.KindLearned, uint32(port)), CookieMask: 1<<64 - 1})
 		return n
 	}
+	// others returns n addresses of which nothing is known.
+	next := uint64(0x020100000000)
+	others := func(n int) (list []uint64) {
+		for range n {
+			list = append(list, next)
+			next++
+		}
+		return list
+	}
 	const most, batch = 1024, 50 // simulated ports hold 100 packets, and lose more
-	deadline := time.Now().Add(30 * time.Second)
-	for i := 0; learned(11) < most; i = (i + batch) % (most + 10*batch) {
-		send(11, i, i+batch)
+	deadline := time.Now().Add(2 * time.Minute)
+	for learned(11) < most {
+		send(11, others(batch)...)
 		if time.Now().After(deadline) {
 			t.Fatalf("%d addresses are learned behind a VIF, want %d", learned(11), most)
 		}
 	}
-	for i := range 10 {
-		send(11, most+10*batch+i*batch, most+10*batch+(i+1)*batch)
+	for range 10 {
+		send(11, others(batch)...)
 	}
-	for learned(12) == 0 { // what comes later was read later
-		send(12, 0, 1)
+	// What a port receives is read in turn: once its own address was seen, all that came before is done with.
+	for own := (openflow.Filter{Table: compile.TableLearn, Match: openflow.NewMatch(openflow.EthSrc(own1))}); ; {
+		if _, packets := flows(own); packets > 0 {
+			break
+		}
+		send(11, own1)
+		if time.Now().After(deadline) {
+			t.Fatal("a VIF sends, and nothing comes")
+		}
+	}
+	for learned(12) == 0 {
+		send(12, others(1)...)
 		if time.Now().After(deadline) {
 			t.Fatal("nothing is learned behind another VIF")
 		}
 	}
-	// One that is being learned anew is missing for a moment.
-	n := learned(11)
-	for n < most && time.Now().Before(deadline) {
-		n = learned(11)
-	}
-	if n != most {
+	if n := learned(11); n != most {
 		t.Errorf("%d addresses are learned behind a VIF that sends from more, want %d", n, most)
 	}
 }
