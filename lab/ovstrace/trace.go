@@ -16,6 +16,7 @@ type Trace struct {
 	Outputs []Output // in order
 	Commits []Commit // of connections, in order
 	Normal  bool     // actions include NORMAL, so that Outputs depend on what the switch has learned
+	Exports int      // how often the packet is told of by the bridge's own IPFIX, which no flow asks for
 	Resumed int      // how often the packet went on after connection tracking
 	Failed  string   // why the switch would drop the packet whatever its flows say: they loop; empty: it does not
 	Text    string   // all that the switch said
@@ -241,6 +242,7 @@ var (
 	outputAction = regexp.MustCompile(`^\d+$`)
 	pushAction   = regexp.MustCompile(`^push_vlan\(vid=(\d+),pcp=\d+\)$`)
 	sampleAction = regexp.MustCompile(`^userspace\(pid=\d+,flow_sample\(probability=65535,collector_set_id=(\d+),obs_domain_id=(\d+),obs_point_id=(\d+),output_port=\d+\)\)$`)
+	exportAction = regexp.MustCompile(`^userspace\(pid=\d+,ipfix\(output_port=\d+\)\)$`)
 	ctAction     = regexp.MustCompile(`^ct(?:\((.*)\))?$`)
 	recircAction = regexp.MustCompile(`^recirc\(0x([0-9a-f]+)\)$`)
 )
@@ -285,6 +287,10 @@ func (t *Trace) action(action string, tags *[]uint16, waiting *[]resumption) err
 	}
 	if m := sampleAction.FindStringSubmatch(action); m != nil {
 		t.Samples = append(t.Samples, Sample{Set: number(m[1], 32), Domain: number(m[2], 32), Point: number(m[3], 32)})
+		return nil
+	}
+	if exportAction.MatchString(action) {
+		t.Exports++
 		return nil
 	}
 	if m := recircAction.FindStringSubmatch(action); m != nil {

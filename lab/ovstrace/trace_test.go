@@ -50,6 +50,17 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// The export of a bridge is beside what its flows ask for.
+func TestParseExports(t *testing.T) {
+	got, err := ovstrace.Parse(strings.Replace(tracked(t), "Datapath actions: ct(commit", "Datapath actions: userspace(pid=0,ipfix(output_port=4294967295)),ct(commit", 1), []uint16{10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Exports != 1 || len(got.Samples) != 1 {
+		t.Errorf("%d exports and %d samples, want 1 of each", got.Exports, len(got.Samples))
+	}
+}
+
 // A line that is not known, or not there, is no trace.
 func TestParseIsStrict(t *testing.T) {
 	lines := strings.SplitAfter(tracked(t), "\n")
