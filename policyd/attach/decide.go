@@ -14,6 +14,9 @@ const (
 	primary = "primary"
 	service = "service"
 
+	inBand    = "in-band"
+	outOfBand = "out-of-band"
+
 	// maxBackoff is how long a bridge waits at most before it dials again, in ms: the least that Open vSwitch takes.
 	maxBackoff = 1000
 
@@ -58,7 +61,7 @@ func Decide(tx *own.Transaction, q Question) (Answer, error) {
 		a.State, a.Why = StateFailed, "at what address this host reaches Weir by OpenFlow is not known: set policy.listeners[].reach"
 		return a, nil
 	}
-	row := a.row(&q)
+	row := a.row(&q, ours)
 	if q.Yielded {
 		a.State = StateYielded
 		return a, nil
@@ -115,8 +118,8 @@ func failed(a Answer, why error) Answer {
 	return a
 }
 
-// row fills in what is wanted and returns the columns of the row.
-func (a *Answer) row(q *Question) ovsdb.Values {
+// row fills in what is wanted and returns the columns of the row, in place of those that there are.
+func (a *Answer) row(q *Question, ours []*ovsdb.Controller) ovsdb.Values {
 	scheme := "tcp:"
 	if q.Settings.TLS {
 		scheme = "ssl:"
@@ -133,9 +136,13 @@ func (a *Answer) row(q *Question) ovsdb.Values {
 	// Without flows, as after a restart, a bridge that is secure or has primary controllers passes nothing. In-band control is then the only
 	// way by which a host whose own addresses are at the bridge reaches Weir. Everywhere else it is a way past policy.
 	secure := q.Bridge.FailMode == "secure"
-	mode := "out-of-band"
-	if a.InBand = hostIsUp(q.Rows, q.Bridge) && (secure || others || a.Type == primary); a.InBand {
-		mode = "in-band"
+	up, known := hostIsUp(q.Rows, q.Bridge)
+	if !known { // as long as nobody knows whether it is, it is as it was
+		up = slices.ContainsFunc(ours, func(c *ovsdb.Controller) bool { return c.ConnectionMode == inBand })
+	}
+	mode := outOfBand
+	if a.InBand = up && (secure || others || a.Type == primary); a.InBand {
+		mode = inBand
 		a.Exposed = exposed(q, a.Target)
 		a.Why = "the host itself may reach Weir through this bridge, which passes nothing by itself after a restart: in-band control stays"
 	}
@@ -179,18 +186,21 @@ func is(c *ovsdb.Controller, row ovsdb.Values) bool {
 		len(c.ExternalIDs) == 1 && len(c.OtherConfig) == 0
 }
 
-// hostIsUp says whether the host itself uses a port of the bridge: its own, that of a fake bridge, or another internal one.
-func hostIsUp(r *ovsdb.Rows, b *ovsdb.Bridge) bool {
+// hostIsUp says whether the host itself uses a port of the bridge: its own, that of a fake bridge, or another internal one. For a moment
+// after a restart of its database server, a host does not say of any port whether it is up: known is false.
+func hostIsUp(r *ovsdb.Rows, b *ovsdb.Bridge) (up, known bool) {
+	known = true
 	for _, id := range b.Ports {
 		if p := r.Ports[id]; p != nil {
 			for _, id := range p.Interfaces {
-				if i := r.Interfaces[id]; i != nil && (i.Type == "internal" || i.Name == b.Name) && i.LinkState == "up" {
-					return true
+				if i := r.Interfaces[id]; i != nil && (i.Type == "internal" || i.Name == b.Name) {
+					up = up || i.LinkState == "up"
+					known = known && i.LinkState != ""
 				}
 			}
 		}
 	}
-	return false
+	return up, up || known
 }
 
 // exposed lists to whom in-band control lets packets pass.
@@ -198,7 +208,7 @@ func exposed(q *Question, own string) []string {
 	var list []string
 	add := func(target, mode string) {
 		scheme, address, _ := strings.Cut(target, ":")
-		if mode != "out-of-band" && (scheme == "tcp" || scheme == "ssl") && !slices.Contains(list, address) {
+		if mode != outOfBand && (scheme == "tcp" || scheme == "ssl") && !slices.Contains(list, address) {
 			list = append(list, address)
 		}
 	}

@@ -55,6 +55,14 @@ func (h *host) ours() *ovsdb.Controller {
 	})
 }
 
+// inBand is the bridge as Weir leaves it where a host would be cut off without in-band control.
+func (h *host) inBand() {
+	h.ours().ConnectionMode = "in-band"
+	delete(h.b.OtherConfig, "disable-in-band")
+	delete(h.b.ExternalIDs, "weir-former-other-config-disable-in-band")
+	h.b.FailMode = "secure"
+}
+
 const (
 	row     = "connection_mode=out-of-band inactivity_probe=5000 max_backoff=1000 target=tcp:192.0.2.5:6653 type=service"
 	oldRow  = "connection_mode=out-of-band inactivity_probe=5000 max_backoff=1000 target=tcp:192.0.2.5:6653"
@@ -159,6 +167,35 @@ func TestDecide(t *testing.T) {
 			want:   attach.Bridge{State: attach.StateSetting, Type: "service", InBand: true, Exposed: []string{"192.0.2.5:6640", "192.0.2.5:6653"}},
 			change: []string{"*:  → " + strings.Replace(row, "out-of-band", "in-band", 1), "other_config:disable-in-band: true → ", mark + `{"set":"true"} → `}, held: true,
 		},
+		"secure, with the host, in-band": {
+			rows: func(h *host) { h.inBand(); h.local.LinkState = "up" }, ask: foundInBand,
+			want: attach.Bridge{State: attach.StateSet, Type: "service", InBand: true, Connected: true, Exposed: []string{"192.0.2.5:6640", "192.0.2.5:6653"}}, held: true,
+		},
+		"secure, the host has gone": {
+			rows: func(h *host) { h.inBand() }, ask: foundInBand, want: attach.Bridge{State: attach.StateSetting, Type: "service"},
+			change: []string{"*:  → " + row, disable, mark + ` → {"set":"true"}`}, held: true,
+		},
+		"secure, whether the host is there is not known, in-band": {
+			rows: func(h *host) { h.inBand(); h.local.LinkState = "" }, ask: foundInBand,
+			want: attach.Bridge{State: attach.StateSet, Type: "service", InBand: true, Connected: true, Exposed: []string{"192.0.2.5:6640", "192.0.2.5:6653"}}, held: true,
+		},
+		"secure, whether the host is there is not known of one port, in-band": {
+			rows: func(h *host) {
+				h.inBand()
+				h.Ports["p2"] = &ovsdb.Port{UUID: "p2", Name: "xapi0", Interfaces: []ovsdb.UUID{"i2"}}
+				h.Interfaces["i2"] = &ovsdb.Interface{UUID: "i2", Name: "xapi0", Type: "internal"}
+				h.b.Ports = append(h.b.Ports, "p2")
+			}, ask: foundInBand,
+			want: attach.Bridge{State: attach.StateSet, Type: "service", InBand: true, Connected: true, Exposed: []string{"192.0.2.5:6640", "192.0.2.5:6653"}}, held: true,
+		},
+		"secure, whether the host is there is not known, out-of-band": {
+			rows: func(h *host) { h.ours(); h.b.FailMode, h.local.LinkState = "secure", "" }, ask: found,
+			want: attach.Bridge{State: attach.StateSet, Type: "service", Connected: true}, held: true,
+		},
+		"not secure any more, whether the host is there is not known, in-band": {
+			rows: func(h *host) { h.inBand(); h.b.FailMode, h.local.LinkState = "standalone", "" }, ask: foundInBand,
+			want: attach.Bridge{State: attach.StateSetting, Type: "service"}, change: []string{"*:  → " + row, disable, mark + ` → {"set":"true"}`}, held: true,
+		},
 		"others are primary, with the host": {
 			rows: func(h *host) {
 				h.local.LinkState = "up"
@@ -223,8 +260,16 @@ func TestDecide(t *testing.T) {
 }
 
 // found says that the bridge was as wanted before.
-func found(q *attach.Question) {
+func found(q *attach.Question) { foundAt(newHost(), q) }
+
+// foundInBand says so of one where a host would be cut off without in-band control.
+func foundInBand(q *attach.Question) {
 	h := newHost()
+	h.b.FailMode, h.local.LinkState = "secure", "up"
+	foundAt(h, q)
+}
+
+func foundAt(h *host, q *attach.Question) {
 	tx, err := own.Begin(h.Rows, instance)
 	if err != nil {
 		panic(err)
