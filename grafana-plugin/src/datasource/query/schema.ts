@@ -1,0 +1,18 @@
+/* What the backend tells of itself by its resource `schema`: the only list of fields, units and macros that the editors have. */
+
+export interface Field {
+  name: string;
+  aliases: string[];
+  type: string;
+  doc: string;
+  operators: string[];
+  /** Words of an enumeration. */
+  words?: string[];
+  groupable: boolean;
+  /** Whether tables of minutes and hours have it. */
+  rollup: boolean;
+}
+
+export interface Schema {
+  fields: Field[];
+}
