@@ -1,0 +1,114 @@
+import type { Dashboard } from './board.ts';
+import { band, board } from './board.ts';
+import { to } from './link.ts';
+import { colour, log, stat, steps } from './panel.ts';
+import { events, exporters, flows, inventory } from './target.ts';
+import { over, top } from './traffic.ts';
+import { rate } from './variable.ts';
+
+const withVM = 'src_vm != none or dst_vm != none';
+
+export const overview: Dashboard = board({
+  about: 'overview',
+  title: 'Weir overview',
+  description: 'What passes through the virtual switches of the estate, who sends it, and what happened.',
+  variables: [rate()],
+  sections: [
+    {
+      bands: [
+        band(
+          4,
+          stat({
+            title: 'Throughput',
+            description: 'Mean bit rate of the time range; each packet is counted once, wherever it was seen. By the time of receipt, so that the newest minutes are complete.',
+            unit: 'bps',
+            graph: true,
+            calc: 'mean',
+            targets: [flows({ units: ['bps'], basis: 'received' })],
+            links: [to('Flows', 'flows')],
+          }),
+          stat({
+            title: 'Packets',
+            description: 'Mean rate of packets, each counted once.',
+            unit: 'pps',
+            graph: true,
+            calc: 'mean',
+            targets: [flows({ units: ['pps'], basis: 'received' })],
+            links: [to('Flows', 'flows')],
+          }),
+          stat({
+            title: 'Flows',
+            description: 'Mean rate of flow records that are counted.',
+            unit: 'short',
+            graph: true,
+            calc: 'mean',
+            targets: [flows({ units: ['fps'], basis: 'received' })],
+            links: [to('Flows', 'flows')],
+          }),
+          stat({
+            title: 'Volume',
+            description: 'Bytes that passed in the time range, each counted once.',
+            unit: 'decbytes',
+            targets: [flows({ format: 'number', units: ['bytes'] })],
+            links: [to('Flows', 'flows')],
+          }),
+          stat({
+            title: 'Denied',
+            description: 'Packets that policy stopped in the time range, wherever that was.',
+            unit: 'short',
+            thresholds: steps(colour.good, [1, colour.warn]),
+            targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied' })],
+            links: [to('Flows that were denied', 'flows', { traffic: 'denied' })],
+          }),
+          stat({
+            title: 'Lost on the way here',
+            description: 'Share of what exporters announced by sequence numbers that did not arrive. Totals lack as much.',
+            unit: 'percentunit',
+            thresholds: steps(colour.good, [0.0001, colour.warn], [0.01, colour.bad]),
+            targets: [exporters({ format: 'number', what: ['lost'] })],
+            links: [to('Collector health', 'collector')],
+          }),
+        ),
+      ],
+    },
+    {
+      title: 'Traffic',
+      bands: [
+        band(
+          9,
+          over({ title: 'By VM', description: 'The VMs with most traffic, at either end: a flow between two VMs is in both.', by: ['vm'], filter: withVM, units: ['${unit:raw}'], limit: 8, other: false }, { stacked: false }),
+          over({ title: 'By protocol', description: 'IP protocols.', by: ['protocol'], units: ['${unit:raw}'], limit: 8 }),
+          over({ title: 'By service', description: 'Services by their port: the lower of the two ports, where that has a name or is below 32768.', by: ['service'], units: ['${unit:raw}'], limit: 8 }),
+        ),
+        band(
+          10,
+          top({ title: 'Top VMs', description: 'VMs with most traffic in the time range, and what of it they received and sent.', by: ['vm'], filter: withVM, units: ['${unit:raw}'], split: true }),
+          top({ title: 'Top protocols', description: 'IP protocols with most traffic in the time range.', by: ['protocol'], units: ['${unit:raw}', 'flows'] }),
+          top({ title: 'Top services', description: 'Services with most traffic in the time range, as applications are called by their port.', by: ['service'], units: ['${unit:raw}', 'flows'] }),
+        ),
+        band(
+          9,
+          over({ title: 'Across the border', description: 'Traffic that comes into the estate, leaves it, and stays within.', by: ['direction'], units: ['${unit:raw}'], other: false }),
+          over({ title: 'By network', description: 'Networks in which the flows were seen.', by: ['network'], units: ['${unit:raw}'], limit: 8 }),
+          over({ title: 'By host', description: 'Hosts at which the flows were counted.', by: ['host'], units: ['${unit:raw}'], limit: 8 }),
+        ),
+      ],
+    },
+    {
+      title: 'Estate',
+      bands: [
+        band(
+          4,
+          stat({ title: 'Pools', description: 'Pools that exist.', unit: 'short', targets: [inventory({ format: 'number', kind: 'pool' })], links: [to('Hosts', 'host')] }),
+          stat({ title: 'Hosts', description: 'Hosts that exist.', unit: 'short', targets: [inventory({ format: 'number', kind: 'host' })], links: [to('Hosts', 'host')] }),
+          stat({ title: 'Networks', description: 'Networks that exist.', unit: 'short', targets: [inventory({ format: 'number', kind: 'network' })], links: [to('Networks', 'network')] }),
+          stat({ title: 'VMs', description: 'VMs that exist.', unit: 'short', targets: [inventory({ format: 'number', kind: 'vm' })], links: [to('VMs', 'vm')] }),
+        ),
+        band(
+          10,
+          log({ title: 'Recent events', description: 'What Weir noticed in the estate, newest first.', unit: 'short', targets: [events({ format: 'logs', limit: 100 })] }),
+        ),
+      ],
+    },
+  ],
+});
