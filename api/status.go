@@ -95,16 +95,27 @@ func (s *Status) PolicyLine() string {
 	if p.Revision == 0 && p.Enforced+p.Behind+p.Offline == 0 {
 		return "none was applied"
 	}
-	parts := []string{fmt.Sprintf("revision %d, %d hosts enforced", p.Revision, p.Enforced)}
+	parts := []string{fmt.Sprintf("revision %d, %s enforced", p.Revision, plural(p.Enforced, "host", "s"))}
 	for _, more := range []struct {
-		n    uint64
-		what string
-	}{{uint64(p.Behind), "behind"}, {uint64(p.Offline), "offline"}, {uint64(p.Bypasses), "bypasses in force"}, {p.Drift, "flows were changed by others"}} {
+		n    int
+		text string
+	}{
+		{p.Behind, strconv.Itoa(p.Behind) + " behind"}, {p.Offline, strconv.Itoa(p.Offline) + " offline"}, {p.Bypasses, plural(p.Bypasses, "bypass", "es")},
+		{int(p.Drift), plural(int(p.Drift), "flow", "s") + " changed by others"},
+	} {
 		if more.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", more.n, more.what))
+			parts = append(parts, more.text)
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// plural returns "1 host", "2 hosts".
+func plural(n int, noun, ending string) string {
+	if n != 1 {
+		noun += ending
+	}
+	return strconv.Itoa(n) + " " + noun
 }
 
 // Counts returns how many there are of each kind, as "1 pool", "3 hosts".
@@ -116,10 +127,7 @@ func (e *EstateStatus) Counts() []string {
 	}{
 		{e.Pools, "pool"}, {e.Hosts, "host"}, {e.Networks, "network"}, {e.VMs, "VM"}, {e.VIFs, "VIF"}, {e.Groups, "group"},
 	} {
-		if c.n != 1 {
-			c.kind += "s"
-		}
-		list = append(list, strconv.Itoa(c.n)+" "+c.kind)
+		list = append(list, plural(c.n, c.kind, "s"))
 	}
 	return list
 }
