@@ -16,3 +16,11 @@ export interface Field {
 export interface Schema {
   fields: Field[];
 }
+
+/** A mistake in what was written, as the backend finds it. */
+export interface Mistake {
+  message: string;
+  hint?: string;
+  /** Where in the text, in UTF-16 units from 0; undefined where it has no place. */
+  place?: number;
+}

@@ -1,0 +1,2 @@
+// Styles, which a test does not look at.
+module.exports = {};
