@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/attach"
@@ -120,6 +122,54 @@ func TestSeenWhileConfigured(t *testing.T) {
 			return b.Name == "br1" && b.Controller != nil && b.Controller.State == attach.StateSet
 		})
 	})
+}
+
+// After a restart, groups have the VMs of a host that cannot be asked: those who may talk to them still may.
+func TestGroupsOverRestartWithoutHost(t *testing.T) {
+	dir := t.TempDir()
+	remember := func(d *policyd.Deps) {
+		listen(t)(d)
+		d.Memory = hosts.NewMemory(filepath.Join(dir, "hosts"), hosts.MemoryDeps{Log: d.Log})
+	}
+	r := startWith(t, dir, remember)
+	r.host("hv1", 1)
+	away := r.host("hv2", 2)
+	r.apply(`vm_groups: [{name: all, select: [{pool: lab}]}]
+global: {mandatory: [{action: allow, remote: vm-group:all}]}`)
+	members := func() (n int) {
+		s := r.estate.Load()
+		for mac := range uint64(2) {
+			if ref, match := s.MAC(0x020000000001+mac, 0); match == estate.Hit {
+				n += len(s.VMGroups(ref))
+			}
+		}
+		return n
+	}
+	r.until("the group has both VMs", func() bool { return members() == 2 })
+	r.stop()
+	away.Stop()
+
+	r = startWith(t, dir, remember)
+	r.until("hv1 is back", func() bool { h, err := r.Host("hv1"); return err == nil && h.VIFs == 1 })
+	r.until("the group has both VMs again", func() bool { return members() == 2 })
+	if h, err := r.Host("hv2"); err != nil || h.State == ovsdb.StateConnected {
+		t.Errorf("hv2 is %v, %v", h.State, err)
+	}
+	for _, s := range r.assembler.Sources() {
+		if stale := !s.Stale.IsZero(); strings.HasSuffix(s.Title, "hv2") != stale {
+			t.Errorf("source %+v", s)
+		}
+	}
+
+	// A host that is removed is in no group, not after another restart either.
+	if err := r.Remove(t.Context(), "hv2", true, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the group has one VM", func() bool { return members() == 1 })
+	r.stop()
+	r = startWith(t, dir, remember)
+	r.until("hv1 is back", func() bool { h, err := r.Host("hv1"); return err == nil && h.VIFs == 1 })
+	r.until("the group has one VM", func() bool { return members() == 1 })
 }
 
 // A policy that is applied is kept with ids for all rules, and its rules and groups are in the estate.

@@ -40,6 +40,7 @@ type Deps struct {
 	Events    event.Sink
 	Listeners []hosts.Listener                                                     // for hosts that dial in; Run closes them
 	Identity  func() ([]tls.Certificate, error)                                    // what Weir presents to hosts; nil: nothing
+	Memory    *hosts.Memory                                                        // of what was seen at hosts, for the next run; nil: none. Run runs it
 	Authority func() *x509.CertPool                                                // Weir's own; nil: none
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer
 
@@ -104,7 +105,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.witness, err = hosts.NewWitness(hosts.WitnessDeps{Assembler: d.Assembler, Estate: d.Estate, Events: d.Events})
+	s.witness, err = hosts.NewWitness(hosts.WitnessDeps{Assembler: d.Assembler, Estate: d.Estate, Events: d.Events, Memory: d.Memory})
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +139,9 @@ func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.fleet.Run(ctx) })
 	g.Go(func() error { return s.witness.Run(ctx) })
+	if s.deps.Memory != nil {
+		g.Go(func() error { return s.deps.Memory.Run(ctx) })
+	}
 	g.Go(func() error { return s.exports.Run(ctx) })
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.reconciler.Run(ctx) })
@@ -235,9 +239,12 @@ func (s *Service) Configure(ctx context.Context) error {
 		}
 		next[h.UUID] = x
 	}
-	gone := s.hosts
+	gone, first := s.hosts, !s.configured
 	s.hosts, s.pools, s.configured = next, byName, true
 	s.mu.Unlock()
+	if first {
+		s.witness.Remember(slices.Collect(maps.Keys(next))...)
+	}
 	now := time.Now()
 	for uuid := range gone {
 		if next[uuid] == nil {

@@ -48,12 +48,13 @@ func (s *told) Emit(e event.Event) {
 // rig is a running policyd.
 type rig struct {
 	*policyd.Service
-	t      *testing.T
-	state  *state.State
-	estate *estate.Holder
-	events *told
-	addr   string // at which hosts dial in by TLS
-	stop   func()
+	t         *testing.T
+	state     *state.State
+	estate    *estate.Holder
+	assembler *estate.Assembler
+	events    *told
+	addr      string // at which hosts dial in by TLS
+	stop      func()
 }
 
 // start runs a policyd on the state in dir, as often as it is called.
@@ -78,9 +79,10 @@ func startWith(t *testing.T, dir string, change func(*policyd.Deps)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, state: st, estate: estate.NewHolder(), events: &told{}, addr: listeners[0].Addr().String()}
+	holder := estate.NewHolder()
+	r := &rig{t: t, state: st, estate: holder, assembler: estate.NewAssembler(estate.AssemblerDeps{Estate: holder}), events: &told{}, addr: listeners[0].Addr().String()}
 	deps := policyd.Deps{
-		Log: slog.New(slog.DiscardHandler), State: st, Assembler: estate.NewAssembler(estate.AssemblerDeps{Estate: r.estate}), Estate: r.estate,
+		Log: slog.New(slog.DiscardHandler), State: st, Assembler: r.assembler, Estate: r.estate,
 		Events: r.events, Listeners: listeners, Authority: own.Pool,
 		Identity: func() ([]tls.Certificate, error) { return own.Identities(time.Now()) }, Policy: policyd.DefaultPolicy(),
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/pki"
 	"github.com/weirhq/weir/policyd"
@@ -34,6 +35,7 @@ func (n *node) wirePolicyd() (err error) {
 	n.hits = store.NewHits(store.HitsDeps{Log: n.log, Client: n.client, Metrics: n.metrics})
 	n.policyd, err = policyd.New(n.config.Hosts, policyd.Deps{
 		Log: n.log, Metrics: n.metrics, State: n.state, Assembler: n.assembler, Estate: n.estate, Events: n.events, Listeners: n.sockets.hosts,
+		Memory:   hosts.NewMemory(filepath.Join(n.data, "hosts"), hosts.MemoryDeps{Log: n.log}),
 		Identity: ca.identities, Authority: ca.pool, CollectorPort: port,
 		ActiveTimeout: n.config.Collector.ActiveTimeout,
 		Policy:        n.config.Policy, Bridges: n.sockets.bridges, Announce: n.announceRules, Hits: n.addHits,

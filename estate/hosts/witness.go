@@ -15,6 +15,7 @@ type WitnessDeps struct {
 	Assembler *estate.Assembler
 	Estate    *estate.Holder // of the assembler
 	Events    event.Sink
+	Memory    *Memory // of what was seen at hosts; nil: none
 }
 
 // Witness brings what is seen at hosts into the estate, and tells what happened there. Its methods may be called from any
@@ -51,12 +52,38 @@ func (w *Witness) Observe(now time.Time, inventories ...*Inventory) {
 		host := inv.Settings.Key
 		w.track.See(inv, now)
 		changes[i] = estate.Change{Source: estate.HostSourcePrefix + host, Model: inv.Model(w.track.Since(host))}
+		if w.deps.Memory != nil {
+			w.deps.Memory.Keep(host, changes[i].Model, now)
+		}
 	}
 	w.deps.Assembler.Apply(now, changes...)
 	s := w.deps.Estate.Load()
 	for _, inv := range inventories {
 		w.emit(w.track.Observe(s, inv, now))
 	}
+}
+
+// Remember brings what a run before saw last at hosts into the estate, as of hosts that cannot be asked. It is called before they are
+// observed.
+func (w *Witness) Remember(hosts ...string) {
+	if w.deps.Memory == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var told, lost []estate.Change
+	var last time.Time
+	for _, host := range hosts {
+		if model, seen := w.deps.Memory.Recall(host); model != nil {
+			source := estate.HostSourcePrefix + host
+			told, lost = append(told, estate.Change{Source: source, Model: model}), append(lost, estate.Change{Source: source, Lost: true})
+			if seen.After(last) {
+				last = seen
+			}
+		}
+	}
+	w.deps.Assembler.Apply(last, told...)
+	w.deps.Assembler.Apply(last, lost...)
 }
 
 // Lost says that a host cannot be asked since a time. What was seen there stays in the estate, and counts less than what is
@@ -73,6 +100,9 @@ func (w *Witness) Forget(host string, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.track.Forget(host)
+	if w.deps.Memory != nil {
+		w.deps.Memory.Forget(host)
+	}
 	w.deps.Assembler.Remove(estate.HostSourcePrefix+host, now)
 }
 
