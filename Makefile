@@ -28,6 +28,11 @@ build: ## Build bin/weir and bin/weirlab
 test: ## Run what CI runs: dependencies, build, tests, race detector, lint
 	@scripts/test.sh
 
+.PHONY: plugin
+plugin: ## Build the Grafana plugin: zips for linux/amd64 and linux/arm64 in dist
+	@scripts/deps.sh plugin
+	@scripts/plugin.sh
+
 .PHONY: unit
 unit: ## Run the tests that need nothing but Go; those that lack a service are skipped
 	@. scripts/lib.sh && go test ./...

@@ -2,6 +2,9 @@ module github.com/weirhq/weir/grafana-plugin
 
 go 1.26.5
 
+// Packages of npm: among their files are Go packages.
+ignore ./node_modules
+
 require (
 	github.com/ClickHouse/ch-go v0.74.0
 	github.com/ClickHouse/clickhouse-go/v2 v2.50.0

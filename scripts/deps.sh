@@ -3,7 +3,8 @@
 #
 #	scripts/deps.sh run     what `make run` needs: Go modules, the embedded ClickHouse library
 #	scripts/deps.sh lab     that, and the Debian packages of the lab's hosts
-#	scripts/deps.sh test    what make run needs, and what the tests need: Debian packages, Node 24
+#	scripts/deps.sh test    what make run needs, and what the tests need: Debian packages, Node 24, the Grafana plugin's modules and packages
+#	scripts/deps.sh plugin  what make plugin needs: the plugin's Go modules, Node 24, the plugin's npm packages
 #	scripts/deps.sh bench   what `make bench` needs: Go modules, the library, and the collectors it compares with (Debian)
 #	scripts/deps.sh node    Node 24 alone
 #
@@ -26,7 +27,7 @@ need_go() {
 # Commands that the tests run, and the Debian packages that hold them. A C compiler is for the race detector only.
 debian_packages="
   tshark:tshark softflowd:softflowd ovs-vswitchd:openvswitch-switch ip:iproute2 iperf3:iperf3 ethtool:ethtool
-  curl:curl git:git gcc:gcc
+  curl:curl git:git gcc:gcc chromium:chromium
 "
 
 # missing_packages: those of debian_packages whose command is not found, and libc6-dev if the compiler has no headers.
@@ -76,15 +77,18 @@ they are Debian's package names; install them (on Debian: sudo apt-get install $
   [ -z "$missing" ] || die "apt-get install went well, yet these are still missing: $missing (log in $log)"
 }
 
-# need_modules: the Go modules of go.mod. A stamp makes the second time free.
-need_modules() {
+# modules_of DIR: the Go modules of its go.mod. A stamp makes the second time free.
+modules_of() {
   local stamp
-  stamp=$(go env GOMODCACHE)/cache/weir-$(hash go.mod go.sum)
+  stamp=$(go env GOMODCACHE)/cache/weir-$(hash "$1/go.mod" "$1/go.sum")
   [ -e "$stamp" ] && return
-  say "go: downloading modules"
-  go mod download
+  say "go: downloading modules${2:+ $2}"
+  go -C "$1" mod download
   : >"$stamp"
 }
+
+need_modules() { modules_of .; }
+need_plugin_modules() { modules_of grafana-plugin "of the Grafana plugin"; }
 
 # need_node: Node 24 by the lock file in tools/node, where scripts/node-path.sh looks for it.
 need_node() {
@@ -103,6 +107,29 @@ need_node() {
     die "node: no build of Node 24 for $(uname -sm) in tools/node; put Node 24 on PATH and set WEIR_NODE=\$(command -v node)"
   mv -T "${package[0]}" "$dir" 2>/dev/null || [ -x "$dir/bin/node" ] # another clone may have been first
   rm -rf "$tmp"
+}
+
+# need_packages: the npm packages of the Grafana plugin by its lock file, and Node 24, in grafana-plugin/node_modules. They are
+# installed once, in the cache; a checkout gets links to the files: a second one, made in seconds, takes no more disk. A symbolic
+# link to the directory would be as good, but for npm, which empties what is behind it.
+need_packages() {
+  local want dir tmp modules=grafana-plugin/node_modules
+  need_node
+  want=$(hash grafana-plugin/package.json grafana-plugin/package-lock.json grafana-plugin/.npmrc)
+  [ "$(cat "$modules/.weir-lock" 2>/dev/null)" = "$want" ] && return
+  dir=$cache/npm/$want
+  if [ ! -e "$dir" ]; then
+    say "npm: installing the packages of the Grafana plugin"
+    tmp=$dir.$$
+    rm -rf "$tmp" && mkdir -p "$tmp"
+    cp grafana-plugin/package.json grafana-plugin/package-lock.json grafana-plugin/.npmrc "$tmp"
+    PATH=$(scripts/node-path.sh):$PATH npm ci --prefix "$tmp" --ignore-scripts --no-audit --no-fund --loglevel=error </dev/null >&2
+    printf '%s\n' "$want" >"$tmp/node_modules/.weir-lock"
+    mv -T "$tmp" "$dir" 2>/dev/null || { rm -rf "$tmp" && [ -e "$dir" ]; } # another clone may have been first
+  fi
+  rm -rf "$modules" "$modules.$$"
+  cp -al "$dir/node_modules" "$modules.$$" 2>/dev/null || { rm -rf "$modules.$$" && cp -a "$dir/node_modules" "$modules.$$"; }
+  mv -T "$modules.$$" "$modules"
 }
 
 need_library() {
@@ -128,11 +155,12 @@ lab)
   debian_packages="ovs-vswitchd:openvswitch-switch ip:iproute2 ethtool:ethtool"
   together modules library debian_packages
   ;;
-test) together modules library node debian_packages ;;
+test) together modules plugin_modules library packages debian_packages ;;
+plugin) together plugin_modules packages ;;
 bench)
   debian_packages="nfcapd:nfdump nfacctd:pmacct taskset:util-linux"
   together modules library debian_packages
   ;;
 node) need_node ;;
-*) die "usage: scripts/deps.sh run|lab|test|bench|node" ;;
+*) die "usage: scripts/deps.sh run|lab|test|plugin|bench|node" ;;
 esac

@@ -3,4 +3,4 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-"$(scripts/tools.sh golangci-lint)" fmt ./...
+each_module "$(scripts/tools.sh golangci-lint)" fmt --

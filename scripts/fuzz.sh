@@ -7,17 +7,17 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 fuzztime=${FUZZTIME:-30s}
-packages=("${@:-./...}")
 failed=()
 count=0
 while read -r package dir; do
   grep -qs '^func Fuzz' "$dir"/*_test.go || continue
-  for target in $(go test -vet=off -list '^Fuzz' "$package" | grep '^Fuzz'); do
+  cd "$dir"
+  for target in $(go test -vet=off -list '^Fuzz' | grep '^Fuzz'); do
     count=$((count + 1))
     printf '\n=== %s %s for %s\n' "$package" "$target" "$fuzztime"
     # Inputs that are merely new are made smaller in few steps: by default that takes a minute of each worker for one.
-    go test -vet=off -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 10x "$package" || failed+=("$package.$target")
+    go test -vet=off -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 10x || failed+=("$package.$target")
   done
-done < <(go list -f '{{.ImportPath}} {{.Dir}}' "${packages[@]}")
+done < <(each_module go list -f '{{.ImportPath}} {{.Dir}}' -- "$@")
 printf '\nfuzz: %d targets, %s each, %d failed\n' "$count" "$fuzztime" "${#failed[@]}"
 [ ${#failed[@]} -eq 0 ] || { printf '  %s\n' "${failed[@]}"; exit 1; }

@@ -7,11 +7,11 @@ set -euo pipefail
 checksums() { git ls-files -coz --exclude-standard | xargs -0 -r sha256sum 2>/dev/null || true; }
 
 if [ "${1:-}" != --check ]; then
-  go generate ./...
+  each_module go generate --
   exit
 fi
 before=$(checksums)
-go generate ./...
+each_module go generate --
 if changed=$(diff <(printf '%s\n' "$before") <(checksums) | sed -n 's/^[<>] [0-9a-f]* *//p' | sort -u) && [ -n "$changed" ]; then
   say "not up to date; they were generated anew, commit them:" >&2
   say "$changed" >&2

@@ -7,4 +7,4 @@ set -euo pipefail
 
 export GOLANGCI_LINT_CACHE=$cache/golangci-lint
 linter=$(scripts/tools.sh golangci-lint)
-"$linter" run "${@:-./...}"
+each_module "$linter" run -- "$@"

@@ -102,10 +102,15 @@ func (p pkg) path() string {
 	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
 }
 
-// packages lists this module's. One that does not compile is the compiler's business and is listed all the same.
+// packages lists this module's and the Grafana plugin's, whose module's path is below this one's as its directory is. One that does
+// not compile is the compiler's business and is listed all the same.
 func packages(t testing.TB) []pkg {
 	t.Helper()
-	dec := json.NewDecoder(bytes.NewReader(run(t, "go", "list", "-e", "-json=ImportPath,Name,Doc,Imports,GoFiles", "./...")))
+	var out []byte
+	for _, dir := range []string{".", "grafana-plugin"} {
+		out = append(out, run(t, "go", "-C", dir, "list", "-e", "-json=ImportPath,Name,Doc,Imports,GoFiles", "./...")...)
+	}
+	dec := json.NewDecoder(bytes.NewReader(out))
 	var list []pkg
 	for {
 		var p pkg

@@ -14,19 +14,23 @@ func split(name string) (dir, rest string, ok bool) {
 	return strings.TrimPrefix(dir, "/"), rest, ok
 }
 
-// testSources returns the test files of each directory, joined.
+// testSources returns the test files of each directory and of those below it, joined: of Go, and of the pages of the Grafana plugin.
 func testSources(t *testing.T) map[string]string {
 	t.Helper()
 	sources := map[string]string{}
 	for _, name := range files(t) {
-		if strings.HasSuffix(name, "_test.go") {
-			sources[path.Dir(name)] += string(read(t, name))
+		if !strings.HasSuffix(name, "_test.go") && !strings.HasSuffix(name, ".test.ts") {
+			continue
+		}
+		source := string(read(t, name))
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			sources[dir] += source
 		}
 	}
 	return sources
 }
 
-// A file below testdata is used when a test of its package names it, its name without extension, its extension, or the
+// A file below testdata is used when a test of its package, or of one below, names it, its name without extension, its extension, or the
 // directory that it is in.
 func TestEveryTestdataFileIsUsed(t *testing.T) {
 	sources := testSources(t)
