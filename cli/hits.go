@@ -67,6 +67,14 @@ func Hits(ctx context.Context, db DB, r query.HitsRequest, now time.Time) ([]Rul
 	return list, nil
 }
 
+// Last says how long ago it was met last.
+func (h *RuleHits) Last(now time.Time) string {
+	if h.LastHit.IsZero() {
+		return "never"
+	}
+	return Span(max(0, now.Sub(h.LastHit)).Truncate(time.Minute)) + " ago"
+}
+
 // HitsTable shows hits. now is in the zone of the reader.
 func HitsTable(list []RuleHits, now time.Time) *Table {
 	t := &Table{Columns: []Column{
@@ -94,13 +102,9 @@ func HitsTable(list []RuleHits, now time.Time) *Table {
 		if h.Packets == 0 {
 			style = Dim
 		}
-		last := "never"
-		if !h.LastHit.IsZero() {
-			last = Span(max(0, now.Sub(h.LastHit)).Truncate(time.Minute)) + " ago"
-		}
 		count := func(n uint64) Cell { return Cell{Count(float64(n)), style} }
 		t.Add(Cell{name, style}, Cell{h.Tier, style}, Cell{h.Scope, style}, Cell{h.Action, style}, count(h.Egress), count(h.Ingress), count(h.Reply), count(h.System),
-			Cell{Bytes(float64(h.Bytes)), style}, Cell{Count(h.Rate), style}, Cell{last, style}, Cell{h.Text, style})
+			Cell{Bytes(float64(h.Bytes)), style}, Cell{Count(h.Rate), style}, Cell{h.Last(now), style}, Cell{h.Text, style})
 	}
 	return t
 }

@@ -19,11 +19,10 @@ type HitsRequest struct {
 	Limit  int       `json:"limit,omitempty"`  // rules; default 1000
 }
 
-// Bounds of a HitsRequest.
-const (
-	maxHits     = 100_000
-	defaultHits = 1000
-)
+// MaxHits is the largest Limit of a HitsRequest.
+const MaxHits = 100_000
+
+const defaultHits = 1000
 
 // HitsColumns are the columns of the answer to [Hits], in order: instance, rule_id, rule, scope_name, tier, action, text, in_force,
 // egress, ingress, reply, system, packets, bytes, last_hit (1970: never, as far as is known). It is not to be modified.
@@ -62,8 +61,8 @@ func Hits(r HitsRequest, now time.Time) (*HitsPlan, error) {
 		return nil, reject("from", "expected both ends of the range", "found no time")
 	case !r.From.Before(r.To):
 		return nil, reject("from", "expected a time before to", "%s is not before %s", stamp(r.From), stamp(r.To))
-	case r.Limit < 0 || r.Limit > maxHits:
-		return nil, reject("limit", fmt.Sprintf("expected 1 to %d", maxHits), "found %d", r.Limit)
+	case r.Limit < 0 || r.Limit > MaxHits:
+		return nil, reject("limit", fmt.Sprintf("expected 1 to %d", MaxHits), "found %d", r.Limit)
 	case r.Limit == 0:
 		r.Limit = defaultHits
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -515,62 +514,6 @@ func tellApplied(out *cli.Output, done *policyd.Applied, hosts []policyd.HostPol
 		fmt.Fprintf(out.W, "warning: collectors that did not know the new rules in time: %s\n", strings.Join(done.Waited, ", "))
 	}
 	return tellWarnings(out.W, done.Warnings)
-}
-
-func newPolicyEffective() *cobra.Command {
-	var data string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "effective VIF",
-		Short: "Show the rules that decide about a VIF, in their order",
-		Long: `Shows the list that a VIF's packets go through, first rule first, with the level that each comes from. VIF is VM/DEVICE, pool/VM/DEVICE, a
-UUID, or the name of a VM that has one VIF.`,
-		Example: `  weir policy effective web-01/0`,
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := instance.Find(data)
-			if err != nil {
-				return err
-			}
-			var e policyd.Effective
-			if err := getJSON(cmd.Context(), in, "/api/v1/policy/effective?vif="+url.QueryEscape(args[0]), &e); err != nil {
-				return err
-			}
-			out := outputOf(cmd, asJSON)
-			if asJSON {
-				return cli.WriteJSON(out, e)
-			}
-			return writeEffective(out, &e)
-		},
-	}
-	dataFlag(cmd, &data)
-	jsonFlag(cmd, &asJSON)
-	return cmd
-}
-
-func writeEffective(out *cli.Output, e *policyd.Effective) error {
-	fmt.Fprintf(out.W, "%s, network %s, pool %s\n", cli.Clean(e.VIF), cli.Clean(firstOf(e.Network, "-")), cli.Clean(firstOf(e.Pool, "-")))
-	for _, h := range e.Hosts {
-		line := fmt.Sprintf("at %s: %s", h.Host, h.State)
-		if h.Bypassed != "" {
-			line += ", BYPASSED: " + cli.Clean(h.Bypassed)
-		}
-		fmt.Fprintln(out.W, line)
-	}
-	t := &cli.Table{Columns: []cli.Column{{Name: "#", Right: true}, {Name: "RULE"}, {Name: "WHERE"}, {Name: "SAYS"}, {Name: "NUMBER", Right: true}, {Name: "NOTE"}}}
-	for _, r := range e.Rules {
-		note := cli.Cell{Text: r.Comment, Style: cli.Dim}
-		if r.Hidden != "" {
-			note = cli.Cell{Text: "never decides: " + r.Hidden + " comes before", Style: cli.Warn}
-		}
-		t.Add(cell(r.Number), cell(r.Rule), cell(r.Where), cell(r.Text), cell(r.Instance), note)
-	}
-	fmt.Fprintln(out.W)
-	if err := t.Write(out); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(out.W, "\nelse: %s\n", e.Default)
-	return err
 }
 
 func newPolicyStatus() *cobra.Command {

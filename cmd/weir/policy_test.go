@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/internal/apptest"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
@@ -193,6 +195,15 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("weir policy hits %s:\n%s", name, out)
 		}
 	}
+	apptest.Eventually(t, soon, "the rules of a VIF come with how often they are met", func() error {
+		for _, rule := range parse[effective](t, r.weir("policy", "effective", "db/0", "--json")).Rules {
+			if h := rule.Hits; h == nil || h.Rule != rule.Rule || h.Instance != rule.Instance || !h.InForce {
+				return fmt.Errorf("of %+v: %+v", rule.EffectiveRule, h)
+			}
+		}
+		return nil
+	})
+	fails(t, exitUsage, `duration "soon"`, "policy", "effective", "db/0", "--last", "soon", "--data", r.data)
 	fails(t, exitUsage, `unknown rule "nobody"`, "policy", "hits", "nobody", "--data", r.data)
 
 	// A policy that is too large is refused as a whole.
@@ -207,6 +218,25 @@ func TestPolicy(t *testing.T) {
 
 	r.bypass()
 	r.leave(before)
+}
+
+// Of a rule of which nothing is known, nothing is said.
+func TestEffectiveHits(t *testing.T) {
+	now := time.Now()
+	e := effective{Rules: []effectiveRule{
+		{policyd.EffectiveRule{Number: 1, Rule: "web"}, &cli.RuleHits{Packets: 12_345, LastHit: now.Add(-2 * time.Minute)}},
+		{policyd.EffectiveRule{Number: 2, Rule: "ssh"}, &cli.RuleHits{}},
+		{policyd.EffectiveRule{Number: 3, Rule: "dns"}, nil},
+	}}
+	var text strings.Builder
+	if err := e.write(&cli.Output{W: &text}, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`web .* 12\.3k +2m ago`, `ssh .* 0 +never`, `dns .* \? +\?`} {
+		if !regexp.MustCompile(want).MatchString(text.String()) {
+			t.Errorf("there is no %s in\n%s", want, &text)
+		}
+	}
 }
 
 // A host that is reached by TLS has its bridge dial by TLS, with the certificate that its database has.

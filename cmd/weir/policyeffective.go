@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/query"
+)
+
+func newPolicyEffective() *cobra.Command {
+	var data, last string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "effective VIF",
+		Short: "Show the rules that decide about a VIF, in their order",
+		Long: `Shows the list that a VIF's packets go through, first rule first, with the level that each comes from. VIF is VM/DEVICE, pool/VM/DEVICE, a
+UUID, or the name of a VM that has one VIF.
+
+PACKETS is how many met a rule in the span of --last, and LAST HIT the minute in which it was met last: at all VIFs that the rule is for,
+since switches count by rule. weir policy hits says more of them.`,
+		Example: `  weir policy effective web-01/0
+  weir policy effective web-01/0 --last 7d`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			now := time.Now()
+			span, err := cli.ParseRange(last, "", "", now)
+			if err != nil {
+				return usageError{err}
+			}
+			r := query.HitsRequest{Limit: query.MaxHits}
+			if r.From, r.To, err = span.At(now); err != nil {
+				return usageError{err}
+			}
+			in, err := instance.Find(data)
+			if err != nil {
+				return err
+			}
+			var e effective
+			if err := getJSON(cmd.Context(), in, "/api/v1/policy/effective?vif="+url.QueryEscape(args[0]), &e); err != nil {
+				return err
+			}
+			if err := e.count(cmd.Context(), data, r, now); err != nil { // the list itself does not depend on the store
+				if err := tellWarnings(cmd.ErrOrStderr(), []string{"how often the rules were met is not known: " + err.Error()}); err != nil {
+					return err
+				}
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				return cli.WriteJSON(out, e)
+			}
+			return e.write(out, now)
+		},
+	}
+	dataFlag(cmd, &data)
+	cmd.Flags().StringVar(&last, "last", "1h", "the span of time whose packets are counted, as 15m, 2h or 7d")
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+// effective is the list of a VIF, with how often its rules were met.
+type effective struct {
+	policyd.Effective
+	Rules []effectiveRule `json:"rules"` // in place of those without
+}
+
+type effectiveRule struct {
+	policyd.EffectiveRule
+	Hits *cli.RuleHits `json:"hits,omitempty" doc:"At all VIFs that it is for; absent if not known."`
+}
+
+// count asks the store how often the rules were met.
+func (e *effective) count(ctx context.Context, data string, r query.HitsRequest, now time.Time) error {
+	c, _, err := openReader(data)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	list, err := cli.Hits(ctx, cli.Conn(c.Conn()), r, now)
+	if err != nil {
+		return err
+	}
+	byInstance := make(map[uint32]*cli.RuleHits, len(list))
+	for i := range list {
+		byInstance[list[i].Instance] = &list[i]
+	}
+	for i := range e.Rules {
+		e.Rules[i].Hits = byInstance[e.Rules[i].Instance]
+	}
+	return nil
+}
+
+func (e *effective) write(out *cli.Output, now time.Time) error {
+	fmt.Fprintf(out.W, "%s, network %s, pool %s\n", cli.Clean(e.VIF), cli.Clean(firstOf(e.Network, "-")), cli.Clean(firstOf(e.Pool, "-")))
+	for _, h := range e.Hosts {
+		line := fmt.Sprintf("at %s: %s", h.Host, h.State)
+		if h.Bypassed != "" {
+			line += ", BYPASSED: " + cli.Clean(h.Bypassed)
+		}
+		fmt.Fprintln(out.W, line)
+	}
+	t := &cli.Table{Columns: []cli.Column{
+		{Name: "#", Right: true},
+		{Name: "RULE"},
+		{Name: "WHERE"},
+		{Name: "SAYS"},
+		{Name: "NUMBER", Right: true},
+		{Name: "PACKETS", Right: true},
+		{Name: "LAST HIT", Right: true},
+		{Name: "NOTE"},
+	}}
+	for _, r := range e.Rules {
+		note := cli.Cell{Text: r.Comment, Style: cli.Dim}
+		if r.Hidden != "" {
+			note = cli.Cell{Text: "never decides: " + r.Hidden + " comes before", Style: cli.Warn}
+		}
+		packets, last := cell("?"), cell("?")
+		if r.Hits != nil {
+			packets, last = cell(cli.Count(float64(r.Hits.Packets))), cell(r.Hits.Last(now))
+		}
+		t.Add(cell(r.Number), cell(r.Rule), cell(r.Where), cell(r.Text), cell(r.Instance), packets, last, note)
+	}
+	fmt.Fprintln(out.W)
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out.W, "\nelse: %s\n", e.Default)
+	return err
+}
