@@ -56,12 +56,6 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	add := func(what string, style cli.Style, format string, args ...any) {
 		t.Add(cli.Cell{Text: what}, cli.Cell{Text: fmt.Sprintf(format, args...), Style: style})
 	}
-	badIf := func(bad bool) cli.Style {
-		if bad {
-			return cli.Bad
-		}
-		return cli.Plain
-	}
 	for _, alarm := range s.Alarms {
 		add("alarm", cli.Bad, "%s", alarm)
 	}
@@ -72,6 +66,19 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if e.Problem != "" {
 		add("estate file", cli.Bad, "%s", e.Problem)
 	}
+	addPeers(add, s)
+	addHosts(add, s)
+	addCollector(add, s)
+	addLog(add, &s.Writer.WAL, now)
+	addStore(add, s, now)
+	addRetention(add, &s.Retention, now)
+	return t
+}
+
+type addRow func(what string, style cli.Style, format string, args ...any)
+
+// addPeers shows the other processes of this Weir: collectors that follow this one, the policyd that it follows.
+func addPeers(add addRow, s *api.Status) {
 	if f := s.Feed; f != nil {
 		following := 0
 		for _, c := range f.Collectors {
@@ -88,6 +95,10 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	} else if f != nil {
 		add("policyd", cli.Bad, "%s not followed: %s", f.URL, f.Problem)
 	}
+}
+
+// addHosts shows the hosts that Weir knows, the policy at them and what happened there.
+func addHosts(add addRow, s *api.Status) {
 	hosts := cli.Plain
 	if s.Hosts.Connected < s.Hosts.Hosts || s.Hosts.Waiting > 0 {
 		hosts = cli.Warn
@@ -106,33 +117,21 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 		events = cli.Bad
 	}
 	add("events", events, "%s", s.EventLine())
+}
+
+// addCollector shows what came and what became of it.
+func addCollector(add addRow, s *api.Status) {
 	c := &s.Collector
-	lines := s.Ledger.Lines()
-	add(lines[0][0], badIf(c.KernelDrops > 0), "%s", lines[0][1])
+	lines, received := s.Ledger.Lines(), cli.Plain
+	if c.KernelDrops > 0 {
+		received = cli.Bad
+	}
+	add(lines[0][0], received, "%s", lines[0][1])
 	if len(c.Dropped) > 0 {
 		add("faulty datagrams", cli.Bad, "%s", reasons(c.Dropped))
 	}
-	if k := c.State; k != nil {
-		r := &k.Restored
-		restored := []string{fmt.Sprintf("%d restored at the start", r.Templates)}
-		for _, x := range []struct {
-			n    uint64
-			what string
-		}{{uint64(r.Expired), "too old"}, {uint64(r.Refused), "refused"}, {c.StaleTemplates, "did not fit the data"}} {
-			if x.n > 0 {
-				restored = append(restored, fmt.Sprintf("%d %s", x.n, x.what))
-			}
-		}
-		add("templates", cli.Plain, "%s", strings.Join(restored, ", "))
-		if k.Problem != "" {
-			add("templates not saved", cli.Bad, "%s", k.Problem)
-		}
-		if k.Unsaved > 0 {
-			add("templates not saved", cli.Warn, "of %d observation domains, for want of room in %s", k.Unsaved, k.File)
-		}
-		if k.SetAside != "" {
-			add("state set aside", cli.Warn, "it could not be read as a whole: %s", k.SetAside)
-		}
+	if c.State != nil {
+		addTemplates(add, c)
 	}
 	for _, protocol := range slices.Sorted(maps.Keys(c.Sequence)) {
 		if n := c.Sequence[protocol]; n.Lost > 0 {
@@ -146,7 +145,35 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if lost := s.Lost(); len(lost) > 0 {
 		add("flows not stored", cli.Bad, "%s", reasons(lost))
 	}
-	addLog(add, &s.Writer.WAL, now)
+}
+
+// addTemplates shows the templates that outlive a restart.
+func addTemplates(add addRow, c *collector.Stats) {
+	k := c.State
+	r := &k.Restored
+	restored := []string{fmt.Sprintf("%d restored at the start", r.Templates)}
+	for _, x := range []struct {
+		n    uint64
+		what string
+	}{{uint64(r.Expired), "too old"}, {uint64(r.Refused), "refused"}, {c.StaleTemplates, "did not fit the data"}} {
+		if x.n > 0 {
+			restored = append(restored, fmt.Sprintf("%d %s", x.n, x.what))
+		}
+	}
+	add("templates", cli.Plain, "%s", strings.Join(restored, ", "))
+	if k.Problem != "" {
+		add("templates not saved", cli.Bad, "%s", k.Problem)
+	}
+	if k.Unsaved > 0 {
+		add("templates not saved", cli.Warn, "of %d observation domains, for want of room in %s", k.Unsaved, k.File)
+	}
+	if k.SetAside != "" {
+		add("state set aside", cli.Warn, "it could not be read as a whole: %s", k.SetAside)
+	}
+}
+
+// addStore shows the database.
+func addStore(add addRow, s *api.Status, now time.Time) {
 	if s.Store.Problem == "" {
 		add("store", cli.Plain, "%s at %s answers", s.Store.Mode, s.Store.Addr)
 	} else {
@@ -163,11 +190,7 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if s.Writer.LastError != "" {
 		add("last store error", cli.Warn, "%s ago: %s", cli.Span(now.Sub(s.Writer.LastErrorAt)), s.Writer.LastError)
 	}
-	addRetention(add, &s.Retention, now)
-	return t
 }
-
-type addRow func(what string, style cli.Style, format string, args ...any)
 
 // addLog shows the write-ahead log.
 func addLog(add addRow, w *wal.Stats, now time.Time) {
