@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 
 import type { Dashboard } from './board.ts';
+import { collector } from './collector.ts';
 import { flows } from './flows.ts';
 import { group } from './group.ts';
 import { host } from './host.ts';
@@ -13,7 +14,7 @@ import { network } from './network.ts';
 import { overview } from './overview.ts';
 import { vm } from './vm.ts';
 
-const boards: Dashboard[] = [overview, flows, vm, network, host, group];
+const boards: Dashboard[] = [overview, flows, vm, network, host, group, collector];
 const directory = join(import.meta.dirname, '..', '..', 'deploy', 'grafana', 'dashboards');
 
 const want = new Map(boards.map((b) => [`${b.uid}.json`, `${JSON.stringify(b, null, 2)}\n`]));

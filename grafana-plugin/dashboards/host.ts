@@ -60,7 +60,7 @@ export const host: Dashboard = board({
         band(
           9,
           top({ title: 'Rules that decided', description: 'Which rules allowed or stopped packets, as far as hosts sample what they decide.', by: ['rule', 'verdict'], units: ['packets', 'bytes'], filter }),
-          log({ title: 'Events', description: 'What Weir noticed about the hosts, newest first.', unit: 'short', targets: [events({ format: 'logs', filter, limit: 100 })] }),
+          log({ title: 'Events', description: 'What Weir noticed about the hosts, newest first.', targets: [events({ format: 'logs', filter, limit: 100 })] }),
         ),
       ],
     },

@@ -23,12 +23,15 @@ export interface Jump {
   url: string;
 }
 
-/** Reference to a value of the row that was clicked; the name of a field, or the cell itself. */
-export function cell(field?: string): string {
-  return field === undefined ? '${__value.text:percentencode}' : `\${__data.fields["${field}"].text:percentencode}`;
+/** What was clicked: the text of a cell. */
+export const cell = '${__value.text:percentencode}';
+
+/** What was clicked: the label of a series. */
+export function label(name: string): string {
+  return `\${__field.labels.${name}:percentencode}`;
 }
 
-/** to leads to a dashboard with variables set; the values are references as cell gives them, or plain words. */
+/** to leads to a dashboard with variables set; the values are what was clicked, or plain words, encoded. */
 export function to(title: string, dashboard: keyof typeof uid, variables: Record<string, string> = {}): Jump {
   const query = Object.entries(variables).map(([name, value]) => `var-${name}=${value}`);
   return { title, url: `/d/${uid[dashboard]}?${['${datasource:queryparam}', ...query, '${__url_time_range}'].join('&')}` };

@@ -106,7 +106,7 @@ export const overview: Dashboard = board({
         ),
         band(
           10,
-          log({ title: 'Recent events', description: 'What Weir noticed in the estate, newest first.', unit: 'short', targets: [events({ format: 'logs', limit: 100 })] }),
+          log({ title: 'Recent events', description: 'What Weir noticed in the estate, newest first.', targets: [events({ format: 'logs', limit: 100 })] }),
         ),
       ],
     },

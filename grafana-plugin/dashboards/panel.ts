@@ -54,9 +54,13 @@ export const colour = {
 export interface Common {
   title: string;
   description: string; // what the figures are, for who hovers over the title
-  unit: string; // of values whose unit the data source does not say
   targets: Target[];
   overrides?: Override[];
+}
+
+/** Figures are panels that show numbers. */
+export interface Figures extends Common {
+  unit: string; // of values whose unit the data source does not say
 }
 
 /** Override changes how the fields of one name, or of one query, are shown. */
@@ -75,7 +79,6 @@ export function steps(base: string, ...above: [number, string][]): Threshold[] {
 interface Styled {
   title(t: string): this;
   description(d: string): this;
-  unit(u: string): this;
   datasource(d: typeof datasource): this;
   withTarget(t: Target): this;
   overrideByName(name: string, p: DynamicConfigValue[]): this;
@@ -84,7 +87,7 @@ interface Styled {
 }
 
 function dress<P extends Styled>(panel: P, c: Common): P {
-  panel.title(c.title).description(c.description).unit(c.unit).datasource(datasource);
+  panel.title(c.title).description(c.description).datasource(datasource);
   for (const t of c.targets) {
     panel.withTarget(t);
   }
@@ -123,7 +126,14 @@ function fixed(color: string): DynamicConfigValue {
   return { id: 'color', value: { mode: FieldColorModeId.Fixed, fixedColor: color } };
 }
 
-export interface Series extends Common {
+/**
+ * Least step of graphs of flows: sums by the minute answer them, which is quick, and an exporter tells of a flow once in its active
+ * timeout, so that what is finer shows the exporter's clock rather than the traffic.
+ */
+const minute = '1m';
+
+export interface Series extends Figures {
+  links?: Jump[];
   stacked?: boolean;
   bars?: boolean;
   legend?: 'table' | 'list' | 'none';
@@ -137,6 +147,8 @@ export function series(s: Series): Builder<Panel> {
   const legend = s.legend ?? 'table';
   const calcs = s.calcs ?? ['mean', 'max'];
   const p = dress(new timeseriesPanel.PanelBuilder(), s)
+    .unit(s.unit)
+    .interval(minute)
     .drawStyle(s.bars ? GraphDrawStyle.Bars : GraphDrawStyle.Line)
     .lineInterpolation(LineInterpolation.Linear)
     .lineWidth(s.bars ? 0 : 1)
@@ -158,10 +170,18 @@ export function series(s: Series): Builder<Panel> {
   if (s.max !== undefined) {
     p.max(s.max);
   }
+  if (s.links !== undefined) {
+    p.dataLinks(s.links.map(dataLink));
+  }
   return p;
 }
 
-export interface Stat extends Common {
+/** dataLink is a link as fields have it, for which the SDK has the type of a dashboard's. */
+function dataLink(l: Jump): Builder<DashboardLink> {
+  return { build: () => l as DashboardLink };
+}
+
+export interface Stat extends Figures {
   thresholds?: Threshold[];
   graph?: boolean; // of targets that are series
   calc?: string; // that makes one value of a series
@@ -175,6 +195,8 @@ export interface Stat extends Common {
 /** stat shows figures that are read at one glance. */
 export function stat(s: Stat): Builder<Panel> {
   const p = dress(new statPanel.PanelBuilder(), s)
+    .unit(s.unit)
+    .interval(minute)
     .graphMode(s.graph ? BigValueGraphMode.Area : BigValueGraphMode.None)
     .colorMode(BigValueColorMode.Value)
     .textMode(s.names ? BigValueTextMode.ValueAndName : BigValueTextMode.Value)
@@ -188,14 +210,15 @@ export function stat(s: Stat): Builder<Panel> {
     p.decimals(s.decimals);
   }
   if (s.links !== undefined) {
-    p.dataLinks(s.links.map((l) => ({ build: () => l as DashboardLink }))); // the SDK's type is that of a dashboard's links
+    p.dataLinks(s.links.map(dataLink));
   }
   return p;
 }
 
 /** table shows rows; columns are dressed by overrides, see column and bar. */
-export function table(c: Common): Builder<Panel> {
+export function table(c: Figures): Builder<Panel> {
   return dress(new tablePanel.PanelBuilder(), c)
+    .unit(c.unit)
     .align(FieldTextAlignment.Auto)
     .cellHeight(TableCellHeight.Sm)
     .showHeader(true)

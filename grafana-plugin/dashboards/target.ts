@@ -65,7 +65,7 @@ export interface Hits {
 
 export interface Inventory {
   format: 'table' | 'number';
-  kind?: 'pool' | 'host' | 'bridge' | 'network' | 'vm' | 'vif' | 'address_group' | 'vm_group' | 'exporter';
+  kind?: 'pool' | 'host' | 'bridge' | 'network' | 'vm' | 'vif' | 'group' | 'exporter';
   match?: string;
   limit?: number;
 }

@@ -1,34 +1,32 @@
 // Tables and graphs of flows that several dashboards have.
 
 import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
-import type { DynamicConfigValue, Panel } from '@grafana/grafana-foundation-sdk/dashboard';
+import type { Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import { cell, to } from './link.ts';
+import type { Jump } from './link.ts';
+import { cell, label, to } from './link.ts';
 import type { Override, Series } from './panel.ts';
 import { bar, below, colour, column, hidden, link, log, name, named, series, table, width } from './panel.ts';
 import type { Flows } from './target.ts';
 import { flows, records } from './target.ts';
 
-const ofVM = link(to('Traffic of this VM', 'vm', { vm: cell() }));
-const ofAddress = link(to('Flows of this address', 'flows', { filter: `addr%20%3D%20${cell()}` }));
-
-/** Fields as columns: what stands above them, and where their cells lead. */
-const fields: Record<string, [title: string, ...more: DynamicConfigValue[]]> = {
-  vm: ['VM', ofVM],
-  src_vm: ['From VM', ofVM],
-  dst_vm: ['To VM', ofVM],
-  network: ['Network', link(to('Traffic in this network', 'network', { network: cell() }))],
-  host: ['Host', link(to('Traffic at this host', 'host', { host: cell() }))],
-  pool: ['Pool', link(to('Hosts of this pool', 'host', { pool: cell() }))],
-  group: ['Group', link(to('Traffic of this group', 'group', { group: cell() }))],
-  exporter: ['Exporter', link(to('What this exporter sent', 'collector', { exporter: cell() }))],
-  addr: ['Address', ofAddress],
-  src_addr: ['From address', ofAddress],
-  dst_addr: ['To address', ofAddress],
-  rule: ['Rule', link(to('Flows that this rule decided', 'flows', { filter: `rule%20%3D%20%22${cell()}%22` }))],
-  service: ['Service'],
-  protocol: ['Protocol'],
-  verdict: ['Verdict'],
+/** Fields of flows: what stands above their column, and where their values lead. */
+const fields: Record<string, [title: string, jump?: (value: string) => Jump]> = {
+  vm: ['VM', (v) => to('Traffic of this VM', 'vm', { vm: v })],
+  src_vm: ['From VM', (v) => to('Traffic of this VM', 'vm', { vm: v })],
+  dst_vm: ['To VM', (v) => to('Traffic of this VM', 'vm', { vm: v })],
+  network: ['Network', (v) => to('Traffic in this network', 'network', { network: v })],
+  host: ['Host', (v) => to('Traffic at this host', 'host', { host: v })],
+  pool: ['Pool', (v) => to('Hosts of this pool', 'host', { pool: v })],
+  group: ['Group', (v) => to('Traffic of this group', 'group', { group: v })],
+  exporter: ['Exporter', (v) => to('What this exporter sent', 'collector', { exporter: v })],
+  addr: ['Address', (v) => to('Flows of this address', 'flows', { filter: `addr%20%3D%20${v}` })],
+  src_addr: ['From address', (v) => to('Flows of this address', 'flows', { filter: `addr%20%3D%20${v}` })],
+  dst_addr: ['To address', (v) => to('Flows of this address', 'flows', { filter: `addr%20%3D%20${v}` })],
+  service: ['Service', (v) => to('Flows of this service', 'flows', { filter: `service%20%3D%20${v}` })],
+  protocol: ['Protocol', (v) => to('Flows of this protocol', 'flows', { filter: `protocol%20%3D%20${v}` })],
+  verdict: ['Verdict', (v) => to('Flows with this verdict', 'flows', { filter: `verdict%20%3D%20${v}` })],
+  rule: ['Rule', (v) => to('Flows that this rule decided', 'flows', { filter: `rule%20%3D%20%22${v}%22` })],
 };
 
 /** Units of figures: what stands above them, and Grafana's name where the data source does not say. */
@@ -48,7 +46,7 @@ function columns(q: Flows): Override[] {
     Object.entries(all).filter(([word]) => asked.includes(word) || asked.some((a) => a.includes('$')));
   const figures = among(units, q.units ?? ['bps']);
   return [
-    ...among(fields, q.by ?? []).map(([field, [title, ...more]]) => column(field, title, ...more)),
+    ...among(fields, q.by ?? []).map(([field, [title, jump]]) => column(field, title, ...(jump ? [link(jump(cell))] : []))),
     ...figures.map(([unit, title]) => column(unit, title, ...bar(colour.quiet))),
     ...(q.split ? figures.flatMap(([unit]) => [column(`${unit}_in`, 'In', ...bar(colour.in)), column(`${unit}_out`, 'Out', ...bar(colour.out))]) : []),
     ...(q.total ? [column('share', 'Share', width(80))] : []),
@@ -80,7 +78,8 @@ export function top({ title, description, ...q }: Question): Builder<Panel> {
 /** over is the largest over time, on top of each other, and the rest. */
 export function over({ title, description, ...rest }: Question, more: Partial<Series> = {}): Builder<Panel> {
   const q: Flows = { limit: 10, other: true, ...rest };
-  return series({ title, description, unit: 'short', stacked: true, targets: [flows(q)], overrides: coloured(q), ...more });
+  const links = (q.by ?? []).flatMap((field) => fields[field]?.[1]?.(label(field)) ?? []);
+  return series({ title, description, unit: 'short', stacked: true, targets: [flows(q)], overrides: coloured(q), links, ...more });
 }
 
 /** opposite is what comes in above zero, and what goes out below, of what the filter says. */
@@ -99,7 +98,6 @@ export function lines(title: string, filter: string): Builder<Panel> {
   return log({
     title,
     description: 'Single records as exporters sent them, newest first, every observation of a flow: what is under totals, before it is summed.',
-    unit: 'short',
     targets: [records({ format: 'logs', filter, limit: 200 })],
   });
 }

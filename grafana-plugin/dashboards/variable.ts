@@ -13,7 +13,8 @@ import {
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import { datasource } from './target.ts';
+import type { Inventory } from './target.ts';
+import { datasource, inventory } from './target.ts';
 
 type Variable = Builder<VariableModel>;
 
@@ -28,11 +29,11 @@ export function source(): Variable {
 }
 
 /** names lets people choose what exists of a kind: one, or with all several or everything. */
-export function names(name: string, label: string, field: string, all: boolean): Variable {
+export function names(name: string, label: string, kind: NonNullable<Inventory['kind']>, all: boolean): Variable {
   const v = new QueryVariableBuilder(name)
     .label(label)
-    .query({ refId: name, version: 1, queryType: 'values', values: { field } })
-    .definition(`values of ${field}`)
+    .query(inventory({ format: 'table', kind, limit: 5000 }, name).query)
+    .definition(`names: ${kind}`)
     .datasource(datasource)
     .refresh(VariableRefresh.OnDashboardLoad)
     .sort(VariableSort.NaturalAsc)

@@ -79,7 +79,7 @@ export const vm: Dashboard = board({
         band(
           9,
           top({ title: 'Rules that decided', description: 'Which rules allowed or stopped packets of the VM, as far as its hosts sample what they decide.', by: ['rule', 'verdict'], units: ['packets', 'bytes'], filter }),
-          log({ title: 'Events', description: 'What Weir noticed about the VM, newest first.', unit: 'short', targets: [events({ format: 'logs', filter, limit: 100 })] }),
+          log({ title: 'Events', description: 'What Weir noticed about the VM, newest first.', targets: [events({ format: 'logs', filter, limit: 100 })] }),
         ),
       ],
     },
