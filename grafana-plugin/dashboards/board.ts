@@ -2,7 +2,7 @@
 
 import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import type { AnnotationQuery, Panel, RowPanel, VariableModel } from '@grafana/grafana-foundation-sdk/dashboard';
-import { AnnotationQueryPlacement, DashboardBuilder, DashboardCursorSync } from '@grafana/grafana-foundation-sdk/dashboard';
+import { AnnotationQueryPlacement, DashboardBuilder, DashboardCursorSync, TimePickerBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
 import { menu, tag, uid } from './link.ts';
 import type { Events } from './target.ts';
@@ -43,6 +43,7 @@ export interface Board {
   variables: Builder<VariableModel>[];
   events?: { filter: string; kinds: string[] }; // what is marked on every graph: errors and warnings of these only, and these kinds too
   from?: string; // default an hour
+  delay?: boolean; // false if its newest minutes are complete
   refresh?: string; // default a minute
   sections: Section[];
 }
@@ -61,6 +62,8 @@ export function board(b: Board): Dashboard {
     .tags([tag])
     .time({ from: b.from ?? 'now-1h', to: 'now' })
     .refresh(b.refresh ?? '1m')
+    // The newest minute of a graph reads low until the flows that lived in it have expired, which looks like an outage.
+    .timepicker(new TimePickerBuilder().nowDelay((b.delay ?? true) ? '1m' : ''))
     .tooltip(DashboardCursorSync.Crosshair)
     .variables([source(), ...b.variables])
     .links([{ build: () => menu }])

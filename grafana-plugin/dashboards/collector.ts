@@ -14,6 +14,7 @@ export const collector: Dashboard = board({
   description: 'The ledger: what exporters sent, what was lost and where, what was stored; templates, sampling and clocks, by exporter.',
   variables: [names('exporter', 'Exporter', 'exporter', true)],
   from: 'now-6h',
+  delay: false,
   sections: [
     {
       bands: [

@@ -6,7 +6,7 @@ import { flows } from './target.ts';
 import { lines, opposite, over, top } from './traffic.ts';
 import { choose, direction, limit, names, order, unit } from './variable.ts';
 
-const filter = 'group in ($group)';
+const filter = 'group = $group'; // and not in: of one group the sums by minute know
 const chosen: Flows = { units: ['${unit:raw}'], limit: '${limit:raw}', bottom: '${order:raw}' };
 
 export const group: Dashboard = board({

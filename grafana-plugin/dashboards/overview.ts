@@ -88,7 +88,6 @@ export const overview: Dashboard = board({
         ),
         band(
           9,
-          over({ title: 'Across the border', description: 'Traffic that comes into the estate, leaves it, and stays within.', by: ['direction'], units: ['${unit:raw}'], other: false }),
           over({ title: 'By network', description: 'Networks in which the flows were seen.', by: ['network'], units: ['${unit:raw}'], limit: 8 }),
           over({ title: 'By host', description: 'Hosts at which the flows were counted.', by: ['host'], units: ['${unit:raw}'], limit: 8 }),
         ),
@@ -107,6 +106,17 @@ export const overview: Dashboard = board({
         band(
           10,
           log({ title: 'Recent events', description: 'What Weir noticed in the estate, newest first.', targets: [events({ format: 'logs', limit: 100 })] }),
+        ),
+      ],
+    },
+    {
+      title: 'Across the border of the estate',
+      closed: true, // it reads single records
+      bands: [
+        band(
+          9,
+          over({ title: 'Across the border', description: 'Traffic that comes into the estate, leaves it, and stays within.', by: ['direction'], units: ['${unit:raw}'], other: false }),
+          top({ title: 'Top addresses', description: 'Addresses with most traffic that crosses the border of the estate. Read from single records, which are kept for a shorter time than sums.', by: ['addr'], filter: 'direction in (inbound, outbound)', units: ['${unit:raw}'], split: true }),
         ),
       ],
     },
