@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weirhq/weir/grafana-plugin/pkg/dashboard"
+	"github.com/weirhq/weir/grafana-plugin/pkg/model"
 )
 
 const directory = "../../../deploy/grafana/dashboards"
@@ -34,7 +35,7 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
-// Variables are all put in, nothing that is a variable reaches the data source, and what is put into a filter is quoted.
+// Variables are all put in, and what is then sent is of the form that the backend reads.
 func TestTargets(t *testing.T) {
 	all, err := dashboard.Read(directory)
 	if err != nil {
@@ -51,6 +52,9 @@ func TestTargets(t *testing.T) {
 			query := strings.ReplaceAll(string(target.Query), "${datasource}", "")
 			if strings.Contains(query, "$") || !json.Valid(target.Query) || len(target.Frames) == 0 {
 				t.Errorf("%s is not to be sent: %s", target, query)
+			}
+			if _, err := model.Parse(target.Query); err != nil {
+				t.Errorf("%s: %v", target, err)
 			}
 		}
 	}
