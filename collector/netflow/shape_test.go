@@ -36,9 +36,8 @@ func (c *collector) bounded(b []byte) template.Reason {
 	c.Helper()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	start := time.Now()
-	why := c.reason(b)
-	took := time.Since(start)
+	var why template.Reason
+	took := cpuTime(c, func() { why = c.reason(b) })
 	runtime.ReadMemStats(&after)
 	if limit := uint64(64<<10 + 100*len(b)); after.TotalAlloc-before.TotalAlloc > limit {
 		c.Errorf("a datagram of %d octets allocated %d, want at most %d", len(b), after.TotalAlloc-before.TotalAlloc, limit)
@@ -75,7 +74,7 @@ func TestRecordsOfNoLength(t *testing.T) {
 
 // cpuTime returns what f takes of a processor, whatever else the machine does. Limits on it are many times what is
 // needed, and far below what work in the wrong proportion would take.
-func cpuTime(t *testing.T, f func()) time.Duration {
+func cpuTime(t testing.TB, f func()) time.Duration {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
