@@ -12,7 +12,7 @@ export const collector: Dashboard = board({
   about: 'collector',
   title: 'Collector health',
   description: 'The ledger: what exporters sent, what was lost and where, what was stored; templates, sampling and clocks, by exporter.',
-  variables: [names('exporter', 'Exporter', 'exporter', true)],
+  variables: [names('exporter', 'Exporter', true)],
   from: 'now-6h',
   delay: false,
   sections: [

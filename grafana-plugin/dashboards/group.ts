@@ -14,7 +14,7 @@ export const group: Dashboard = board({
   title: 'Address and VM groups',
   description: 'Statistics of flows by address group and VM group: in, out and both; bytes, bits, packets and flows; the largest or the smallest.',
   variables: [
-    names('group', 'Group', 'group', false),
+    names('group', 'Group', false),
     choose('by', 'By', ['VM', 'vm'], ['Address', 'addr'], ['Protocol', 'protocol'], ['Service', 'service'], ['Network', 'network'], ['Verdict', 'verdict']),
     unit(),
     direction(),

@@ -12,7 +12,7 @@ export const host: Dashboard = board({
   about: 'host',
   title: 'Hosts and pools',
   description: 'What passes through the virtual switches of hosts: which VMs, networks and services, what policy stopped, what happened.',
-  variables: [names('pool', 'Pool', 'pool', true), names('host', 'Host', 'host', true), rate()],
+  variables: [names('pool', 'Pool', true), names('host', 'Host', true), rate()],
   events: { filter, kinds: ['host_connected', 'switch_restarted', 'host_detached'] },
   sections: [
     {

@@ -12,7 +12,7 @@ export const network: Dashboard = board({
   about: 'network',
   title: 'Network',
   description: 'What passes through a network, or several: which VMs, which services, at which hosts.',
-  variables: [names('network', 'Network', 'network', true), rate()],
+  variables: [names('network', 'Network', true), rate()],
   events: { filter, kinds: ['vif_moved'] },
   sections: [
     {

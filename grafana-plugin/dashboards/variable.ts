@@ -13,8 +13,7 @@ import {
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import type { Inventory } from './target.ts';
-import { datasource, inventory } from './target.ts';
+import { datasource } from './target.ts';
 
 type Variable = Builder<VariableModel>;
 
@@ -28,12 +27,12 @@ export function source(): Variable {
     .hide(VariableHide.InControlsMenu);
 }
 
-/** names lets people choose what exists of a kind: one, or with all several or everything. */
-export function names(name: string, label: string, kind: NonNullable<Inventory['kind']>, all: boolean): Variable {
-  const v = new QueryVariableBuilder(name)
+/** names lets people choose what exists of a kind, as the field of that name is compared with it: one, or with all several or everything. */
+export function names(field: string, label: string, all: boolean): Variable {
+  const v = new QueryVariableBuilder(field)
     .label(label)
-    .query(inventory({ format: 'table', kind, limit: 5000 }, name).query)
-    .definition(`names: ${kind}`)
+    .query({ refId: field, version: 1, queryType: 'values', values: { field } })
+    .definition(`what exists: ${field}`)
     .datasource(datasource)
     .refresh(VariableRefresh.OnDashboardLoad)
     .sort(VariableSort.NaturalAsc)

@@ -14,7 +14,7 @@ export const vm: Dashboard = board({
   about: 'vm',
   title: 'VM',
   description: 'What one VM receives and sends, with whom, which rules decide, and what happened to it.',
-  variables: [names('vm', 'VM', 'vm', false), rate()],
+  variables: [names('vm', 'VM', false), rate()],
   events: { filter, kinds: ['vif_plugged', 'vif_unplugged', 'vif_moved'] },
   sections: [
     {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weirhq/weir/grafana-plugin/pkg/dashboard"
 	"github.com/weirhq/weir/grafana-plugin/pkg/model"
+	"github.com/weirhq/weir/query"
 )
 
 const directory = "../../../deploy/grafana/dashboards"
@@ -49,9 +50,15 @@ func TestTargets(t *testing.T) {
 		}
 		for _, target := range targets {
 			kinds[target.Kind]++
-			query := strings.ReplaceAll(string(target.Query), "${datasource}", "")
-			if strings.Contains(query, "$") || !json.Valid(target.Query) || len(target.Frames) == 0 {
-				t.Errorf("%s is not to be sent: %s", target, query)
+			if target.Field != "" {
+				if _, known := query.FieldByName(target.Field); !known || target.Kind != dashboard.OfVariable {
+					t.Errorf("%s looks up %q", target, target.Field)
+				}
+				continue
+			}
+			sent := strings.ReplaceAll(string(target.Query), "${datasource}", "")
+			if strings.Contains(sent, "$") || !json.Valid(target.Query) || len(target.Frames) == 0 {
+				t.Errorf("%s is not to be sent: %s", target, sent)
 			}
 			if _, err := model.Parse(target.Query); err != nil {
 				t.Errorf("%s: %v", target, err)

@@ -30,6 +30,10 @@ type Target struct {
 	Type      string // queryType
 	Query     json.RawMessage
 	Frames    []data.FrameType // one of which every frame of the answer has to have
+
+	// Of a variable that is what exists: the field whose values the resource values of the data source is asked for. There is no
+	// query then, and no frame.
+	Field string
 }
 
 // String names the target for people.
@@ -45,7 +49,11 @@ type target struct {
 	Datasource *Reference `json:"datasource"`
 
 	format string // of its part
+	field  string // of a look-up
 }
+
+// lookup is the queryType of variables that look up what exists; the backend knows it as a resource and not as a query.
+const lookup = "values"
 
 func readTarget(raw json.RawMessage) (target, error) {
 	var t target
@@ -62,11 +70,15 @@ func readTarget(raw json.RawMessage) (target, error) {
 	}
 	var p struct {
 		Format string `json:"format"`
+		Field  string `json:"field"`
 	}
 	if err := json.Unmarshal(part, &p); err != nil {
 		return t, fmt.Errorf("query %q: %w", t.RefID, err)
 	}
-	t.format = p.Format
+	if (t.QueryType == lookup) != (p.Field != "") {
+		return t, fmt.Errorf("query %q: type %q with field %q, want a field in look-ups, and only there", t.RefID, t.QueryType, p.Field)
+	}
+	t.format, t.field = p.Format, p.Field
 	return t, nil
 }
 
@@ -101,12 +113,16 @@ func (d *Dashboard) Targets(values map[string]string) ([]Target, error) {
 		if err != nil {
 			return fmt.Errorf("%s: %s %q: %w", d.file, kind, of, err)
 		}
+		if t.QueryType == lookup {
+			all = append(all, Target{Dashboard: d.UID, Kind: kind, Of: of, RefID: t.RefID, Type: lookup, Field: t.field})
+			return nil
+		}
 		frames, known := frameTypes[t.format]
 		if !known {
 			return fmt.Errorf("%s: %s %q: query %s has format %q, want one of %s", d.file, kind, of, t.RefID, t.format,
 				strings.Join(slices.Sorted(maps.Keys(frameTypes)), ", "))
 		}
-		all = append(all, Target{d.UID, kind, of, t.RefID, t.QueryType, text, frames})
+		all = append(all, Target{Dashboard: d.UID, Kind: kind, Of: of, RefID: t.RefID, Type: t.QueryType, Query: text, Frames: frames})
 		return nil
 	}
 	var err error
