@@ -5,7 +5,7 @@ import { useState } from 'react';
 import type { Mistake, Schema } from '../query/schema';
 import { FilterField } from './FilterField';
 
-const schema: Schema = {
+const schema: Pick<Schema, 'fields'> = {
   fields: [
     { name: 'vm', type: 'name', operators: ['=', '!=', 'in', 'not in', 'like', 'not like'], aliases: [], doc: 'VM at either end.', groupable: true, rollup: true },
     { name: 'dst_port', type: 'port', operators: ['=', '<'], aliases: [], doc: 'Destination port.', groupable: true, rollup: false },

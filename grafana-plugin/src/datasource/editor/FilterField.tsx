@@ -3,14 +3,14 @@ import type { GrafanaTheme2 } from '@grafana/data';
 import { FieldValidationMessage, Portal, getInputStyles, useStyles2 } from '@grafana/ui';
 import { useEffect, useId, useLayoutEffect, useRef, useState, type KeyboardEvent, type RefObject, type SyntheticEvent } from 'react';
 
-import { accept, contextAt, suggestions, type Suggestion } from '../query/completion';
+import { accept, contextAt, suggestions, type Fields, type Suggestion } from '../query/completion';
 import { tokenize } from '../query/filter';
-import type { Mistake, Schema } from '../query/schema';
+import type { Mistake } from '../query/schema';
 import { useAnswer } from './answer';
 
 interface Props {
   value: string;
-  schema: Schema | undefined;
+  schema: Fields | undefined;
   /** Values of a field that begin with a prefix, a bounded number of them. */
   values: (field: string, prefix: string) => Promise<string[]>;
   /** The first mistake in a filter, with its place in the text; undefined if it is right. */

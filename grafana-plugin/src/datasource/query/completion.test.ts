@@ -2,7 +2,7 @@ import { accept, contextAt, suggestions } from './completion';
 import type { Field, Schema } from './schema';
 
 const field = (name: string, type: string, operators: string[], aliases: string[] = []): Field => ({ name, type, operators, aliases, doc: `${name}.`, groupable: true, rollup: true });
-const schema: Schema = {
+const schema: Pick<Schema, 'fields'> = {
   fields: [
     field('vm', 'name', ['=', '!=', 'in', 'not in', 'like', 'not like']),
     field('src_vm', 'name', ['=', '!=', 'in', 'not in', 'like', 'not like']),

@@ -5,6 +5,9 @@
 import type { Field, Schema } from './schema';
 import { isKeyword, tokenize, written, type Token } from './filter';
 
+/** The part of the backend's schema that is asked for here. */
+export type Fields = Pick<Schema, 'fields'>;
+
 /** What is expected at the cursor. */
 export interface Context {
   expects: 'field' | 'operator' | 'value' | 'join';
@@ -33,13 +36,13 @@ export interface Suggestion {
 }
 
 /** The field of that name or alias. */
-export function fieldByName(schema: Schema, name: string): Field | undefined {
+export function fieldByName(schema: Fields, name: string): Field | undefined {
   const lower = name.toLowerCase();
   return schema.fields.find((f) => f.name === lower || f.aliases.includes(lower));
 }
 
 /** What is expected at a place of a filter, which may be wrong before it. */
-export function contextAt(text: string, cursor: number, schema: Schema): Context {
+export function contextAt(text: string, cursor: number, schema: Fields): Context {
   const tokens = tokenize(text);
   const current = tokens.find((t) => t.start < cursor && cursor <= t.end && writable(t, cursor));
   const before = tokens.filter((t) => t.end <= cursor && t !== current);
@@ -68,7 +71,7 @@ function prefixOf(token: Token, text: string, cursor: number): string {
 }
 
 /** What is expected after one more token. */
-function next(state: State, token: Token, schema: Schema): State {
+function next(state: State, token: Token, schema: Fields): State {
   const { depth } = state;
   switch (state.expects) {
     case 'field':
@@ -107,7 +110,7 @@ function next(state: State, token: Token, schema: Schema): State {
 }
 
 /** What can be written there. `values` are those that the backend has for the field and the prefix. */
-export function suggestions(context: Context, schema: Schema, values: readonly string[] = []): Suggestion[] {
+export function suggestions(context: Context, schema: Fields, values: readonly string[] = []): Suggestion[] {
   const { prefix } = context;
   switch (context.expects) {
     case 'field':
@@ -148,7 +151,7 @@ function operators({ field, prefix, negated }: Context): Suggestion[] {
 }
 
 /** Fields that begin with the prefix, then those that hold it, in name or alias. */
-function fields(schema: Schema, prefix: string): Suggestion[] {
+function fields(schema: Fields, prefix: string): Suggestion[] {
   const lower = prefix.toLowerCase();
   const rank = (f: Field) => {
     const names = [f.name, ...f.aliases];

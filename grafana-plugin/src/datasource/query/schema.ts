@@ -1,4 +1,4 @@
-/* What the backend tells of itself by its resource `schema`: the only list of fields, units and macros that the editors have. */
+/* What the backend tells of itself by its resource `schema`: the only list of fields, units, kinds and macros that the editors have. */
 
 export interface Field {
   name: string;
@@ -13,8 +13,28 @@ export interface Field {
   rollup: boolean;
 }
 
+/** A word with what it means. */
+export interface Word {
+  name: string;
+  doc: string;
+}
+
+export interface Macro extends Word {
+  /** As it is written. */
+  usage: string;
+}
+
 export interface Schema {
   fields: Field[];
+  units: Word[];
+  directions: Word[];
+  traffic: Word[];
+  tables: Word[];
+  macros: Macro[];
+  eventKinds: Word[];
+  severities: Word[];
+  exporterFigures: Word[];
+  entityKinds: Word[];
 }
 
 /** A mistake in what was written, as the backend finds it. */
