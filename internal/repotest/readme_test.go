@@ -116,8 +116,8 @@ func background(ctx context.Context, t *testing.T, dir, command string) {
 		}
 		select {
 		case <-ended:
-		case <-time.After(5 * time.Second):
-			t.Errorf("%s: still running 5 s after Ctrl-C", command)
+		case <-time.After(30 * time.Second): // a second or two on an idle machine
+			t.Errorf("%s: still running 30 s after Ctrl-C", command)
 			_ = cmd.Cancel()
 			<-ended
 		}
