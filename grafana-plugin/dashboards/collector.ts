@@ -1,6 +1,7 @@
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
-import { colour, log, name, series, stat, steps, table } from './panel.ts';
+import { cell, to } from './link.ts';
+import { alarming, bar, colour, column, link, log, named, series, stat, steps, table } from './panel.ts';
 import { events, exporters, inventory } from './target.ts';
 import { names } from './variable.ts';
 
@@ -25,7 +26,7 @@ export const collector: Dashboard = board({
           stat({ title: 'Not stored', description: 'Flows lost between decoder and store. It should be 0.', unit: 'short', thresholds: lost, targets: [exporters({ format: 'number', what: ['not_stored'], by: [], filter })] }),
           stat({ title: 'Lost on the way here', description: 'What sequence numbers announced and did not come, in the unit that each exporter numbers: flows, messages or records.', unit: 'short', thresholds: odd, targets: [exporters({ format: 'number', what: ['lost'], by: [], filter })] }),
           stat({ title: 'Not decoded', description: 'Sets, template records and messages that could not be decoded.', unit: 'short', thresholds: odd, targets: [exporters({ format: 'number', what: ['dropped'], by: [], filter })] }),
-          stat({ title: 'Exporters', description: 'Exporters that sent in the time range.', unit: 'short', targets: [inventory({ format: 'number', kind: 'exporter' })] }),
+          stat({ title: 'Exporters', description: 'Exporters that sent in the time range, and all that are known.', unit: 'short', names: true, overrides: [named('active', colour.good), named('total', colour.neutral)], targets: [inventory({ format: 'number', kind: 'exporter' })] }),
         ),
         band(
           9,
@@ -33,12 +34,12 @@ export const collector: Dashboard = board({
             title: 'Decoded, stored, lost',
             description: 'Flows a second. What is decoded and not yet stored is on its way through the write-ahead log; the areas are to be the same over time.',
             unit: 'short',
-            targets: [
-              exporters({ format: 'timeseries', what: ['flows'], by: [], filter, rate: true }, 'A'),
-              exporters({ format: 'timeseries', what: ['stored'], by: [], filter, rate: true }, 'B'),
-              exporters({ format: 'timeseries', what: ['not_stored'], by: [], filter, rate: true }, 'C'),
+            targets: [exporters({ format: 'timeseries', what: ['flows', 'stored', 'not_stored'], by: [], filter, rate: true })],
+            overrides: [
+              named('flows_per_second', colour.quiet, 'Decoded'),
+              named('stored_per_second', colour.good, 'Stored'),
+              named('not_stored_per_second', colour.bad, 'Not stored'),
             ],
-            overrides: [name('A', 'Decoded', colour.quiet), name('B', 'Stored', colour.good), name('C', 'Not stored', colour.bad)],
           }),
           series({
             title: 'Not decoded, by reason',
@@ -55,7 +56,31 @@ export const collector: Dashboard = board({
     {
       title: 'Exporters',
       bands: [
-        band(11, table({ title: 'The ledger by exporter', description: 'What each exporter sent in the time range, and what became of it.', unit: 'short', targets: [exporters({ format: 'table', filter })] })),
+        band(
+          11,
+          table({
+            title: 'The ledger by exporter',
+            description: 'What each exporter sent in the time range, and what became of it. What sequence numbers count, and so what is received and lost, differs: flows, messages or records.',
+            unit: 'short',
+            targets: [exporters({ format: 'table', filter })],
+            overrides: [
+              column('exporter', 'Exporter', link(to('This exporter alone', 'collector', { exporter: cell }))),
+              column('datagrams', 'Datagrams'),
+              column('flows', 'Decoded', ...bar(colour.quiet)),
+              column('stored', 'Stored', ...bar(colour.good)),
+              column('not_stored', 'Not stored', ...alarming(lost)),
+              column('received', 'Received'),
+              column('lost', 'Lost', ...alarming(odd)),
+              column('loss', 'Loss', ...alarming(steps(colour.good, [0.0001, colour.warn], [0.01, colour.bad]))),
+              column('dropped', 'Not decoded', ...alarming(odd)),
+              column('expired_sets', 'No template', ...alarming(odd)),
+              column('restarts', 'Restarts'),
+              column('sampling_assumed', 'Rate assumed'),
+              column('clock_skew', 'Clock', ...alarming(steps(colour.bad, [-10_000, colour.good], [10_000, colour.bad]))),
+              column('silence', 'Last heard', ...alarming(steps(colour.good, [180, colour.warn], [3600, colour.bad]))),
+            ],
+          }),
+        ),
         band(
           9,
           series({ title: 'Flows', description: 'Flows a second that were decoded, by exporter.', unit: 'short', stacked: true, targets: [exporters({ format: 'timeseries', what: ['flows'], filter, rate: true })] }),
@@ -82,8 +107,8 @@ export const collector: Dashboard = board({
             unit: 'short',
             bars: true,
             calcs: ['sum'],
-            targets: [exporters({ format: 'timeseries', what: ['held_sets'], by: [], filter }, 'A'), exporters({ format: 'timeseries', what: ['expired_sets'], by: [], filter }, 'B')],
-            overrides: [name('A', 'Waited', colour.warn), name('B', 'In vain', colour.bad)],
+            targets: [exporters({ format: 'timeseries', what: ['held_sets', 'expired_sets'], by: [], filter })],
+            overrides: [named('held_sets', colour.warn, 'Waited'), named('expired_sets', colour.bad, 'In vain')],
           }),
           series({
             title: 'Assumed and changed',
@@ -91,8 +116,8 @@ export const collector: Dashboard = board({
             unit: 'short',
             bars: true,
             calcs: ['sum'],
-            targets: [exporters({ format: 'timeseries', what: ['sampling_assumed'], by: [], filter }, 'A'), exporters({ format: 'timeseries', what: ['times_clamped'], by: [], filter }, 'B')],
-            overrides: [name('A', 'Sampling rate assumed', colour.quiet), name('B', 'Times changed', colour.warn)],
+            targets: [exporters({ format: 'timeseries', what: ['sampling_assumed', 'times_clamped'], by: [], filter })],
+            overrides: [named('sampling_assumed', colour.quiet, 'Sampling rate assumed'), named('times_clamped', colour.warn, 'Times changed')],
           }),
         ),
         band(
@@ -103,13 +128,13 @@ export const collector: Dashboard = board({
             unit: 'short',
             bars: true,
             calcs: ['sum'],
-            targets: [
-              exporters({ format: 'timeseries', what: ['out_of_order'], by: [], filter }, 'A'),
-              exporters({ format: 'timeseries', what: ['duplicates'], by: [], filter }, 'B'),
-              exporters({ format: 'timeseries', what: ['restarts'], by: [], filter }, 'C'),
-              exporters({ format: 'timeseries', what: ['jumps'], by: [], filter }, 'D'),
+            targets: [exporters({ format: 'timeseries', what: ['out_of_order', 'duplicates', 'restarts', 'jumps'], by: [], filter })],
+            overrides: [
+              named('out_of_order', colour.quiet, 'Late'),
+              named('duplicates', 'purple', 'Twice'),
+              named('restarts', colour.warn, 'Restarts'),
+              named('jumps', colour.bad, 'Jumps'),
             ],
-            overrides: [name('A', 'Late', colour.quiet), name('B', 'Twice', 'purple'), name('C', 'Restarts', colour.warn), name('D', 'Jumps', colour.bad)],
           }),
           log({ title: 'Events of exporters', description: 'Exporters that fell silent or came back, and exports that somebody changed, newest first.', targets: [events({ format: 'logs', kinds: ['exporter_silent', 'exporter_heard', 'export_set', 'export_wiped', 'export_foreign'], limit: 100 })] }),
         ),

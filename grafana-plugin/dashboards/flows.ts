@@ -1,8 +1,8 @@
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
-import { stat, table } from './panel.ts';
+import { stat } from './panel.ts';
 import * as ask from './target.ts';
-import { lines, over, top } from './traffic.ts';
+import { lines, over, rows, top } from './traffic.ts';
 import { adhoc, choose, direction, limit, order, text, traffic, unit } from './variable.ts';
 
 const filter = '${filter:raw}';
@@ -63,7 +63,7 @@ export const flows: Dashboard = board({
           stat({ title: 'Flows', description: 'Flow records in the time range.', unit: 'short', targets: [ask.flows({ format: 'number', units: ['flows'], ...asked })] }),
         ),
         band(10, over({ title: '${unit:text} by ${by:text}', description: 'The groups that the variables choose, over time, and all others together.', ...chosen, by: ['${by:raw}'] })),
-        band(11, top({ title: '${unit:text} by ${by:text}', description: 'The groups that the variables choose, in the time range.', ...chosen, by: ['${by:raw}'], units: ['${unit:raw}'], other: true, total: true })),
+        band(11, top({ title: '${unit:text} by ${by:text}', description: 'The groups that the variables choose, in the time range.', ...chosen, by: ['${by:raw}'], units: ['${unit:raw}'] })),
       ],
     },
     {
@@ -71,12 +71,7 @@ export const flows: Dashboard = board({
       bands: [
         band(
           12,
-          table({
-            title: 'Records',
-            description: 'Single records as exporters sent them, newest first, every observation of a flow: what is under totals, before it is summed. Sampling is not multiplied in.',
-            unit: 'short',
-            targets: [ask.records({ format: 'table', filter, limit: 200 })],
-          }),
+          rows('Records', filter),
         ),
       ],
     },

@@ -39,7 +39,7 @@ export const group: Dashboard = board({
         ),
         band(
           10,
-          top({ title: '$group: in, out and total by ${by:text}', description: 'Of each row the total, and what of it came in and went out: of the row itself where that is an end of flows, else of the group.', ...chosen, by: ['${by:raw}'], split: true, total: true, filter }),
+          top({ title: '$group: in, out and total by ${by:text}', description: 'Of each row the total, and what of it came in and went out: of the row itself where that is an end of flows, else of the group.', ...chosen, by: ['${by:raw}'], split: true, filter }),
         ),
       ],
     },

@@ -23,8 +23,8 @@ export interface Jump {
   url: string;
 }
 
-/** What was clicked: the text of a cell. */
-export const cell = '${__value.text:percentencode}';
+/** What was clicked: the value of a cell, whatever is shown for it. */
+export const cell = '${__value.raw:percentencode}';
 
 /** What was clicked: the label of a series. */
 export function label(name: string): string {

@@ -1,10 +1,27 @@
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
+import type { Jump } from './link.ts';
 import { to } from './link.ts';
-import { colour, log, stat, steps } from './panel.ts';
+import { colour, log, named, stat, steps } from './panel.ts';
+import type { Inventory } from './target.ts';
 import { events, exporters, flows, inventory } from './target.ts';
 import { over, top } from './traffic.ts';
 import { rate } from './variable.ts';
+
+/** Of a kind of things: how many are active, and how many there are. */
+const activeOfAll = [named('active', colour.good), named('total', colour.neutral)];
+
+function existing(title: string, kind: NonNullable<Inventory['kind']>, jump: Jump) {
+  return stat({
+    title,
+    description: `${title} of which there was traffic in the time range, and all that exist.`,
+    unit: 'short',
+    names: true,
+    overrides: activeOfAll,
+    targets: [inventory({ format: 'number', kind })],
+    links: [jump],
+  });
+}
 
 const withVM = 'src_vm != none or dst_vm != none';
 
@@ -71,11 +88,19 @@ export const overview: Dashboard = board({
         ),
         band(
           4,
-          stat({ title: 'Pools', description: 'Pools that exist, and those of which there is traffic in the time range.', unit: 'short', targets: [inventory({ format: 'number', kind: 'pool' })], links: [to('Hosts and pools', 'host')] }),
-          stat({ title: 'Hosts', description: 'Hosts that exist, and those of which there is traffic in the time range.', unit: 'short', targets: [inventory({ format: 'number', kind: 'host' })], links: [to('Hosts and pools', 'host')] }),
-          stat({ title: 'Networks', description: 'Networks that exist, and those of which there is traffic in the time range.', unit: 'short', targets: [inventory({ format: 'number', kind: 'network' })], links: [to('Networks', 'network')] }),
-          stat({ title: 'VMs', description: 'VMs that exist, and those of which there is traffic in the time range.', unit: 'short', targets: [inventory({ format: 'number', kind: 'vm' })], links: [to('VMs', 'vm')] }),
-          stat({ title: 'Exporters', description: 'Exporters that are known, and those that sent in the time range.', unit: 'short', targets: [inventory({ format: 'number', kind: 'exporter' })], links: [to('Collector health', 'collector')] }),
+          existing('Pools', 'pool', to('Hosts and pools', 'host')),
+          existing('Hosts', 'host', to('Hosts and pools', 'host')),
+          existing('Networks', 'network', to('Networks', 'network')),
+          existing('VMs', 'vm', to('VMs', 'vm')),
+          stat({
+            title: 'Exporters',
+            description: 'Exporters that sent in the time range, and all that are known.',
+            unit: 'short',
+            names: true,
+            overrides: activeOfAll,
+            targets: [inventory({ format: 'number', kind: 'exporter' })],
+            links: [to('Collector health', 'collector')],
+          }),
           stat({
             title: 'Stored',
             description: 'Flows that the store took, a second.',

@@ -28,7 +28,7 @@ import {
   VizTooltipOptionsBuilder,
 } from '@grafana/grafana-foundation-sdk/common';
 import type { DashboardLink, DynamicConfigValue, Panel, Threshold } from '@grafana/grafana-foundation-sdk/dashboard';
-import { FieldColorBuilder, FieldColorModeId, ThresholdsConfigBuilder, ThresholdsMode } from '@grafana/grafana-foundation-sdk/dashboard';
+import { FieldColorBuilder, FieldColorModeId, MappingType, SpecialValueMatch, ThresholdsConfigBuilder, ThresholdsMode } from '@grafana/grafana-foundation-sdk/dashboard';
 import * as logsPanel from '@grafana/grafana-foundation-sdk/logs';
 import * as statPanel from '@grafana/grafana-foundation-sdk/stat';
 import * as tablePanel from '@grafana/grafana-foundation-sdk/table';
@@ -117,9 +117,9 @@ export function below(o: Override): Override {
   return { ...o, properties: [...o.properties, { id: 'custom.transform', value: 'negative-Y' }] };
 }
 
-/** named is name for series that are told apart by what they are called. */
-export function named(field: string, color: string): Override {
-  return { field, properties: [fixed(color)] };
+/** named gives a field a colour that means something, and perhaps another name. */
+export function named(field: string, color: string, text?: string): Override {
+  return { field, properties: [...(text === undefined ? [] : [{ id: 'displayName', value: text }]), fixed(color)] };
 }
 
 function fixed(color: string): DynamicConfigValue {
@@ -236,14 +236,9 @@ export function link(l: Jump): DynamicConfigValue {
   return { id: 'links', value: [l] };
 }
 
-/** width fixes the width of a column, in pixels. */
-export function width(px: number): DynamicConfigValue {
-  return { id: 'custom.width', value: px };
-}
-
-/** hidden leaves a column out that links need. */
-export function hidden(field: string): Override {
-  return { field, properties: [{ id: 'custom.hideFrom.viz', value: true }] };
+/** empty is what is shown where there is nothing. */
+export function empty(text: string): DynamicConfigValue {
+  return { id: 'mappings', value: [{ type: MappingType.SpecialValue, options: { match: SpecialValueMatch.Empty, result: { text, index: 0 } } }] };
 }
 
 /** bar draws a bar behind the figures of a column, as long as the largest is full. */

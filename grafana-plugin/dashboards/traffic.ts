@@ -6,28 +6,44 @@ import type { Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Jump } from './link.ts';
 import { cell, label, to } from './link.ts';
 import type { Override, Series } from './panel.ts';
-import { bar, below, colour, column, hidden, link, log, name, named, series, table, width } from './panel.ts';
+import { bar, below, colour, column, empty, link, log, name, named, series, table } from './panel.ts';
 import type { Flows } from './target.ts';
 import { flows, records } from './target.ts';
 
-/** Fields of flows: what stands above their column, and where their values lead. */
-const fields: Record<string, [title: string, jump?: (value: string) => Jump]> = {
-  vm: ['VM', (v) => to('Traffic of this VM', 'vm', { vm: v })],
-  src_vm: ['From VM', (v) => to('Traffic of this VM', 'vm', { vm: v })],
-  dst_vm: ['To VM', (v) => to('Traffic of this VM', 'vm', { vm: v })],
-  network: ['Network', (v) => to('Traffic in this network', 'network', { network: v })],
-  host: ['Host', (v) => to('Traffic at this host', 'host', { host: v })],
-  pool: ['Pool', (v) => to('Hosts of this pool', 'host', { pool: v })],
-  group: ['Group', (v) => to('Traffic of this group', 'group', { group: v })],
-  exporter: ['Exporter', (v) => to('What this exporter sent', 'collector', { exporter: v })],
-  addr: ['Address', (v) => to('Flows of this address', 'flows', { filter: `addr%20%3D%20${v}` })],
-  src_addr: ['From address', (v) => to('Flows of this address', 'flows', { filter: `addr%20%3D%20${v}` })],
-  dst_addr: ['To address', (v) => to('Flows of this address', 'flows', { filter: `addr%20%3D%20${v}` })],
-  service: ['Service', (v) => to('Flows of this service', 'flows', { filter: `service%20%3D%20${v}` })],
-  protocol: ['Protocol', (v) => to('Flows of this protocol', 'flows', { filter: `protocol%20%3D%20${v}` })],
-  verdict: ['Verdict', (v) => to('Flows with this verdict', 'flows', { filter: `verdict%20%3D%20${v}` })],
-  rule: ['Rule', (v) => to('Flows that this rule decided', 'flows', { filter: `rule%20%3D%20%22${v}%22` })],
+/** A field of flows: what stands above its column, where its values lead, and what is shown for none. */
+interface Shown {
+  title: string;
+  jump?: (value: string) => Jump;
+  none?: string;
+}
+
+const toVM = (v: string) => to('Traffic of this VM', 'vm', { vm: v });
+const toFlows = (of: string, condition: (v: string) => string) => (v: string) => to(`Flows ${of}`, 'flows', { filter: condition(v) });
+const toAddress = toFlows('of this address', (v) => `addr%20%3D%20${v}`);
+
+const fields: Record<string, Shown> = {
+  vm: { title: 'VM', jump: toVM, none: 'no VM' },
+  src_vm: { title: 'From VM', jump: toVM, none: 'elsewhere' },
+  dst_vm: { title: 'To VM', jump: toVM, none: 'elsewhere' },
+  network: { title: 'Network', jump: (v) => to('Traffic in this network', 'network', { network: v }), none: 'unknown' },
+  host: { title: 'Host', jump: (v) => to('Traffic at this host', 'host', { host: v }), none: 'no host' },
+  pool: { title: 'Pool', jump: (v) => to('Hosts of this pool', 'host', { pool: v }), none: 'no pool' },
+  group: { title: 'Group', jump: (v) => to('Traffic of this group', 'group', { group: v }), none: 'no group' },
+  exporter: { title: 'Exporter', jump: (v) => to('What this exporter sent', 'collector', { exporter: v }) },
+  addr: { title: 'Address', jump: toAddress, none: 'no address' },
+  src_addr: { title: 'From address', jump: toAddress, none: 'no address' },
+  dst_addr: { title: 'To address', jump: toAddress, none: 'no address' },
+  src_port: { title: 'From port' },
+  dst_port: { title: 'To port' },
+  service: { title: 'Service', jump: toFlows('of this service', (v) => `service%20%3D%20${v}`) },
+  protocol: { title: 'Protocol', jump: toFlows('of this protocol', (v) => `protocol%20%3D%20${v}`) },
+  verdict: { title: 'Verdict', jump: toFlows('with this verdict', (v) => `verdict%20%3D%20${v}`) },
+  rule: { title: 'Rule', jump: toFlows('that this rule decided', (v) => `rule%20%3D%20%22${v}%22`), none: 'no rule' },
 };
+
+function shown(field: string, { title, jump, none }: Shown): Override {
+  return column(field, title, ...(jump ? [link(jump(cell))] : []), ...(none === undefined ? [] : [empty(none)]));
+}
 
 /** Units of figures: what stands above them, and Grafana's name where the data source does not say. */
 const units: Record<string, string> = {
@@ -46,11 +62,9 @@ function columns(q: Flows): Override[] {
     Object.entries(all).filter(([word]) => asked.includes(word) || asked.some((a) => a.includes('$')));
   const figures = among(units, q.units ?? ['bps']);
   return [
-    ...among(fields, q.by ?? []).map(([field, [title, jump]]) => column(field, title, ...(jump ? [link(jump(cell))] : []))),
+    ...among(fields, q.by ?? []).map(([field, how]) => shown(field, how)),
     ...figures.map(([unit, title]) => column(unit, title, ...bar(colour.quiet))),
     ...(q.split ? figures.flatMap(([unit]) => [column(`${unit}_in`, 'In', ...bar(colour.in)), column(`${unit}_out`, 'Out', ...bar(colour.out))]) : []),
-    ...(q.total ? [column('share', 'Share', width(80))] : []),
-    ...(q.total || q.other ? [hidden('row')] : []),
   ];
 }
 
@@ -78,7 +92,7 @@ export function top({ title, description, ...q }: Question): Builder<Panel> {
 /** over is the largest over time, on top of each other, and the rest. */
 export function over({ title, description, ...rest }: Question, more: Partial<Series> = {}): Builder<Panel> {
   const q: Flows = { limit: 10, other: true, ...rest };
-  const links = (q.by ?? []).flatMap((field) => fields[field]?.[1]?.(label(field)) ?? []);
+  const links = (q.by ?? []).flatMap((field) => fields[field]?.jump?.(label(field)) ?? []);
   return series({ title, description, unit: 'short', stacked: true, targets: [flows(q)], overrides: coloured(q), links, ...more });
 }
 
@@ -93,11 +107,26 @@ export function opposite({ title, description, filter, ...q }: Question & { filt
   });
 }
 
-/** lines are single records, as logs. */
-export function lines(title: string, filter: string): Builder<Panel> {
-  return log({
+const single = 'Single records as exporters sent them, newest first, every observation of a flow: what is under totals, before it is summed. Sampling is not multiplied in.';
+
+/** rows are single records as a table. */
+export function rows(title: string, filter: string): Builder<Panel> {
+  const asked = ['network', 'src_vm', 'src_addr', 'src_port', 'dst_vm', 'dst_addr', 'dst_port', 'protocol', 'bytes', 'packets', 'duration', 'verdict', 'rule', 'exporter'];
+  return table({
     title,
-    description: 'Single records as exporters sent them, newest first, every observation of a flow: what is under totals, before it is summed.',
-    targets: [records({ format: 'logs', filter, limit: 200 })],
+    description: single,
+    unit: 'short',
+    targets: [records({ format: 'table', columns: asked, filter, limit: 200 })],
+    overrides: [
+      ...asked.flatMap((field) => (fields[field] ? [shown(field, fields[field])] : [])),
+      column('bytes', 'Bytes'),
+      column('packets', 'Packets'),
+      column('duration', 'Duration'),
+    ],
   });
+}
+
+/** lines are single records as logs. */
+export function lines(title: string, filter: string): Builder<Panel> {
+  return log({ title, description: single, targets: [records({ format: 'logs', filter, limit: 200 })] });
 }
