@@ -225,3 +225,46 @@ func (c *compiler) ids(column string, f *Field, op Op, values []Value) (single [
 	}
 	return single, names
 }
+
+// Where is the condition that a filter is over the rows of a table.
+type Where struct {
+	SQL    string  // fit to stand between ANDs; "true" of an empty filter
+	Params []Param // p1, p2, …
+	Names  []Name  // that should be checked before: see [KnownNames]
+}
+
+// Condition returns the condition of a filter for a table of something else than flows. columns is the SQL of the logical columns that
+// it has, by the names of those of flows; what names its rows, for errors. An error is an [*Error].
+func Condition(filter string, columns map[string]string, what string) (*Where, error) {
+	e, err := Parse(filter)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		return &Where{SQL: "true"}, nil
+	}
+	has := func(f *Field) bool {
+		return !slices.ContainsFunc(f.columns, func(column string) bool { return columns[column] == "" })
+	}
+	lacking := ""
+	walk(e, func(c *Compare) {
+		if !has(c.Field) {
+			lacking = c.Field.Name
+		}
+	})
+	if lacking != "" {
+		var names []string
+		for i := range Fields {
+			if has(&Fields[i]) {
+				names = append(names, Fields[i].Name)
+			}
+		}
+		return nil, &Error{Part: "filter", Msg: what + " have no " + lacking, Hint: "they have " + strings.Join(names, ", ")}
+	}
+	c := compiler{table: &Table{Columns: columns}, direction: Both, params: &params{}}
+	sql := c.condition(e)
+	if _, isAnd := e.(*And); isAnd {
+		sql = "(" + sql + ")"
+	}
+	return &Where{SQL: sql, Params: c.params.list, Names: namesIn(e)}, nil
+}

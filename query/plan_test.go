@@ -152,3 +152,31 @@ func TestPartsMakeTheRange(t *testing.T) {
 		t.Errorf("%d plans have several parts", several)
 	}
 }
+
+func TestCondition(t *testing.T) {
+	columns := map[string]string{"host": "host", "src_vm": "vm", "dst_vm": "vm", "observation_domain": "d"}
+	f := func(filter, want string) {
+		t.Helper()
+		got := ""
+		w, err := query.Condition(filter, columns, "events")
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = w.SQL
+			for _, p := range w.Params {
+				got = strings.ReplaceAll(got, "{"+p.Name+":"+p.Type+"}", "<"+p.Value+">")
+			}
+			got += fmt.Sprint(" ", len(w.Names))
+		}
+		if got != want {
+			t.Errorf("Condition(%q):\n got %s\nwant %s", filter, got, want)
+		}
+	}
+	f(``, `true 0`)
+	f(`vm in (any)`, `true 0`)
+	f(`domain in (1, 2) and not domain = 3`, `(d IN (<1>, <2>) AND NOT (d = <3>)) 0`)
+	f(`domain = 1 or vm = #7`, `(d = <1> OR (vm = <7> OR vm = <7>)) 0`)
+	f(`host = "x'; DROP"`, `host IN (SELECT id FROM entity_now WHERE kind = 'host' AND (name = <x'; DROP> OR key = <x'; DROP>)) 1`)
+	f(`port in (any)`, `filter: events have no port: they have vm, src_vm, dst_vm, host, observation_domain`)
+	f(`host =`, `filter: found the end at 7: expected a value of host, as web-01, "a name", a UUID, #id or none`)
+}

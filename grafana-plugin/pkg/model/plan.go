@@ -44,12 +44,14 @@ type Shape struct {
 	Format  Format
 	Columns []Column // of the answer, in order; nil is not known before: of raw SQL
 
-	// Of series that have a value in every step, where no row is 0: the steps are From, From+Step, … before To. Else Step is 0.
+	// Of series the steps, which are From, From+Step, … before To; else Step is 0.
 	From, To time.Time
 	Step     time.Duration
-	Whole    bool // there is one series even if there are no rows: a total
 
-	Unit string // Grafana's, of all values of a frame of which nothing else is known
+	// Whole says that there is a series or a number even if there are no rows: a total of nothing is 0.
+	Whole bool
+
+	Unit string // Grafana's, of values of which nothing else is known
 }
 
 // Column describes a column of an answer.
@@ -57,6 +59,7 @@ type Column struct {
 	Name  string
 	Role  Role
 	Unit  string       // of a value: Grafana's id, as "bps"
+	Zero  bool         // of a value: in a step without a row it is 0
 	Field *query.Field // of a key: knows its words; nil if it is no field of flows
 	Doc   string       // what it means, if its name does not say it
 }
@@ -79,3 +82,42 @@ const (
 	RoleID     Role = "id"     // of a line
 	RoleLabels Role = "labels" // of a line: a map
 )
+// Plan plans the answer. The error is a [*query.Error].
+func (q *Query) Plan(env Env) (*Plan, error) {
+	if env.Tables == nil {
+		env.Tables = query.Tables
+	}
+	if env.Limits.Rows == 0 {
+		env.Limits.Rows = DefaultLimits.Rows
+	}
+	if env.Limits.Series == 0 {
+		env.Limits.Series = DefaultLimits.Series
+	}
+	if env.Limits.Points == 0 {
+		env.Limits.Points = DefaultLimits.Points
+	}
+	switch {
+	case env.From.IsZero() || env.To.IsZero():
+		return nil, reject("range", "expected both ends of the range", "found no time")
+	case !env.From.Before(env.To):
+		return nil, reject("range", "", "%s is not before %s", env.From.UTC().Format(time.RFC3339), env.To.UTC().Format(time.RFC3339))
+	case env.From.Year() < 1970 || env.To.Year() > 2200:
+		return nil, reject("range", "expected years from 1970 to 2200", "%s to %s", env.From.UTC().Format(time.RFC3339), env.To.UTC().Format(time.RFC3339))
+	}
+	switch q.Type {
+	case TypeRecords:
+		return q.Records.plan(&env)
+	case TypeEvents:
+		return q.Events.plan(&env)
+	case TypeExporters:
+		return q.Exporters.plan(&env)
+	case TypeHits:
+		return q.Hits.plan(&env)
+	case TypeInventory:
+		return q.Inventory.plan(&env)
+	case TypeSQL:
+		return q.SQL.plan(&env)
+	default:
+		return q.Flows.plan(&env)
+	}
+}

@@ -1,0 +1,26 @@
+SELECT
+  kind,
+  toUInt64(sum(n)) AS events
+FROM (
+  SELECT
+    toString(kind) AS kind,
+    1 AS n
+  FROM network_events FINAL
+  WHERE time >= fromUnixTimestamp64Milli({from:Int64})
+    AND time < fromUnixTimestamp64Milli({to:Int64})
+    AND kind IN ({kind1:String})
+  UNION ALL
+  SELECT
+    arrayJoin([{kind1:String}]) AS kind,
+    0 AS n
+)
+GROUP BY kind
+ORDER BY events DESC, kind
+LIMIT 100
+
+-- {from:Int64} = "1795665607000"
+-- {to:Int64} = "1795687207000"
+-- {kind1:String} = "host_lost"
+-- number, at most 100 rows
+-- column kind key
+-- column events value short or 0

@@ -1,0 +1,45 @@
+WITH hits AS (
+  SELECT
+    t AS time,
+    rule,
+    scope,
+    action,
+    sum(packets) / 60 AS `pps`
+  FROM (
+    SELECT
+      dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') AS rule,
+      dictGetOrDefault('entity_now', 'name', dictGetOrDefault('rule_instance', 'scope', toUInt64(rule_instance), 0), '') AS scope,
+      dictGetOrDefault('rule_instance', 'action', toUInt64(rule_instance), '') AS action,
+      toDateTime(intDiv(toInt64(toUnixTimestamp(minute)) * 1000, 60000) * 60, 'UTC') AS t,
+      packets,
+      bytes
+    FROM rule_hits_1m FINAL
+    WHERE minute >= fromUnixTimestamp({from:Int64})
+      AND minute < fromUnixTimestamp({to:Int64})
+  )
+  GROUP BY t, rule, scope, action
+)
+SELECT
+  *
+FROM hits
+WHERE (rule, scope, action) IN (
+  SELECT
+    rule,
+    scope,
+    action
+  FROM hits
+  GROUP BY rule, scope, action
+  ORDER BY sum(`pps`) DESC, rule, scope, action
+  LIMIT 3
+)
+ORDER BY time, rule, scope, action
+LIMIT 1080
+
+-- {from:Int64} = "1795665600"
+-- {to:Int64} = "1795687140"
+-- timeseries, at most 1080 rows, from 2026-11-26T04:00:00Z to 2026-11-26T09:59:00Z by 1m0s
+-- column time time
+-- column rule key
+-- column scope key
+-- column action key
+-- column pps value pps or 0
