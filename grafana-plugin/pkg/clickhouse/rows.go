@@ -1,6 +1,7 @@
 package clickhouse
 
-// Rows is an answer, whole and in memory, by columns. The caps of the query bound it.
+// Rows is an answer, whole and in memory, by columns. The caps of the query bound it. Without rows it may be without
+// columns, too: ClickHouse then need not say what they would have been.
 type Rows struct {
 	Columns []Column
 	Len     int   // rows
