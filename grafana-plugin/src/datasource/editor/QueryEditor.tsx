@@ -27,7 +27,7 @@ const types: { value: QueryType; label: string; description: string }[] = [
   { value: 'sql', label: 'SQL', description: 'SQL of your own, if your role may' },
 ];
 
-const formatLabels: Record<Parts[QueryType]['format'], string> = {
+const formatLabels: Record<NonNullable<Parts[QueryType]['format']>, string> = {
   timeseries: 'Time series',
   table: 'Table',
   number: 'Number',

@@ -12,12 +12,13 @@ import type { PartEditorProps } from './part';
 export function SQLEditor({ part, onChange, onRun, schema, source }: PartEditorProps<SQL>) {
   const styles = useStyles2(getStyles);
   const [help, setHelp] = useState(false);
-  const [draft, setDraft] = useState({ text: part.text, of: part.text });
-  const text = draft.of === part.text ? draft.text : part.text;
+  const { text: saved = '' } = part;
+  const [draft, setDraft] = useState({ text: saved, of: saved });
+  const text = draft.of === saved ? draft.text : saved;
   const checked = useAnswer(text, (t) => source.checkSQL(t), 500);
   const mistake = checked.current ? checked.value : undefined;
   const commit = (now: string) => {
-    if (now !== part.text) {
+    if (now !== saved) {
       onChange({ ...part, text: now });
     }
   };
@@ -31,7 +32,7 @@ export function SQLEditor({ part, onChange, onRun, schema, source }: PartEditorP
         showLineNumbers
         wordWrap
         getSuggestions={() => sqlSuggestions(schema)}
-        onChange={(now) => setDraft({ text: now, of: part.text })}
+        onChange={(now) => setDraft({ text: now, of: saved })}
         onBlur={commit}
         onSave={(now) => {
           commit(now);
@@ -43,7 +44,7 @@ export function SQLEditor({ part, onChange, onRun, schema, source }: PartEditorP
         <dl className={styles.list}>
           {(schema?.macros ?? []).map((m) => (
             <div key={m.name}>
-              <dt>{m.usage}</dt>
+              <dt>{m.name + m.args}</dt>
               <dd>{m.doc}</dd>
             </div>
           ))}
@@ -65,7 +66,7 @@ function lineOf(text: string, place: number | undefined): string {
 
 function sqlSuggestions(schema: Schema | undefined): CodeEditorSuggestionItem[] {
   return [
-    ...(schema?.macros ?? []).map((m) => ({ label: m.name, insertText: m.usage, detail: m.doc, kind: CodeEditorSuggestionItemKind.Method })),
+    ...(schema?.macros ?? []).map((m) => ({ label: m.name, insertText: m.name + m.args, detail: m.doc, kind: CodeEditorSuggestionItemKind.Method })),
     ...(schema?.tables ?? []).map((t) => ({ label: t.name, detail: t.doc, kind: CodeEditorSuggestionItemKind.Property })),
   ];
 }

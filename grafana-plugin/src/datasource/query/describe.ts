@@ -6,7 +6,7 @@ export function describe(query: WeirQuery): string {
   switch (queryType) {
     case 'flows':
       return sentence(
-        list(flows?.units) || 'bytes',
+        list(flows?.units) || 'bps',
         part('by', list(flows?.by)),
         part('where', flows?.filter),
         part('direction', flows?.direction === 'both' ? '' : flows?.direction),
@@ -15,7 +15,7 @@ export function describe(query: WeirQuery): string {
     case 'records':
       return sentence('flow records', part('where', records?.filter));
     case 'events':
-      return sentence('events', part('of', list(events?.kinds)), part('from', events?.severity), part('where', events?.filter));
+      return sentence('events', part('of', list(events?.kinds)), part('from', events?.severity), part('with', events?.text), part('where', events?.filter));
     case 'exporters':
       return sentence('exporters', part('of', list(exporters?.what)), part('by', list(exporters?.by)), part('where', exporters?.filter));
     case 'hits':
@@ -23,7 +23,7 @@ export function describe(query: WeirQuery): string {
     case 'inventory':
       return sentence('inventory', part('of', inventory?.kind), part('like', inventory?.match));
     case 'sql':
-      return sql?.text.replace(/\s+/g, ' ').trim() ?? '';
+      return sql?.text?.replace(/\s+/g, ' ').trim() ?? '';
     default:
       return String(queryType);
   }

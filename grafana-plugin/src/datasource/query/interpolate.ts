@@ -4,12 +4,8 @@ import type { TemplateSrv } from '@grafana/runtime';
 
 import { withAdHoc } from './condition';
 import { conjuncts, tokenize } from './filter';
-import { partOf, type WeirQuery } from './model';
+import { members, partOf, typeOf, type Member, type WeirQuery } from './model';
 import { hasVariables, interpolateFilter, interpolateSQL, type Interpolated, type Resolve } from './variables';
-
-/** Members of a query that are numbers, or true or false; saved dashboards may have a variable in their place, as "${limit:raw}". */
-const numbers = new Set(['limit']);
-const flags = new Set(['split', 'bottom', 'other', 'total', 'observations', 'unused', 'system', 'rate']);
 
 /** Resolves references by Grafana's service, which knows the variables; the values are formatted by us. */
 export function resolver(service: TemplateSrv, scopedVars: ScopedVars): Resolve {
@@ -36,34 +32,42 @@ export function replaceInFilter(filter: string, service: TemplateSrv, scopedVars
   return interpolateFilter(filter, resolver(service, scopedVars));
 }
 
-/** A query as it is sent. */
-export function interpolate(query: WeirQuery, service: TemplateSrv, scopedVars: ScopedVars, filters?: readonly AdHocVariableFilter[]): WeirQuery {
-  const part = partOf(query);
-  if (!part) {
-    return query;
+/** A query as it is sent. Of a type that is not known it is sent as it is. */
+export function interpolate(saved: WeirQuery, service: TemplateSrv, scopedVars: ScopedVars, filters: readonly AdHocVariableFilter[] = []): WeirQuery {
+  const query: WeirQuery = { ...saved, queryType: typeOf(saved) };
+  const known = (members as Partial<Record<string, Readonly<Record<string, Member>>>>)[query.queryType];
+  if (!known) {
+    return saved;
   }
-  const plain = (text: string) => (hasVariables(text) ? service.replace(text, scopedVars, 'csv') : text);
-  const value = (name: string, v: unknown): unknown => {
-    if (Array.isArray(v)) {
-      const texts = v.flatMap((x: unknown) => (typeof x === 'string' && hasVariables(x) ? plain(x).split(',') : [x]));
-      return [...new Set(texts.map((x) => (typeof x === 'string' ? x.trim() : x)).filter((x) => x !== ''))];
-    }
-    if (typeof v !== 'string') {
-      return v;
-    }
-    if (name === 'filter') {
-      return hasVariables(v) ? withoutEmpty(replaceInFilter(v, service, scopedVars).text) : v;
-    }
-    if (query.queryType === 'sql' && name === 'text') {
-      return interpolateSQL(v, resolver(service, scopedVars));
-    }
-    return numbers.has(name) || flags.has(name) ? typed(plain(v)) : plain(v);
-  };
-  const sent: Record<string, unknown> = Object.fromEntries(Object.entries(part).map(([name, v]) => [name, value(name, v)]));
-  if (query.queryType === 'flows' || query.queryType === 'records') {
+  const replaced = Object.entries(partOf(query) ?? {}).map(([name, v]: [string, unknown]): [string, unknown] => [name, replace(known[name], v, service, scopedVars)]);
+  const sent: Record<string, unknown> = Object.fromEntries(replaced);
+  // Others have filters of a few fields only, and would be wrong with a condition on the rest.
+  if (filters.length > 0 && (query.queryType === 'flows' || query.queryType === 'records')) {
     sent.filter = withAdHoc(typeof sent.filter === 'string' ? sent.filter : '', filters);
   }
   return { ...query, [query.queryType]: sent };
+}
+
+function replace(member: Member | undefined, value: unknown, service: TemplateSrv, scopedVars: ScopedVars): unknown {
+  const plain = (text: string) => (hasVariables(text) ? service.replace(text, scopedVars, 'csv') : text);
+  if (Array.isArray(value)) {
+    const texts = value.flatMap((v: unknown) => (typeof v === 'string' && hasVariables(v) ? plain(v).split(',').map((x) => x.trim()) : [v]));
+    return [...new Set(texts)].filter((x) => x !== '');
+  }
+  if (typeof value !== 'string') {
+    return value;
+  }
+  switch (member) {
+    case 'filter':
+      return hasVariables(value) ? withoutEmpty(replaceInFilter(value, service, scopedVars).text) : value;
+    case 'sql':
+      return interpolateSQL(value, resolver(service, scopedVars));
+    case 'count':
+    case 'flag':
+      return typed(plain(value));
+    default:
+      return plain(value);
+  }
 }
 
 /** A filter without parts that are nothing, as () of a text box that nobody wrote in. */

@@ -12,65 +12,72 @@ export type QueryType = 'flows' | 'records' | 'events' | 'exporters' | 'hits' | 
 /** A number, or the text of a variable that is put in its place before the query is sent. */
 export type Count = number | string;
 
+/** Yes or no, or the text of such a variable. */
+export type Flag = boolean | string;
+
 /** Sums of flows. */
 export interface Flows {
-  format: 'timeseries' | 'table' | 'number';
+  format?: 'timeseries' | 'table' | 'number';
   by?: string[];
   filter?: string;
   units?: string[];
   direction?: string;
-  split?: boolean;
+  split?: Flag;
   limit?: Count | undefined;
-  bottom?: boolean | string;
-  other?: boolean;
-  total?: boolean;
+  bottom?: Flag;
+  other?: Flag;
+  total?: Flag;
   step?: string;
   traffic?: string;
-  observations?: boolean;
+  observations?: Flag;
   basis?: string;
 }
 
 /** Single flow records, newest first. */
 export interface Records {
-  format: 'table' | 'logs';
+  format?: 'table' | 'logs';
   columns?: string[];
   filter?: string;
   limit?: Count | undefined;
 }
 
-/** What Weir noticed, and what people did. */
+/** What Weir noticed, and what people changed. */
 export interface Events {
-  format: 'logs' | 'table' | 'annotations' | 'timeseries' | 'number';
+  format?: 'logs' | 'table' | 'annotations' | 'timeseries' | 'number';
   source?: string;
   kinds?: string[];
   severity?: string;
+  text?: string;
   filter?: string;
   limit?: Count | undefined;
 }
 
 /** The ledger of exporters. */
 export interface Exporters {
-  format: 'timeseries' | 'table' | 'number';
+  format?: 'timeseries' | 'table' | 'number';
   what?: string[];
-  by?: string[];
+  /** None is by exporter; an empty list is all together. */
+  by?: string[] | undefined;
   filter?: string;
-  rate?: boolean;
+  rate?: Flag;
   limit?: Count | undefined;
+  step?: string;
 }
 
 /** How often rules were met. */
 export interface Hits {
-  format: 'timeseries' | 'table' | 'number';
+  format?: 'timeseries' | 'table' | 'number';
   rule?: string;
   unit?: string;
-  unused?: boolean;
-  system?: boolean;
+  unused?: Flag;
+  system?: Flag;
   limit?: Count | undefined;
+  step?: string;
 }
 
 /** What exists. */
 export interface Inventory {
-  format: 'table' | 'number';
+  format?: 'table' | 'number';
   kind?: string;
   match?: string;
   limit?: Count | undefined;
@@ -78,8 +85,8 @@ export interface Inventory {
 
 /** SQL of somebody's own. */
 export interface SQL {
-  format: 'timeseries' | 'table' | 'number' | 'logs';
-  text: string;
+  format?: 'timeseries' | 'table' | 'number' | 'logs';
+  text?: string;
 }
 
 /** The parts of a query, one for each type; that of the type is the one that is asked. */
@@ -98,26 +105,55 @@ export interface WeirQuery extends DataQuery, Partial<Parts> {
   queryType: QueryType;
 }
 
-/** The parts as they begin: each shows something without more being said. */
-export const initial: Parts = {
-  flows: { format: 'timeseries', by: [], filter: '', units: ['bps'], direction: 'both' },
-  records: { format: 'table', columns: [], filter: '' },
-  events: { format: 'logs' },
-  exporters: { format: 'timeseries' },
-  hits: { format: 'table' },
-  inventory: { format: 'number' },
-  sql: { format: 'table', text: '' },
+/** What a member of a part is, which says how variables are put into it. */
+export type Member = 'word' | 'words' | 'filter' | 'count' | 'flag' | 'sql';
+
+/** All members of all parts. */
+export const members: { readonly [T in QueryType]: Readonly<Record<keyof Required<Parts[T]>, Member>> } = {
+  flows: {
+    format: 'word',
+    by: 'words',
+    filter: 'filter',
+    units: 'words',
+    direction: 'word',
+    split: 'flag',
+    limit: 'count',
+    bottom: 'flag',
+    other: 'flag',
+    total: 'flag',
+    step: 'word',
+    traffic: 'word',
+    observations: 'flag',
+    basis: 'word',
+  },
+  records: { format: 'word', columns: 'words', filter: 'filter', limit: 'count' },
+  events: { format: 'word', source: 'word', kinds: 'words', severity: 'word', text: 'word', filter: 'filter', limit: 'count' },
+  exporters: { format: 'word', what: 'words', by: 'words', filter: 'filter', rate: 'flag', limit: 'count', step: 'word' },
+  hits: { format: 'word', rule: 'word', unit: 'word', unused: 'flag', system: 'flag', limit: 'count', step: 'word' },
+  inventory: { format: 'word', kind: 'word', match: 'word', limit: 'count' },
+  sql: { format: 'word', text: 'sql' },
 };
 
-/** The forms of an answer that each type has. */
-export const formats: { [T in QueryType]: readonly Parts[T]['format'][] } = {
+/** The forms that an answer of each type has, the one that it has if nothing is said first. */
+export const formats: { readonly [T in QueryType]: readonly NonNullable<Parts[T]['format']>[] } = {
   flows: ['timeseries', 'table', 'number'],
   records: ['table', 'logs'],
   events: ['logs', 'table', 'annotations', 'timeseries', 'number'],
   exporters: ['timeseries', 'table', 'number'],
-  hits: ['timeseries', 'table', 'number'],
+  hits: ['table', 'timeseries', 'number'],
   inventory: ['number', 'table'],
-  sql: ['timeseries', 'table', 'number', 'logs'],
+  sql: ['table', 'timeseries', 'number', 'logs'],
+};
+
+/** The parts as an editor begins them. */
+export const initial: { readonly [T in QueryType]: Parts[T] } = {
+  flows: { format: 'timeseries', by: [], filter: '', units: ['bps'], direction: 'both' },
+  records: { format: 'table', columns: [], filter: '' },
+  events: { format: 'logs' },
+  exporters: { format: 'timeseries', what: ['flows', 'lost'] },
+  hits: { format: 'table' },
+  inventory: { format: 'number' },
+  sql: { format: 'table', text: '' },
 };
 
 /** What a new query asks: the bit rate of everything, over time. */
@@ -125,39 +161,46 @@ export function defaultQuery(): Omit<WeirQuery, 'refId'> {
   return { version, queryType: 'flows', flows: { ...initial.flows } };
 }
 
-/** A query as the present version has it; one of a later version, or of a type that is not known, stays as it is. */
-export function migrate(query: Partial<WeirQuery> & { refId: string }): WeirQuery {
-  if (!query.queryType) {
-    return { ...query, ...defaultQuery(), ...(query.flows && { flows: query.flows }) };
-  }
-  const type = query.queryType;
-  const known = query.version ?? version;
-  return { ...query, queryType: type, version: known, ...(type in initial && known <= version && { [type]: { ...initial[type], ...query[type] } }) };
+/** The type of a query; of one that does not say it, that which the backend takes. */
+export function typeOf(query: Partial<WeirQuery>): QueryType {
+  return query.queryType || 'flows';
 }
 
-/** The part that is asked, if there is one. */
+/**
+ * A query as the present version has it. What is saved without a type or a form means the ones that the backend takes then. One of a later version,
+ * or of a type that is not known here, stays as it is.
+ */
+export function migrate(saved: Partial<WeirQuery> & { refId: string }): WeirQuery {
+  const query: WeirQuery = { ...saved, version: saved.version ?? version, queryType: typeOf(saved) };
+  if (query.version > version || !(query.queryType in formats)) {
+    return query;
+  }
+  if (!saved.queryType && !saved.flows) {
+    return { ...query, ...defaultQuery() };
+  }
+  const type = query.queryType;
+  return { ...query, version, [type]: { format: formats[type][0], ...query[type] } };
+}
+
+/** The part that is asked, if it says anything. */
 export function partOf(query: WeirQuery): Parts[QueryType] | undefined {
-  return query[query.queryType];
+  return query[typeOf(query)];
 }
 
 /** Whether there is something to ask. Only SQL has no beginning. */
 export function isComplete(query: WeirQuery): boolean {
-  return query.queryType !== 'sql' || (query.sql?.text ?? '').trim() !== '';
+  return typeOf(query) !== 'sql' || (query.sql?.text ?? '').trim() !== '';
 }
 
-/** The filter of a query of flows or records; undefined of others. */
+/** The filter of a query whose type has one that is of the fields of flows, or of some of them. */
 export function filterOf(query: WeirQuery): string | undefined {
-  return query.queryType === 'flows' || query.queryType === 'records' ? (query[query.queryType]?.filter ?? '') : undefined;
+  const type = typeOf(query);
+  const part = query[type];
+  return type in members && 'filter' in members[type] ? ((part && 'filter' in part && part.filter) || '') : undefined;
 }
 
-/** A query with another filter, if it is one of flows or records. */
+/** A query with another filter, if its type has one. */
 export function withFilter(query: WeirQuery, change: (filter: string) => string): WeirQuery {
-  switch (query.queryType) {
-    case 'flows':
-      return { ...query, flows: { ...initial.flows, ...query.flows, filter: change(query.flows?.filter ?? '') } };
-    case 'records':
-      return { ...query, records: { ...initial.records, ...query.records, filter: change(query.records?.filter ?? '') } };
-    default:
-      return query;
-  }
+  const filter = filterOf(query);
+  return filter === undefined ? query : { ...query, [typeOf(query)]: { ...query[typeOf(query)], filter: change(filter) } };
 }

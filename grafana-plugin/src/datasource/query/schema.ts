@@ -20,8 +20,8 @@ export interface Word {
 }
 
 export interface Macro extends Word {
-  /** As it is written. */
-  usage: string;
+  /** As "(column)"; empty if it takes none. */
+  args: string;
 }
 
 export interface Schema {

@@ -177,7 +177,10 @@ function sqlText(value: string): string {
   return value.replace(/[\\'"`]/g, '\\$&');
 }
 
-/** Replaces the variables of SQL: outside of quotes by literals, within quotes by escaped text, and none in comments. */
+/** Macros, which are the backend's: it puts the same into a panel and into an alert rule. */
+const macro = /^\$__/;
+
+/** Replaces the variables of SQL: outside of quotes by literals, within quotes by escaped text, and none in comments; macros stay. */
 export function interpolateSQL(text: string, resolve: Resolve): string {
   let out = '';
   let at = 0;
@@ -186,7 +189,7 @@ export function interpolateSQL(text: string, resolve: Resolve): string {
       const start = part.start + r.start;
       out += text.slice(at, start);
       at = part.start + r.end;
-      if (part.kind === 'comment') {
+      if (part.kind === 'comment' || macro.test(r.text)) {
         out += r.text;
       } else {
         out += resolve(r.text, part.kind === 'quoted' ? (v) => (v.all ? '' : v.values.map(sqlText).join(',')) : sqlLiterals);
