@@ -98,17 +98,20 @@ func column(t testing.TB, c *store.Client, query string) []string {
 	return values
 }
 
+// patience is how long tests wait for what takes a second on an idle machine.
+const patience = 2 * time.Minute
+
 // eventually waits until done returns true.
 func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !done() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited 30 s in vain: %s", what)
+			t.Fatalf("waited %s in vain: %s", patience, what)
 		case <-tick.C:
 		}
 	}
