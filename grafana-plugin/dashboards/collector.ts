@@ -36,9 +36,9 @@ export const collector: Dashboard = board({
             unit: 'short',
             targets: [exporters({ format: 'timeseries', what: ['flows', 'stored', 'not_stored'], by: [], filter, rate: true })],
             overrides: [
-              named('flows_per_second', colour.quiet, 'Decoded'),
-              named('stored_per_second', colour.good, 'Stored'),
-              named('not_stored_per_second', colour.bad, 'Not stored'),
+              named('flows', colour.quiet, 'Decoded'),
+              named('stored', colour.good, 'Stored'),
+              named('not_stored', colour.bad, 'Not stored'),
             ],
           }),
           series({

@@ -59,7 +59,7 @@ export const host: Dashboard = board({
       bands: [
         band(
           9,
-          top({ title: 'Rules that decided', description: 'Which rules allowed or stopped packets, as far as hosts sample what they decide.', by: ['rule', 'verdict'], units: ['packets', 'bytes'], filter }),
+          top({ title: 'Rules that decided', description: 'Which rules allowed or stopped packets, as far as hosts sample what they decide.', by: ['rule', 'verdict'], units: ['packets', 'bytes'], filter: `(${filter}) and verdict != unknown` }),
           log({ title: 'Events', description: 'What Weir noticed about the hosts, newest first.', targets: [events({ format: 'logs', filter, limit: 100 })] }),
         ),
       ],

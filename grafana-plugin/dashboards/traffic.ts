@@ -109,6 +109,9 @@ export function opposite({ title, description, filter, ...q }: Question & { filt
 
 const single = 'Single records as exporters sent them, newest first, every observation of a flow: what is under totals, before it is summed. Sampling is not multiplied in.';
 
+/** Fields whose column in a list of records has another name. */
+const columnOf: Record<string, string> = { rule: 'rule_id' };
+
 /** rows are single records as a table. */
 export function rows(title: string, filter: string): Builder<Panel> {
   const asked = ['network', 'src_vm', 'src_addr', 'src_port', 'dst_vm', 'dst_addr', 'dst_port', 'protocol', 'bytes', 'packets', 'duration', 'verdict', 'rule', 'exporter'];
@@ -118,10 +121,12 @@ export function rows(title: string, filter: string): Builder<Panel> {
     unit: 'short',
     targets: [records({ format: 'table', columns: asked, filter, limit: 200 })],
     overrides: [
-      ...asked.flatMap((field) => (fields[field] ? [shown(field, fields[field])] : [])),
+      ...asked.flatMap((field) => (fields[field] ? [shown(columnOf[field] ?? field, fields[field])] : [])),
+      column('time_received', 'Received'),
+      column('flow_start', 'Began'),
       column('bytes', 'Bytes'),
       column('packets', 'Packets'),
-      column('duration', 'Duration'),
+      column('duration_ms', 'Duration', { id: 'unit', value: 'ms' }),
     ],
   });
 }

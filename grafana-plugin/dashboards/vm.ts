@@ -78,7 +78,7 @@ export const vm: Dashboard = board({
       bands: [
         band(
           9,
-          top({ title: 'Rules that decided', description: 'Which rules allowed or stopped packets of the VM, as far as its hosts sample what they decide.', by: ['rule', 'verdict'], units: ['packets', 'bytes'], filter }),
+          top({ title: 'Rules that decided', description: 'Which rules allowed or stopped packets of the VM, as far as its hosts sample what they decide.', by: ['rule', 'verdict'], units: ['packets', 'bytes'], filter: `(${filter}) and verdict != unknown` }),
           log({ title: 'Events', description: 'What Weir noticed about the VM, newest first.', targets: [events({ format: 'logs', filter, limit: 100 })] }),
         ),
       ],
