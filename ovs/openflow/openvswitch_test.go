@@ -45,7 +45,7 @@ func newBridge(t testing.TB) *bridge {
 // connect returns one more connection.
 func (b *bridge) connect(config openflow.Config) *openflow.Conn {
 	b.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		nc, err := net.Dial("tcp", b.addr.String())
 		var c *openflow.Conn

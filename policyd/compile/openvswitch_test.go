@@ -39,7 +39,7 @@ func newRealBridge(t testing.TB) *realBridge {
 	if _, err := b.host.VSCtl(t.Context(), args...); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		nc, err := net.Dial("tcp", addr.String())
 		if err == nil {
 			b.conn, err = openflow.Accept(t.Context(), nc, openflow.Config{Limits: openflow.DefaultLimits()})
