@@ -113,13 +113,13 @@ export class WeirDataSource extends DataSourceWithBackend<WeirQuery, Options> im
   }
 
   /** The mistake in a filter, as it will be sent; at its place in what was written. */
-  async checkFilter(filter: string): Promise<Mistake | undefined> {
+  async checkFilter(filter: string, type: string): Promise<Mistake | undefined> {
     const { text, place } = replaceInFilter(filter, this.templates, {});
-    return this.check({ filter: text }, text, place);
+    return this.check({ filter: text, queryType: type }, text, place);
   }
 
   async checkSQL(text: string): Promise<Mistake | undefined> {
-    return this.check({ sql: text }, text, (at) => at);
+    return this.check({ sql: text, queryType: 'sql' }, text, (at) => at);
   }
 
   private async check(question: Record<string, string>, text: string, place: (at: number) => number): Promise<Mistake | undefined> {

@@ -2,7 +2,7 @@ import { onUpdateDatasourceSecureJsonDataOption, updateDatasourcePluginResetOpti
 import { Combobox, Divider, Field, FieldSet, Input, SecretInput, SecretTextArea, Stack, Switch, Text, TextLink } from '@grafana/ui';
 import { useId, type ReactElement, type ReactNode } from 'react';
 
-import { caps, sqlRoles, type Options, type Secrets } from './settings';
+import { caps, defaults, sqlRoles, type Options, type Secrets } from './settings';
 
 type Props = DataSourcePluginOptionsEditorProps<Options, Secrets>;
 
@@ -24,17 +24,17 @@ export function ConfigEditor(props: Props) {
           description={
             <>
               Address of ClickHouse: http:// or https:// for its HTTP interface, clickhouse:// or clickhouses:// for its native one. The store of weir up on this machine is
-              http://127.0.0.1:8123.
+              {defaults.url}.
             </>
           }
         >
-          {(id) => <Input id={id} width={width} placeholder="http://127.0.0.1:8123" value={jsonData.url ?? ''} onChange={(e) => set({ url: e.currentTarget.value.trim() })} />}
+          {(id) => <Input id={id} width={width} placeholder={defaults.url} value={jsonData.url ?? ''} onChange={(e) => set({ url: e.currentTarget.value.trim() })} />}
         </Setting>
         <Setting label="Database" description="Database that Weir's tables are in.">
-          {(id) => <Input id={id} width={width} placeholder="weir" value={jsonData.database ?? ''} onChange={(e) => set({ database: e.currentTarget.value })} />}
+          {(id) => <Input id={id} width={width} placeholder={defaults.database} value={jsonData.database ?? ''} onChange={(e) => set({ database: e.currentTarget.value })} />}
         </Setting>
         <Setting label="User" description="A user that can only read: weir_ro of the embedded store. Health tells if it can write.">
-          {(id) => <Input id={id} width={width} placeholder="weir_ro" autoComplete="off" value={jsonData.username ?? ''} onChange={(e) => set({ username: e.currentTarget.value })} />}
+          {(id) => <Input id={id} width={width} placeholder={defaults.username} autoComplete="off" value={jsonData.username ?? ''} onChange={(e) => set({ username: e.currentTarget.value })} />}
         </Setting>
         <Setting label="Password">
           {(id) => (
@@ -49,8 +49,8 @@ export function ConfigEditor(props: Props) {
             />
           )}
         </Setting>
-        <Setting label="Timeout" description="For a connection to be made, and for an answer to begin, as 10s.">
-          {(id) => <Input id={id} width={20} placeholder="10s" value={jsonData.timeout ?? ''} onChange={(e) => set({ timeout: e.currentTarget.value.trim() })} />}
+        <Setting label="Timeout" description="Longest wait for a connection to be made, as 10s or 500ms.">
+          {(id) => <Input id={id} width={20} placeholder={defaults.timeout} value={jsonData.timeout ?? ''} onChange={(e) => set({ timeout: e.currentTarget.value.trim() })} />}
         </Setting>
       </FieldSet>
 
@@ -74,13 +74,13 @@ export function ConfigEditor(props: Props) {
           label="Who may write SQL"
           description="Least role in Grafana for queries of type SQL. Whoever may, can read all that the ClickHouse user can. Other queries are made by Weir and are for everybody who may query the data source. The backend checks it, whatever the browser sends."
         >
-          {(id) => <Combobox id={id} width={30} options={sqlRoles} value={jsonData.sqlRole ?? 'Editor'} onChange={(o) => set({ sqlRole: o.value })} />}
+          {(id) => <Combobox id={id} width={30} options={sqlRoles} value={jsonData.sqlRole ?? defaults.sqlRole} onChange={(o) => set({ sqlRole: o.value })} />}
         </Setting>
         <Setting
           label="SQL without a user"
           description="Alert rules, recording rules and reports ask in nobody's name, so that there is no role to check. They were written by somebody who may edit them. Off: such queries of type SQL are refused, all others are answered."
         >
-          {(id) => <Switch id={id} value={jsonData.sqlWithoutUser ?? true} onChange={(e) => set({ sqlWithoutUser: e.currentTarget.checked })} />}
+          {(id) => <Switch id={id} value={jsonData.sqlWithoutUser ?? defaults.sqlWithoutUser} onChange={(e) => set({ sqlWithoutUser: e.currentTarget.checked })} />}
         </Setting>
       </FieldSet>
 
@@ -88,7 +88,7 @@ export function ConfigEditor(props: Props) {
         <Text element="p" color="secondary">
           Hold for every query, so that no panel can exhaust Grafana, the browser or ClickHouse. An answer that was cut says so. Empty takes the default.
         </Text>
-        {caps.map(({ name, label, description, placeholder }) => (
+        {caps.map(({ name, label, description, normal }) => (
           <Setting key={name} label={label} description={description}>
             {(id) => (
               <Input
@@ -96,7 +96,7 @@ export function ConfigEditor(props: Props) {
                 width={20}
                 type="number"
                 min={1}
-                placeholder={placeholder}
+                placeholder={String(normal)}
                 value={jsonData[name] ?? ''}
                 onChange={(e) => set({ [name]: e.currentTarget.value === '' ? undefined : e.currentTarget.valueAsNumber })}
               />

@@ -1,16 +1,18 @@
 import { Stack } from '@grafana/ui';
 
 import type { Events } from '../query/model';
-import { Choice, CountField, Several } from './controls';
+import { Choice, CountField, Several, TextField } from './controls';
 import { Filter } from './Filter';
 import type { PartEditorProps } from './part';
 
 /** A question for events. */
 export function EventsEditor({ part, onChange, onRun, schema, source }: PartEditorProps<Events>) {
   const set = (change: Partial<Events>) => onChange({ ...part, ...change });
+  const counted = part.format === 'timeseries' || part.format === 'number';
   return (
     <Stack direction="column" gap={1}>
       <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
+        <Choice label="Of" words={schema?.eventSources ?? []} value={part.source || 'network'} onChange={(of) => set({ source: of })} />
         <Several label="Kinds" words={schema?.eventKinds ?? []} value={part.kinds ?? []} onChange={(kinds) => set({ kinds })} placeholder="all" minWidth={30} />
         <Choice
           label="At least"
@@ -18,9 +20,19 @@ export function EventsEditor({ part, onChange, onRun, schema, source }: PartEdit
           value={part.severity ?? ''}
           onChange={(severity) => set({ severity })}
         />
-        <CountField label="Newest" value={part.limit} onChange={(limit) => set({ limit })} onRun={onRun} placeholder="100" />
+        <TextField label="With text" value={part.text ?? ''} onChange={(text) => set({ text })} onRun={onRun} placeholder="any" />
+        {!counted && <CountField label="Newest" value={part.limit} onChange={(limit) => set({ limit })} onRun={onRun} placeholder="1000" />}
       </Stack>
-      <Filter value={part.filter ?? ''} onChange={(filter) => set({ filter })} onRun={onRun} schema={schema} source={source} />
+      <Filter
+        label="Filter by pool, host, bridge, network, vm or vif"
+        placeholder="all; as: host = xcp1 or vm in (web-01, db)"
+        value={part.filter ?? ''}
+        onChange={(filter) => set({ filter })}
+        onRun={onRun}
+        schema={schema}
+        source={source}
+        type="events"
+      />
     </Stack>
   );
 }

@@ -1,7 +1,7 @@
+import type { Schema } from '../query/schema';
 import { Labeled } from './controls';
 import { FilterField } from './FilterField';
 import type { Source } from './part';
-import type { Schema } from '../query/schema';
 
 interface Props {
   value: string;
@@ -9,14 +9,27 @@ interface Props {
   onRun: () => void;
   schema: Schema | undefined;
   source: Source;
+  /** Type of the query, which says what the filter may name. */
+  type: string;
   label?: string;
+  placeholder?: string;
 }
 
 /** The filter of a query, which the data source completes and checks. */
-export function Filter({ label = 'Filter', source, ...rest }: Props) {
+export function Filter({ label = 'Filter', source, type, schema, ...rest }: Props) {
+  const named = schema?.filterFields?.[type];
+  const fields = schema?.fields.filter((f) => named?.includes(f.name) ?? true);
   return (
     <Labeled label={label}>
-      {(id) => <FilterField {...rest} id={id} values={(field, prefix) => source.values(field, prefix)} check={(filter) => source.checkFilter(filter)} />}
+      {(id) => (
+        <FilterField
+          {...rest}
+          id={id}
+          schema={fields && { fields }}
+          values={(field, prefix) => source.values(field, prefix)}
+          check={(filter) => source.checkFilter(filter, type)}
+        />
+      )}
     </Labeled>
   );
 }

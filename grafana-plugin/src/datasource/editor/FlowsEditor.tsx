@@ -25,7 +25,7 @@ export function FlowsEditor({ part, onChange, onRun, schema, source }: PartEdito
         <Choice label="Direction" words={schema?.directions ?? []} value={part.direction || 'both'} onChange={(direction) => set({ direction })} />
         <CountField label={part.bottom === true ? 'Smallest' : 'Largest'} value={part.limit} onChange={(limit) => set({ limit })} onRun={onRun} placeholder="10" />
       </Stack>
-      <Filter value={part.filter ?? ''} onChange={(filter) => set({ filter })} onRun={onRun} schema={schema} source={source} />
+      <Filter value={part.filter ?? ''} onChange={(filter) => set({ filter })} onRun={onRun} schema={schema} source={source} type="flows" />
       <CollapsableSection label={`Options: ${summary(part)}`} isOpen={open} onToggle={setOpen}>
         <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
           <Choice label="Traffic" words={schema?.traffic ?? []} value={part.traffic || 'seen'} onChange={(traffic) => set({ traffic })} />

@@ -14,7 +14,7 @@ export function RecordsEditor({ part, onChange, onRun, schema, source }: PartEdi
         <Several label="Columns" words={schema?.fields ?? []} value={part.columns ?? []} onChange={(columns) => set({ columns })} placeholder="those of most use" minWidth={30} />
         <CountField label="Newest" value={part.limit} onChange={(limit) => set({ limit })} onRun={onRun} placeholder="100" />
       </Stack>
-      <Filter value={part.filter ?? ''} onChange={(filter) => set({ filter })} onRun={onRun} schema={schema} source={source} />
+      <Filter value={part.filter ?? ''} onChange={(filter) => set({ filter })} onRun={onRun} schema={schema} source={source} type="records" />
     </Stack>
   );
 }

@@ -3,7 +3,7 @@ import type { Mistake, Schema } from '../query/schema';
 /** What editors ask the data source. */
 export interface Source {
   values(field: string, prefix: string): Promise<string[]>;
-  checkFilter(filter: string): Promise<Mistake | undefined>;
+  checkFilter(filter: string, type: string): Promise<Mistake | undefined>;
   checkSQL(text: string): Promise<Mistake | undefined>;
 }
 

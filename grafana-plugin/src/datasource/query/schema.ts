@@ -31,10 +31,15 @@ export interface Schema {
   traffic: Word[];
   tables: Word[];
   macros: Macro[];
+  eventSources: Word[];
   eventKinds: Word[];
   severities: Word[];
-  exporterFigures: Word[];
+  measures: Word[];
+  exporterKeys: Word[];
+  hitUnits: Word[];
   entityKinds: Word[];
+  /** Of types of queries whose filters take some of the fields only: which. */
+  filterFields?: Partial<Record<string, string[]>>;
 }
 
 /** A mistake in what was written, as the backend finds it. */
