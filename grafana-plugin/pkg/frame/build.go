@@ -3,6 +3,7 @@ package frame
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
@@ -57,6 +58,9 @@ func (b *builder) build() (data.Frames, error) {
 	for _, text := range b.plan.Notes {
 		meta.Notices = append(meta.Notices, data.Notice{Severity: data.NoticeSeverityInfo, Text: text})
 	}
+	if most := b.plan.Limit; most > 0 && b.rows.Len >= most {
+		meta.Notices = append(meta.Notices, data.Notice{Severity: data.NoticeSeverityInfo, Text: fmt.Sprintf("%d are shown, which is the limit: there may be more", b.rows.Len)})
+	}
 	for _, c := range b.rows.Cut {
 		meta.Notices = append(meta.Notices, data.Notice{Severity: data.NoticeSeverityWarning, Text: c.Text})
 	}
@@ -92,6 +96,12 @@ func (b *builder) describe() error {
 		b.columns = inferred(b.rows)
 		return nil
 	}
+	if b.rows.Len == 0 && len(b.rows.Columns) == 0 { // an answer without rows does not say what its columns are
+		b.rows = &clickhouse.Rows{Cut: b.rows.Cut}
+		for _, c := range planned {
+			b.rows.Columns = append(b.rows.Columns, none(c))
+		}
+	}
 	if len(planned) != len(b.rows.Columns) {
 		return fmt.Errorf("BUG: the answer has %d columns, the plan %d", len(b.rows.Columns), len(planned))
 	}
@@ -101,6 +111,22 @@ func (b *builder) describe() error {
 	}
 	return nil
 }
+
+// none returns a column without rows.
+func none(c model.Column) clickhouse.Column {
+	empty := clickhouse.Column{Name: c.Name, Type: "String", Values: []string{}}
+	switch c.Role {
+	case model.RoleTime:
+		empty.Type, empty.Values = "DateTime64(3, 'UTC')", []time.Time{}
+	case model.RoleValue:
+		empty.Type, empty.Values = "Float64", []float64{}
+	default:
+	}
+	return empty
+}
+
+// nothing reports whether nothing is known of the answer but that it has no rows.
+func (b *builder) nothing() bool { return b.rows.Len == 0 && len(b.rows.Columns) == 0 }
 
 // of returns the columns of a role, by their places.
 func (b *builder) of(roles ...model.Role) (at []int) {

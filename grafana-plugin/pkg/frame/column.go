@@ -81,8 +81,8 @@ func (c *column) number(row int) (float64, bool) {
 func (c *column) text(row int) string {
 	v := c.cell(row)
 	if c.Field != nil {
-		if n, ok := v.(uint64); ok {
-			return c.word(n)
+		if n := reflect.ValueOf(v); n.CanUint() {
+			return c.word(n.Uint())
 		}
 	}
 	return text(v)
@@ -99,6 +99,10 @@ func (c *column) word(n uint64) string {
 	case query.MAC:
 		if n == 0 {
 			return ""
+		}
+	case query.Port:
+		if name := query.ServiceName(uint16(n)); name != "" && c.Field.Name == "service" {
+			return name
 		}
 	default:
 	}
@@ -215,7 +219,7 @@ func (c *column) kindOf() kind {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
 		return times
-	case c.Field != nil:
+	case c.Role == model.RoleID, c.Field != nil && !c.figure():
 		return texts
 	}
 	switch t.Kind() {
@@ -235,6 +239,18 @@ func (c *column) kindOf() kind {
 			return numbers
 		}
 		return texts
+	}
+}
+
+// figure reports whether the numbers of a field are shown as such: they are sorted, and have units.
+func (c *column) figure() bool {
+	switch c.Field.Type {
+	case query.Number, query.Count, query.Size, query.Span:
+		return true
+	case query.Port:
+		return c.Field.Name != "service"
+	default:
+		return false
 	}
 }
 

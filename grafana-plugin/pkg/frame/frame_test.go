@@ -81,7 +81,7 @@ func planned(t *testing.T, format model.Format) *model.Plan {
 			Format: format, From: begin, To: begin.Add(3 * time.Minute), Step: time.Minute,
 			Columns: []model.Column{
 				{Name: "row", Role: model.RoleRow}, {Name: "time", Role: model.RoleTime}, {Name: "vm", Role: model.RoleKey, Field: field(t, "vm")}, {Name: "vm_name", Role: model.RoleName},
-				{Name: "protocol", Role: model.RoleKey, Field: field(t, "protocol")}, {Name: "bps", Role: model.RoleValue, Unit: "bps", Doc: "how fast"},
+				{Name: "protocol", Role: model.RoleKey, Field: field(t, "protocol")}, {Name: "bps", Role: model.RoleValue, Unit: "bps", Zero: true, Doc: "how fast"},
 			},
 		},
 	}
@@ -94,7 +94,7 @@ func answer() *clickhouse.Rows {
 		"time", "DateTime", []time.Time{at(2), at(0), at(1), at(1), at(1)},
 		"vm", "UInt64", []uint64{7, 7, 9, 0, 0},
 		"vm_name", "String", []string{"web-01", "web-01", "", "", ""},
-		"protocol", "UInt64", []uint64{6, 6, 17, 0, 0},
+		"protocol", "UInt8", []uint8{6, 6, 17, 0, 0},
 		"bps", "Float64", []float64{20, 10, 5, 1, 36},
 	)
 }
@@ -135,7 +135,7 @@ func TestSeries(t *testing.T) {
 
 // No rows are nothing, or of a total a line of zeros.
 func TestNoRows(t *testing.T) {
-	none := rows(0, "row", "String", []string{}, "time", "DateTime", []time.Time{}, "vm", "UInt64", []uint64{}, "vm_name", "String", []string{}, "protocol", "UInt64", []uint64{}, "bps", "Float64", []float64{})
+	none := rows(0, "row", "String", []string{}, "time", "DateTime", []time.Time{}, "vm", "UInt64", []uint64{}, "vm_name", "String", []string{}, "protocol", "UInt8", []uint8{}, "bps", "Float64", []float64{})
 	for format, want := range map[model.Format]data.FrameType{model.Timeseries: data.FrameTypeTimeSeriesMulti, model.Number: data.FrameTypeNumericMulti} {
 		if frames := build(t, planned(t, format), none, model.Limits{}); len(frames) != 1 || frames[0].Meta.Type != want || len(frames[0].Fields) != 0 {
 			t.Errorf("%s: %+v", format, frames)
@@ -263,11 +263,24 @@ func TestLogsAndAnnotations(t *testing.T) {
 	if got := string(logs.Fields[4].At(1).(json.RawMessage)); got != `{}` || logs.Fields[1].At(0) != "it rains" || logs.Fields[3].At(0) != "8" {
 		t.Errorf("labels %s, line %v", got, logs.Fields[1].At(0))
 	}
-	records := build(t, &model.Plan{Shape: model.Shape{Format: model.Logs, Columns: []model.Column{
-		{Name: "time", Role: model.RoleTime}, {Name: "src_vm", Role: model.RoleKey, Field: field(t, "src_vm")}, {Name: "name", Role: model.RoleName}, {Name: "bytes", Role: model.RoleValue},
-	}}}, rows(1, "time", "", []time.Time{begin}, "src_vm", "", []uint64{7}, "name", "", []string{"my vm"}, "bytes", "", []uint64{12}), model.Limits{})[0]
-	if got := records.Fields[1].At(0); got != `src_vm="my vm" bytes=12` {
-		t.Errorf("line of a record: %v", got)
+	record := func(vm uint64, name, addr string, port uint16, protocol uint8, rate uint32, verdict string) (string, string) {
+		t.Helper()
+		key := func(name string) model.Column {
+			return model.Column{Name: name, Role: model.RoleKey, Field: field(t, name)}
+		}
+		f := build(t, &model.Plan{Shape: model.Shape{Format: model.Logs, Columns: []model.Column{
+			{Name: "time", Role: model.RoleTime}, key("src_vm"), {Name: "name", Role: model.RoleName}, key("src_addr"), key("src_port"), key("dst_addr"), key("dst_port"),
+			key("protocol"), key("bytes"), key("packets"), key("sampling_rate"), key("verdict"),
+		}}}, rows(1, "time", "", []time.Time{begin}, "src_vm", "", []uint64{vm}, "name", "", []string{name}, "src_addr", "", []net.IP{net.ParseIP(addr)}, "src_port", "", []uint16{port},
+			"dst_addr", "", []net.IP{net.ParseIP("192.0.2.7")}, "dst_port", "", []uint16{443}, "protocol", "", []uint8{protocol}, "bytes", "", []uint64{12}, "packets", "", []uint64{1},
+			"sampling_rate", "", []uint32{rate}, "verdict", "", []string{verdict}), model.Limits{})[0]
+		return f.Fields[1].At(0).(string), f.Fields[2].At(0).(string)
+	}
+	if line, severity := record(7, "my vm", "2001:db8::1", 50000, 6, 100, "denied"); line != "my vm [2001:db8::1]:50000 → 192.0.2.7:443 (https) tcp, 12 bytes in 1 packets of 1 in 100, denied" || severity != "warning" {
+		t.Errorf("line of a record: %q, %s", line, severity)
+	}
+	if line, severity := record(0, "", "10.0.0.1", 0, 47, 1, "unknown"); line != "10.0.0.1 → 192.0.2.7:443 (https) gre, 12 bytes in 1 packets" || severity != "info" {
+		t.Errorf("line of a record: %q, %s", line, severity)
 	}
 
 	columns[1].Role, columns[5].Role = model.RoleBody, model.RoleTitle

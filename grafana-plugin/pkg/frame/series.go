@@ -135,6 +135,8 @@ func (b *builder) config(c *column) *data.FieldConfig {
 func (b *builder) series() (data.Frames, error) {
 	at, values := b.of(model.RoleTime), b.of(model.RoleValue)
 	switch {
+	case b.nothing():
+		return data.Frames{newFrame("", data.FrameTypeTimeSeriesMulti)}, nil
 	case len(at) == 0:
 		return nil, mistake("select one, as $__timeInterval(time_received) AS time", "the answer has no column of type DateTime")
 	case len(values) == 0:
@@ -165,7 +167,7 @@ func (b *builder) series() (data.Frames, error) {
 // points returns those of a series, in the order of time.
 func (b *builder) points(g *group, at, value int) ([]time.Time, []*float64) {
 	s := &b.plan.Shape
-	if s.Step > 0 {
+	if s.Step > 0 && b.columns[value].Zero {
 		n := min(int((s.To.Sub(s.From)+s.Step-1)/s.Step), b.limits.Points)
 		times, figures, zeros := make([]time.Time, n), make([]*float64, n), make([]float64, n)
 		for i := range times {
@@ -214,7 +216,10 @@ func (b *builder) points(g *group, at, value int) ([]time.Time, []*float64) {
 // numbers makes a frame of each figure.
 func (b *builder) numbers() (data.Frames, error) {
 	values := b.of(model.RoleValue)
-	if len(values) == 0 {
+	switch {
+	case b.nothing():
+		return data.Frames{newFrame("", data.FrameTypeNumericMulti)}, nil
+	case len(values) == 0:
 		return nil, mistake("select one, as sum($__bytes)", "the answer has no column of numbers")
 	}
 	var frames data.Frames

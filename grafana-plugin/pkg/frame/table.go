@@ -3,7 +3,10 @@ package frame
 import (
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,6 +51,11 @@ func (b *builder) table() data.Frames {
 			if b.plan.Shape.Columns == nil {
 				break // of a statement that somebody wrote columns are as they are
 			}
+			if c.kindOf() == numbers && !(first && slices.ContainsFunc(whole, func(label string) bool { return label != "" })) {
+				f.Fields = append(f.Fields, b.figures(c, whole))
+				first = false
+				continue
+			}
 			list := make([]string, n)
 			for row := range list {
 				switch {
@@ -65,6 +73,17 @@ func (b *builder) table() data.Frames {
 		f.Fields = append(f.Fields, b.field(c, n))
 	}
 	return data.Frames{f}
+}
+
+// figures makes a field of a key that is a number, where the row is a group.
+func (b *builder) figures(c *column, whole []string) *data.Field {
+	list := make([]*float64, len(whole))
+	for row := range list {
+		if v, ok := c.number(row); ok && whole[row] == "" {
+			list[row] = &v
+		}
+	}
+	return data.NewField(c.Name, nil, list).SetConfig(b.config(c))
 }
 
 // field makes a field of a column as it is.
@@ -143,7 +162,10 @@ func (b *builder) logs() (data.Frames, error) {
 	at, body, level, id, labels := b.one(model.RoleTime), b.one(model.RoleBody), b.one(model.RoleLevel), b.one(model.RoleID), b.one(model.RoleLabels)
 	if b.plan.Shape.Columns == nil {
 		body, level, id = named(b.columns, bodyNames), named(b.columns, levelNames), named(b.columns, []string{"id"})
-		if at < 0 {
+		if labels = named(b.columns, []string{"labels"}); labels >= 0 && b.columns[labels].values.Type().Elem() != reflect.TypeFor[map[string]string]() {
+			labels = -1
+		}
+		if at < 0 && !b.nothing() {
 			return nil, mistake("select one, as time_received", "the answer has no column of type DateTime")
 		}
 	}
@@ -157,17 +179,37 @@ func (b *builder) logs() (data.Frames, error) {
 			panic("BUG: labels are no JSON: " + err.Error())
 		}
 		all[row] = raw
-		if body >= 0 {
+		switch {
+		case body >= 0:
 			lines[row] = b.columns[body].text(row)
-		} else {
+		case b.plan.Shape.Columns != nil:
+			lines[row], severities[row] = recordLine(m), recordSeverity(m["verdict"])
+		default:
 			lines[row] = strings.Join(words, " ")
 		}
+	}
+	if id < 0 {
+		number(ids, times, lines)
 	}
 	f := newFrame("", data.FrameTypeLogLines,
 		data.NewField("timestamp", nil, times), data.NewField("body", nil, lines), data.NewField("severity", nil, severities),
 		data.NewField("id", nil, ids), data.NewField("labels", nil, all))
 	f.Meta.PreferredVisualization = data.VisTypeLogs
 	return data.Frames{f}, nil
+}
+
+// number gives lines without an id one that is the same whenever the line is asked for: of its time, its text, and of how many are equal.
+func number(ids []string, times []time.Time, lines []string) {
+	seen := map[string]int{}
+	for row := range ids {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(lines[row]))
+		id := strconv.FormatInt(times[row].UnixMilli(), 10) + "-" + strconv.FormatUint(h.Sum64(), 16)
+		if seen[id]++; seen[id] > 1 {
+			id += "-" + strconv.Itoa(seen[id])
+		}
+		ids[row] = id
+	}
 }
 
 // labels returns what a line says beside what has a field of its own, and the same as words.

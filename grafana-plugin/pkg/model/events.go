@@ -61,28 +61,29 @@ func (e *Events) plan(env *Env) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Names: w.Names, Notes: notes, MaxRows: rows, Shape: Shape{Format: e.Format}}
+	p := &Plan{Names: w.Names, Notes: notes, MaxRows: rows, Limit: rows, Shape: Shape{Format: e.Format}}
 	b := params(slices.Clone(w.Params))
-	from, to := env.From, env.To
+	begin, end := env.From, env.To
 	var s *steps
 	if e.Format == Timeseries {
 		if s, err = env.steps("", 10*time.Second, flowsDelay); err != nil {
 			return nil, err
 		}
-		from, to = s.from, s.to
+		begin, end = s.from, s.to
 		p.Shape.From, p.Shape.To, p.Shape.Step = s.from, s.to, s.step
-		p.MaxRows = rows * (int(to.Sub(from)/s.step) + 1)
+		p.Limit, p.MaxRows = 0, rows*(int(end.Sub(begin)/s.step)+1)
 	}
-	conditions := []string{"time >= " + b.milli("from", from), "time < " + b.milli("to", to), w.SQL}
+	span := []string{"time >= " + b.milli("from", begin), "time < " + b.milli("to", end)}
+	conditions := []string{w.SQL}
 	if len(kinds) > 0 {
-		conditions = append(conditions, "kind IN ("+b.each("kind", "String", kinds)+")")
+		conditions = append(conditions, "what IN ("+b.each("kind", "String", kinds)+")")
 	}
 	if e.Severity != "" && e.Severity != "any" {
 		i := slices.Index(Severities(), e.Severity)
 		if i < 0 {
 			return nil, reject("severity", oneOf(e.Severity, Severities()), "found %q", e.Severity)
 		}
-		conditions = append(conditions, "CAST(severity, 'Int8') <= "+severities[i].number)
+		conditions = append(conditions, "level <= "+severities[i].number)
 	}
 	if e.Text != "" {
 		if len(e.Text) > 1000 {
@@ -92,20 +93,24 @@ func (e *Events) plan(env *Env) (*Plan, error) {
 		conditions = append(conditions, "(positionCaseInsensitiveUTF8(text, "+text+") > 0 OR positionCaseInsensitiveUTF8(subject, "+text+") > 0)")
 	}
 	var tables []string
-	if source != Admin {
-		tables = append(tables, "network_events")
+	if source != Admin || !env.AdminEvents {
+		if source == Admin {
+			span = append(span, "false")
+		}
+		tables = append(tables, selectFrom(networkEvents, "network_events FINAL", where(span...)))
 	}
 	if source != Network && env.AdminEvents {
-		tables = append(tables, "admin_events")
+		tables = append(tables, selectFrom(adminEvents, "admin_events FINAL", where(span...)))
 	}
-	if len(tables) == 0 {
-		tables, conditions = []string{"network_events"}, []string{"false"}
+	matching := ""
+	if conditions = slices.DeleteFunc(conditions, func(c string) bool { return c == "true" }); len(conditions) > 0 {
+		matching = where(conditions...)
 	}
 	var sql string
 	if e.Format == Timeseries || e.Format == Number {
-		sql = e.counts(&b, p, s, tables, conditions, kinds)
+		sql = e.counts(&b, p, s, tables, matching, kinds)
 	} else {
-		sql = e.list(p, tables, conditions, rows)
+		sql = e.list(p, tables, matching, rows)
 	}
 	p.Statement = b.statement(sql)
 	return p, nil
@@ -141,19 +146,45 @@ func (e *Events) kinds(source Source) ([]string, error) {
 	return kinds, nil
 }
 
-// union writes the rows of the tables, each with the columns.
-func union(tables []string, columns []string, conditions []string, clauses ...string) string {
+// networkEvents and adminEvents are the columns that events of both tables have. What people changed is told with who and why.
+var (
+	networkEvents = []string{
+		"time", "id", "toString(kind) AS what", "toString(severity) AS word", "CAST(severity, 'Int8') AS level",
+		"pool", "host", "bridge", "network", "vm", "vif", "subject", "text", "CAST(attributes, 'Map(String, String)') AS facts",
+	}
+	adminEvents = []string{
+		"time", "id", "toString(operation) AS what",
+		"['notice', 'warning', 'error'][CAST(outcome, 'Int8')] AS word", "[5, 4, 3][CAST(outcome, 'Int8')] AS level",
+		"toUInt64(0) AS pool", "toUInt64(0) AS host", "toUInt64(0) AS bridge", "toUInt64(0) AS network", "toUInt64(0) AS vm", "toUInt64(0) AS vif",
+		"object AS subject",
+		"concat(toString(outcome), if(actor = '', '', concat(', by ', toString(actor))), if(reason = '', '', concat(': ', reason)), if(admin_events.text = '', '', concat(': ', admin_events.text))) AS text",
+		"map('actor', toString(actor), 'role', toString(role), 'via', toString(via), 'source', source, 'request', request, 'reason', reason, 'outcome', toString(outcome)) AS facts",
+	}
+)
+
+// from writes the rows of the tables that match, with the columns.
+func from(tables []string, columns []string, matching string, clauses ...string) string {
 	var parts []string
 	for _, t := range tables {
-		parts = append(parts, selectFrom(columns, t+" FINAL", append([]string{where(slices.Clone(conditions)...)}, clauses...)...))
+		all := clauses
+		if matching != "" {
+			all = append([]string{matching}, clauses...)
+		}
+		parts = append(parts, selectFrom(columns, sub(t), all...))
 	}
 	return strings.Join(parts, "\nUNION ALL\n")
 }
 
 // list writes the query for single events, newest first. Names are looked up for the rows of the answer only.
-func (e *Events) list(p *Plan, tables, conditions []string, rows int) string {
-	read := union(tables, []string{"time", "id", "kind", "severity", "pool", "host", "bridge", "network", "vm", "vif", "subject", "text", "attributes"},
-		conditions, "ORDER BY time DESC, id DESC", limit(rows))
+func (e *Events) list(p *Plan, tables []string, matching string, rows int) string {
+	read := from(tables, []string{"*"}, matching, "ORDER BY time DESC, id DESC", limit(rows))
+	if len(tables) > 1 { // of each the newest
+		var parts []string
+		for _, t := range tables {
+			parts = append(parts, "SELECT * FROM "+sub(from([]string{t}, []string{"*"}, matching, "ORDER BY time DESC, id DESC", limit(rows))))
+		}
+		read = strings.Join(parts, "\nUNION ALL\n")
+	}
 	name := func(column string) string {
 		return "dictGetOrDefault('entity_then', 'name', " + column + ", time, '')"
 	}
@@ -167,9 +198,9 @@ func (e *Events) list(p *Plan, tables, conditions []string, rows int) string {
 	switch e.Format {
 	case Annotations:
 		add("time", Column{Name: "time", Role: RoleTime})
-		add("concat(subject, if(subject = '', '', ': '), replaceAll(toString(kind), '_', ' '))", Column{Name: "title", Role: RoleTitle})
+		add("concat(subject, if(subject = '', '', ': '), replaceAll(what, '_', ' '))", Column{Name: "title", Role: RoleTitle})
 		add("text", Column{Name: "text", Role: RoleBody})
-		add("arrayFilter(x -> x != '', [toString(kind), toString(severity), "+name("host")+", "+name("vm")+"])", Column{Name: "tags", Role: RoleTags})
+		add("arrayFilter(x -> x != '', [what, word, "+name("host")+", "+name("vm")+"])", Column{Name: "tags", Role: RoleTags})
 		add(id, Column{Name: "id", Role: RoleID})
 	case Logs:
 		var names []string
@@ -178,19 +209,18 @@ func (e *Events) list(p *Plan, tables, conditions []string, rows int) string {
 		}
 		add("time", Column{Name: "timestamp", Role: RoleTime})
 		add("concat(subject, if(subject = '', '', ': '), text)", Column{Name: "body", Role: RoleBody})
-		add("toString(severity)", Column{Name: "severity", Role: RoleLevel})
+		add("word", Column{Name: "severity", Role: RoleLevel})
 		add(id, Column{Name: "id", Role: RoleID})
-		add("mapFilter((k, v) -> v != '', mapConcat(CAST(attributes, 'Map(String, String)'), map('kind', toString(kind), "+strings.Join(names, ", ")+")))",
+		add("mapFilter((k, v) -> v != '', mapConcat(facts, map('kind', what, "+strings.Join(names, ", ")+")))",
 			Column{Name: "labels", Role: RoleLabels})
 	default:
 		add("time", Column{Name: "time", Role: RoleTime})
-		add("toString(severity)", Column{Name: "severity", Role: RoleText})
-		add("toString(kind)", Column{Name: "kind", Role: RoleText})
+		add("word", Column{Name: "severity", Role: RoleText})
+		add("what", Column{Name: "kind", Role: RoleText})
 		add("subject", Column{Name: "subject", Role: RoleText})
 		add("text", Column{Name: "text", Role: RoleText})
 		for _, a := range abouts {
 			add(name(a), Column{Name: a + "_name", Role: RoleText})
-			p.Shape.Columns[len(p.Shape.Columns)-1].Name = a + "_name"
 		}
 		add(id, Column{Name: "id", Role: RoleText})
 	}
@@ -199,7 +229,7 @@ func (e *Events) list(p *Plan, tables, conditions []string, rows int) string {
 
 // counts writes the query for how many events of each kind there were. Kinds that are asked for by name are there even if there were none,
 // so that an alert rule has a 0 to look at.
-func (e *Events) counts(b *params, p *Plan, s *steps, tables, conditions, kinds []string) string {
+func (e *Events) counts(b *params, p *Plan, s *steps, tables []string, matching string, kinds []string) string {
 	var columns []string
 	t := ""
 	if s != nil {
@@ -208,7 +238,7 @@ func (e *Events) counts(b *params, p *Plan, s *steps, tables, conditions, kinds 
 		p.Shape.Columns = append(p.Shape.Columns, Column{Name: "time", Role: RoleTime})
 	}
 	p.Shape.Columns = append(p.Shape.Columns, Column{Name: "kind", Role: RoleKey}, Column{Name: "events", Role: RoleValue, Unit: "short", Zero: true})
-	rows := union(tables, append(columns, "toString(kind) AS kind", "1 AS n"), conditions)
+	rows := from(tables, append(columns, "what AS kind", "1 AS n"), matching)
 	if len(kinds) > 0 {
 		zero := "0 AS n"
 		named := "arrayJoin([" + b.each("kind", "String", kinds) + "]) AS kind"

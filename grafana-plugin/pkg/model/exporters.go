@@ -115,6 +115,9 @@ func (x *Exporters) plan(env *Env) (*Plan, error) {
 		from, to = env.complete(exportersDelay)
 	}
 	p.Statement = q.sums(from, to, env.Now)
+	if x.Format == Table && len(by) > 0 {
+		p.Limit = rows
+	}
 	return p, nil
 }
 

@@ -54,7 +54,11 @@ func (f *Flows) most(env *Env) int {
 	if f.Format == Table {
 		return env.Limits.Rows
 	}
-	return env.Limits.Series
+	most := env.Limits.Series / max(len(f.Units), 1)
+	if f.Split {
+		most /= 3
+	}
+	return max(most-2, 1) // there are others and the total
 }
 
 // series plans a series, of the steps that fit; where only a coarser table has rows, of its.
@@ -121,6 +125,9 @@ func columnOf(c query.Column) Column {
 	column := Column{Name: c.Name, Role: RoleText, Unit: units[c.Unit]}
 	if f, ok := query.FieldByName(c.Field); ok && c.Role == query.RoleKey {
 		column.Field = f
+		if f.Type == query.Span {
+			column.Unit = "ms"
+		}
 	}
 	switch c.Role {
 	case query.RoleRow:

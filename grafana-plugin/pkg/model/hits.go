@@ -3,6 +3,7 @@ package model
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/flow"
@@ -23,20 +24,23 @@ func (h *Hits) plan(env *Env) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Notes: notes, MaxRows: rows, Shape: Shape{Format: h.Format, Whole: rule != ""}}
+	p := &Plan{Notes: notes, MaxRows: rows, Shape: Shape{Format: h.Format}}
 	if h.Format == Table {
 		answer, err := query.Hits(query.HitsRequest{From: env.From, To: env.To, Rule: rule, Unused: h.Unused, System: h.System, Limit: rows}, env.Now)
 		if err != nil {
 			return nil, err
 		}
-		p.Statement, p.Names = answer.Statement, answer.Names
+		p.Statement, p.Names, p.Limit = answer.Statement, answer.Names, rows
 		for _, c := range query.HitsColumns {
 			column := Column{Name: c.Name, Role: RoleText, Unit: units[c.Unit]}
 			if c.Role == query.RoleValue {
 				column.Role = RoleValue
 			}
-			if c.Role == query.RoleTime {
+			switch {
+			case c.Role == query.RoleTime:
 				column.Role = RoleTime
+			case c.Name == "instance" || c.Name == "rule_id":
+				column.Role = RoleID
 			}
 			p.Shape.Columns = append(p.Shape.Columns, column)
 		}
@@ -89,26 +93,33 @@ func (h *Hits) figures(env *Env, p *Plan, rule string, unit query.Unit, rows int
 	if !h.System {
 		conditions = append(conditions, "rule_instance > "+strconv.Itoa(int(flow.MaxSystemInstance)))
 	}
-	of := func(attribute string) string {
-		return "dictGetOrDefault('rule_instance', '" + attribute + "', toUInt64(rule_instance), '')"
-	}
+	const of = "dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '')"
 	if rule != "" {
-		conditions = append(conditions, of("rule")+" = "+b.bind("rule", "String", rule))
+		conditions = append(conditions, of+" = "+b.bind("rule", "String", rule))
 	}
-	const scope = "dictGetOrDefault('entity_now', 'name', dictGetOrDefault('rule_instance', 'scope', toUInt64(rule_instance), 0), '')"
-	columns := []string{of("rule") + " AS rule", scope + " AS scope", of("action") + " AS action"}
-	keys := "rule, scope, action"
-	sums := []string{"rule", "scope", "action", figure + " AS `" + string(unit) + "`"}
-	p.Shape.Columns = []Column{{Name: "rule", Role: RoleKey}, {Name: "scope", Role: RoleKey}, {Name: "action", Role: RoleKey}, {Name: string(unit), Role: RoleValue, Unit: units[unit], Zero: true}}
+	columns, keys := []string{of + " AS rule"}, "rule"
+	value := Column{Name: string(unit), Role: RoleValue, Unit: units[unit], Zero: true}
+	p.Shape.Columns = []Column{{Name: "rule", Role: RoleKey}, value}
+	if s != nil {
+		columns = append(columns, bucket("toInt64(toUnixTimestamp(minute)) * 1000", s.step)+" AS t")
+		keys = "t, rule"
+		p.Shape.Columns = append([]Column{{Name: "time", Role: RoleTime}}, p.Shape.Columns...)
+	}
+	rowsOf := selectFrom(append(columns, "packets", "bytes"), "rule_hits_1m FINAL", where(conditions...))
+	if rule != "" { // that it was not met is 0, which an alert rule can look at
+		zero := []string{b.bind("rule", "String", rule) + " AS rule"}
+		if s != nil {
+			zero = append(zero, "toDateTime("+b.second("from", from)+", 'UTC') AS t")
+		}
+		rowsOf += "\nUNION ALL\nSELECT\n  " + strings.Join(append(zero, "toUInt64(0) AS packets", "toUInt64(0) AS bytes"), ",\n  ")
+	}
+	sum := figure + " AS `" + string(unit) + "`"
 	if s == nil {
-		inner := selectFrom(append(columns, "packets", "bytes"), "rule_hits_1m FINAL", where(conditions...))
-		p.Statement = b.statement(selectFrom(sums, sub(inner), "GROUP BY "+keys, "ORDER BY `"+string(unit)+"` DESC, "+keys, limit(rows)))
+		p.Statement = b.statement(selectFrom([]string{"rule", sum}, sub(rowsOf), "GROUP BY rule", "ORDER BY `"+string(unit)+"` DESC, rule", limit(rows)))
 		return p, nil
 	}
-	p.Shape.Columns = append([]Column{{Name: "time", Role: RoleTime}}, p.Shape.Columns...)
-	inner := selectFrom(append(columns, bucket("toInt64(toUnixTimestamp(minute)) * 1000", s.step)+" AS t", "packets", "bytes"), "rule_hits_1m FINAL", where(conditions...))
-	grouped := selectFrom(append([]string{"t AS time"}, sums...), sub(inner), "GROUP BY t, "+keys)
-	best := selectFrom([]string{"rule", "scope", "action"}, "hits", "GROUP BY "+keys, "ORDER BY sum(`"+string(unit)+"`) DESC, "+keys, limit(rows))
-	p.Statement = b.statement("WITH hits AS " + sub(grouped) + "\n" + selectFrom([]string{"*"}, "hits", "WHERE ("+keys+") IN "+sub(best), "ORDER BY time, "+keys, limit(p.MaxRows)))
+	grouped := selectFrom([]string{"t AS time", "rule", sum}, sub(rowsOf), "GROUP BY "+keys)
+	best := selectFrom([]string{"rule"}, "hits", "GROUP BY rule", "ORDER BY sum(`"+string(unit)+"`) DESC, rule", limit(rows))
+	p.Statement = b.statement("WITH hits AS " + sub(grouped) + "\n" + selectFrom([]string{"*"}, "hits", "WHERE rule IN "+sub(best), "ORDER BY time, rule", limit(p.MaxRows)))
 	return p, nil
 }

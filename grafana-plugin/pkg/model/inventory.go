@@ -51,7 +51,7 @@ func (v *Inventory) plan(env *Env) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Notes: notes, MaxRows: rows, Shape: Shape{Format: v.Format, Whole: true}}
+	p := &Plan{Notes: notes, MaxRows: rows, Limit: rows, Shape: Shape{Format: v.Format, Whole: true}}
 	b := &params{}
 	var sql string
 	switch {
@@ -62,6 +62,7 @@ func (v *Inventory) plan(env *Env) (*Plan, error) {
 	default:
 		sql = v.counts(env, p, b, kind)
 		p.MaxRows = len(inventoryKinds) + 1
+		p.Limit = 0
 	}
 	p.Statement = b.statement(sql)
 	return p, nil
@@ -122,7 +123,7 @@ func (v *Inventory) list(env *Env, p *Plan, b *params, kind string, rows int) st
 	kinds, seen := kindsOf(kind)
 	is := "toBool(false)"
 	if ids := active(env, b, seen); ids != "" {
-		is = "id IN " + sub(ids)
+		is = "toBool(id IN " + sub(ids) + ")"
 	}
 	entities := selectFrom([]string{"id", "toString(kind) AS kind", "name", "key", "parent", "pool", "valid_from", "toString(source) AS source", "toString(attributes) AS attributes"},
 		"entities_now", where("NOT removed", "kind IN ("+strings.Join(kinds, ", ")+")", v.matches(b, "name")), "ORDER BY name, kind, key", limit(rows))
@@ -178,21 +179,22 @@ func (v *Inventory) counts(env *Env, p *Plan, b *params, kind string) string {
 	var parts []string
 	if kind != kindExporter {
 		kinds, seen := kindsOf(kind)
-		is, none := "NULL", "kind IN ('bridge', 'vif')"
+		is := "NULL"
 		if ids := active(env, b, seen); ids != "" {
-			is = "toUInt64(countIf(id IN " + sub(ids) + "))"
+			is = "toUInt64(countIf(n = 1 AND id IN " + sub(ids) + "))"
 		}
 		word := "toString(kind)"
 		if kind != "" {
-			word, none = "'"+kind+"'", "false"
+			word = "'" + kind + "'"
+		} else { // flows of the tables of sums do not tell these
+			is = "if(word IN ('bridge', 'vif'), NULL, " + is + ")"
 		}
 		// A kind of which there is none is told, too.
-		all := "SELECT id, kind, 1 AS n\nFROM entities_now\n" + where("NOT removed", "kind IN ("+strings.Join(kinds, ", ")+")", v.matches(b, "name")) +
-			"\nUNION ALL\nSELECT toUInt64(0), CAST(arrayJoin([" + strings.Join(kinds, ", ") + "]), 'Enum8(''pool'' = 1, ''host'' = 2, ''bridge'' = 3, ''network'' = 4, ''vm'' = 5, ''vif'' = 6, ''address_group'' = 7, ''vm_group'' = 8, ''rule'' = 9)'), 0"
-		counted := selectFrom([]string{word + " AS word", "CAST(if(" + none + ", NULL, " + is + "), 'Nullable(UInt64)') AS active", "toUInt64(sum(n)) AS total"}, sub(all), "GROUP BY word")
-		if kind == "" {
-			counted = strings.Replace(counted, "if("+none, "if(word IN ('bridge', 'vif')", 1)
-		}
+		list := "[" + strings.Join(kinds, ", ") + "]"
+		entities := selectFrom([]string{"id", "toString(kind) AS kind", "1 AS n"}, "entities_now",
+			where("NOT removed", "has("+list+", toString(kind))", v.matches(b, "name")))
+		all := entities + "\nUNION ALL\nSELECT toUInt64(0) AS id, arrayJoin(" + list + ") AS kind, 0 AS n"
+		counted := selectFrom([]string{word + " AS word", "CAST(" + is + ", 'Nullable(UInt64)') AS active", "toUInt64(sum(n)) AS total"}, sub(all), "GROUP BY word")
 		parts = append(parts, counted)
 	}
 	if kind == "" || kind == kindExporter {

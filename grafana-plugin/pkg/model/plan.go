@@ -35,6 +35,7 @@ type Plan struct {
 	Names           []query.Name // that have to be known for the answer to mean anything: see [query.KnownNames]
 	Notes           []string     // what a reader of the answer should know
 	MaxRows         int          // of the answer that are read; what is more is cut, and said to be
+	Limit           int          // if there are so many rows, there may be more; 0 where that says nothing
 	Raw             bool         // the statement is the user's own: the caller decides whether they may
 	Shape           Shape        // how the answer becomes frames
 }
@@ -82,6 +83,7 @@ const (
 	RoleID     Role = "id"     // of a line
 	RoleLabels Role = "labels" // of a line: a map
 )
+
 // Plan plans the answer. The error is a [*query.Error].
 func (q *Query) Plan(env Env) (*Plan, error) {
 	if env.Tables == nil {

@@ -39,7 +39,7 @@ func (r *Records) plan(env *Env) (*Plan, error) {
 		}
 		return nil, err
 	}
-	p := &Plan{Statement: answer.Statement, Names: answer.Names, Notes: append(notes, answer.Notes...), MaxRows: limit, Shape: Shape{Format: r.Format}}
+	p := &Plan{Statement: answer.Statement, Names: answer.Names, Notes: append(notes, answer.Notes...), MaxRows: limit, Limit: limit, Shape: Shape{Format: r.Format}}
 	for _, c := range answer.Columns {
 		column := columnOf(c)
 		column.Zero = false

@@ -1,28 +1,33 @@
 SELECT
   time AS `time`,
-  concat(subject, if(subject = '', '', ': '), replaceAll(toString(kind), '_', ' ')) AS `title`,
+  concat(subject, if(subject = '', '', ': '), replaceAll(what, '_', ' ')) AS `title`,
   text AS `text`,
-  arrayFilter(x -> x != '', [toString(kind), toString(severity), dictGetOrDefault('entity_then', 'name', host, time, ''), dictGetOrDefault('entity_then', 'name', vm, time, '')]) AS `tags`,
+  arrayFilter(x -> x != '', [what, word, dictGetOrDefault('entity_then', 'name', host, time, ''), dictGetOrDefault('entity_then', 'name', vm, time, '')]) AS `tags`,
   concat(toString(toUnixTimestamp64Milli(time)), '-', toString(id)) AS `id`
 FROM (
   SELECT
-    time,
-    id,
-    kind,
-    severity,
-    pool,
-    host,
-    bridge,
-    network,
-    vm,
-    vif,
-    subject,
-    text,
-    attributes
-  FROM network_events FINAL
-  WHERE time >= fromUnixTimestamp64Milli({from:Int64})
-    AND time < fromUnixTimestamp64Milli({to:Int64})
-    AND kind IN ({kind1:String}, {kind2:String})
+    *
+  FROM (
+    SELECT
+      time,
+      id,
+      toString(kind) AS what,
+      toString(severity) AS word,
+      CAST(severity, 'Int8') AS level,
+      pool,
+      host,
+      bridge,
+      network,
+      vm,
+      vif,
+      subject,
+      text,
+      CAST(attributes, 'Map(String, String)') AS facts
+    FROM network_events FINAL
+    WHERE time >= fromUnixTimestamp64Milli({from:Int64})
+      AND time < fromUnixTimestamp64Milli({to:Int64})
+  )
+  WHERE what IN ({kind1:String}, {kind2:String})
   ORDER BY time DESC, id DESC
   LIMIT 1000
 )

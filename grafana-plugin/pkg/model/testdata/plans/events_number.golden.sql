@@ -3,12 +3,29 @@ SELECT
   toUInt64(sum(n)) AS events
 FROM (
   SELECT
-    toString(kind) AS kind,
+    what AS kind,
     1 AS n
-  FROM network_events FINAL
-  WHERE time >= fromUnixTimestamp64Milli({from:Int64})
-    AND time < fromUnixTimestamp64Milli({to:Int64})
-    AND kind IN ({kind1:String})
+  FROM (
+    SELECT
+      time,
+      id,
+      toString(kind) AS what,
+      toString(severity) AS word,
+      CAST(severity, 'Int8') AS level,
+      pool,
+      host,
+      bridge,
+      network,
+      vm,
+      vif,
+      subject,
+      text,
+      CAST(attributes, 'Map(String, String)') AS facts
+    FROM network_events FINAL
+    WHERE time >= fromUnixTimestamp64Milli({from:Int64})
+      AND time < fromUnixTimestamp64Milli({to:Int64})
+  )
+  WHERE what IN ({kind1:String})
   UNION ALL
   SELECT
     arrayJoin([{kind1:String}]) AS kind,

@@ -5,11 +5,28 @@ SELECT
 FROM (
   SELECT
     toDateTime(intDiv(toUnixTimestamp64Milli(time), 60000) * 60, 'UTC') AS t,
-    toString(kind) AS kind,
+    what AS kind,
     1 AS n
-  FROM network_events FINAL
-  WHERE time >= fromUnixTimestamp64Milli({from:Int64})
-    AND time < fromUnixTimestamp64Milli({to:Int64})
+  FROM (
+    SELECT
+      time,
+      id,
+      toString(kind) AS what,
+      toString(severity) AS word,
+      CAST(severity, 'Int8') AS level,
+      pool,
+      host,
+      bridge,
+      network,
+      vm,
+      vif,
+      subject,
+      text,
+      CAST(attributes, 'Map(String, String)') AS facts
+    FROM network_events FINAL
+    WHERE time >= fromUnixTimestamp64Milli({from:Int64})
+      AND time < fromUnixTimestamp64Milli({to:Int64})
+  )
 )
 GROUP BY t, kind
 ORDER BY t, kind

@@ -1,7 +1,7 @@
 SELECT
   time AS `time`,
-  toString(severity) AS `severity`,
-  toString(kind) AS `kind`,
+  word AS `severity`,
+  what AS `kind`,
   subject AS `subject`,
   text AS `text`,
   dictGetOrDefault('entity_then', 'name', pool, time, '') AS `pool_name`,
@@ -12,45 +12,59 @@ SELECT
   dictGetOrDefault('entity_then', 'name', vif, time, '') AS `vif_name`,
   concat(toString(toUnixTimestamp64Milli(time)), '-', toString(id)) AS `id`
 FROM (
-  SELECT
-    time,
-    id,
-    kind,
-    severity,
-    pool,
-    host,
-    bridge,
-    network,
-    vm,
-    vif,
-    subject,
-    text,
-    attributes
-  FROM network_events FINAL
-  WHERE time >= fromUnixTimestamp64Milli({from:Int64})
-    AND time < fromUnixTimestamp64Milli({to:Int64})
-  ORDER BY time DESC, id DESC
-  LIMIT 1000
+  SELECT * FROM (
+    SELECT
+      *
+    FROM (
+      SELECT
+        time,
+        id,
+        toString(kind) AS what,
+        toString(severity) AS word,
+        CAST(severity, 'Int8') AS level,
+        pool,
+        host,
+        bridge,
+        network,
+        vm,
+        vif,
+        subject,
+        text,
+        CAST(attributes, 'Map(String, String)') AS facts
+      FROM network_events FINAL
+      WHERE time >= fromUnixTimestamp64Milli({from:Int64})
+        AND time < fromUnixTimestamp64Milli({to:Int64})
+    )
+    ORDER BY time DESC, id DESC
+    LIMIT 1000
+  )
   UNION ALL
-  SELECT
-    time,
-    id,
-    kind,
-    severity,
-    pool,
-    host,
-    bridge,
-    network,
-    vm,
-    vif,
-    subject,
-    text,
-    attributes
-  FROM admin_events FINAL
-  WHERE time >= fromUnixTimestamp64Milli({from:Int64})
-    AND time < fromUnixTimestamp64Milli({to:Int64})
-  ORDER BY time DESC, id DESC
-  LIMIT 1000
+  SELECT * FROM (
+    SELECT
+      *
+    FROM (
+      SELECT
+        time,
+        id,
+        toString(operation) AS what,
+        ['notice', 'warning', 'error'][CAST(outcome, 'Int8')] AS word,
+        [5, 4, 3][CAST(outcome, 'Int8')] AS level,
+        toUInt64(0) AS pool,
+        toUInt64(0) AS host,
+        toUInt64(0) AS bridge,
+        toUInt64(0) AS network,
+        toUInt64(0) AS vm,
+        toUInt64(0) AS vif,
+        object AS subject,
+        concat(toString(outcome), if(actor = '', '', concat(', by ', toString(actor))), if(reason = '', '', concat(': ', reason)), if(admin_events.text = '', '', concat(': ', admin_events.text))) AS text,
+        map('actor', toString(actor), 'role', toString(role), 'via', toString(via), 'source', source, 'request', request, 'reason', reason, 'outcome', toString(outcome)) AS facts
+      FROM admin_events FINAL
+      WHERE time >= fromUnixTimestamp64Milli({from:Int64})
+        AND time < fromUnixTimestamp64Milli({to:Int64})
+    )
+    ORDER BY time DESC, id DESC
+    LIMIT 1000
+  )
 )
 ORDER BY time DESC, id DESC
 LIMIT 1000

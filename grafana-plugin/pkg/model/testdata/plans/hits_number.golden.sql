@@ -1,13 +1,9 @@
 SELECT
   rule,
-  scope,
-  action,
   sum(packets) AS `packets`
 FROM (
   SELECT
     dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') AS rule,
-    dictGetOrDefault('entity_now', 'name', dictGetOrDefault('rule_instance', 'scope', toUInt64(rule_instance), 0), '') AS scope,
-    dictGetOrDefault('rule_instance', 'action', toUInt64(rule_instance), '') AS action,
     packets,
     bytes
   FROM rule_hits_1m FINAL
@@ -15,17 +11,20 @@ FROM (
     AND minute < fromUnixTimestamp({to:Int64})
     AND rule_instance > 255
     AND dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') = {rule:String}
+  UNION ALL
+  SELECT
+    {rule:String} AS rule,
+    toUInt64(0) AS packets,
+    toUInt64(0) AS bytes
 )
-GROUP BY rule, scope, action
-ORDER BY `packets` DESC, rule, scope, action
+GROUP BY rule
+ORDER BY `packets` DESC, rule
 LIMIT 10
 
 -- {from:Int64} = "1795665600"
 -- {to:Int64} = "1795687207"
 -- {rule:String} = "deny-telnet"
--- number, at most 10 rows, whole
+-- number, at most 10 rows
 -- column rule key
--- column scope key
--- column action key
 -- column packets value short or 0
 -- name rule [rule] "deny-telnet" at 1

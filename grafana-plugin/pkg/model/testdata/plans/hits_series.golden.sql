@@ -2,14 +2,10 @@ WITH hits AS (
   SELECT
     t AS time,
     rule,
-    scope,
-    action,
     sum(packets) / 60 AS `pps`
   FROM (
     SELECT
       dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') AS rule,
-      dictGetOrDefault('entity_now', 'name', dictGetOrDefault('rule_instance', 'scope', toUInt64(rule_instance), 0), '') AS scope,
-      dictGetOrDefault('rule_instance', 'action', toUInt64(rule_instance), '') AS action,
       toDateTime(intDiv(toInt64(toUnixTimestamp(minute)) * 1000, 60000) * 60, 'UTC') AS t,
       packets,
       bytes
@@ -17,22 +13,20 @@ WITH hits AS (
     WHERE minute >= fromUnixTimestamp({from:Int64})
       AND minute < fromUnixTimestamp({to:Int64})
   )
-  GROUP BY t, rule, scope, action
+  GROUP BY t, rule
 )
 SELECT
   *
 FROM hits
-WHERE (rule, scope, action) IN (
+WHERE rule IN (
   SELECT
-    rule,
-    scope,
-    action
+    rule
   FROM hits
-  GROUP BY rule, scope, action
-  ORDER BY sum(`pps`) DESC, rule, scope, action
+  GROUP BY rule
+  ORDER BY sum(`pps`) DESC, rule
   LIMIT 3
 )
-ORDER BY time, rule, scope, action
+ORDER BY time, rule
 LIMIT 1080
 
 -- {from:Int64} = "1795665600"
@@ -40,6 +34,4 @@ LIMIT 1080
 -- timeseries, at most 1080 rows, from 2026-11-26T04:00:00Z to 2026-11-26T09:59:00Z by 1m0s
 -- column time time
 -- column rule key
--- column scope key
--- column action key
 -- column pps value pps or 0

@@ -50,7 +50,7 @@ FROM (
   )
   GROUP BY instance
 )
-WHERE packets = 0 AND valid_to > fromUnixTimestamp64Milli({now:Int64}) AND instance > 255 AND instance > 255
+WHERE (packets > 0 OR valid_to > fromUnixTimestamp64Milli({now:Int64}) AND instance > 255)
 ORDER BY packets DESC, tier, rule, instance
 LIMIT 1000
 
@@ -58,8 +58,8 @@ LIMIT 1000
 -- {from:Int64} = "1795665600"
 -- {to:Int64} = "1795687260"
 -- table, at most 1000 rows
--- column instance text
--- column rule_id text
+-- column instance id
+-- column rule_id id
 -- column rule text
 -- column scope_name text
 -- column tier text

@@ -5,7 +5,7 @@ SELECT
 FROM (
   SELECT
     toString(kind) AS word,
-    CAST(if(word IN ('bridge', 'vif'), NULL, toUInt64(countIf(id IN (
+    CAST(if(word IN ('bridge', 'vif'), NULL, toUInt64(countIf(n = 1 AND id IN (
     SELECT
       arrayJoin([pool, host, network, src_vm, dst_vm]) AS id
     FROM flows_1h
@@ -22,12 +22,15 @@ FROM (
   )))), 'Nullable(UInt64)') AS active,
     toUInt64(sum(n)) AS total
   FROM (
-    SELECT id, kind, 1 AS n
+    SELECT
+      id,
+      toString(kind) AS kind,
+      1 AS n
     FROM entities_now
     WHERE NOT removed
-      AND kind IN ('pool', 'host', 'bridge', 'network', 'vm', 'vif', 'address_group', 'vm_group')
+      AND has(['pool', 'host', 'bridge', 'network', 'vm', 'vif', 'address_group', 'vm_group'], toString(kind))
     UNION ALL
-    SELECT toUInt64(0), CAST(arrayJoin(['pool', 'host', 'bridge', 'network', 'vm', 'vif', 'address_group', 'vm_group']), 'Enum8(''pool'' = 1, ''host'' = 2, ''bridge'' = 3, ''network'' = 4, ''vm'' = 5, ''vif'' = 6, ''address_group'' = 7, ''vm_group'' = 8, ''rule'' = 9)'), 0
+    SELECT toUInt64(0) AS id, arrayJoin(['pool', 'host', 'bridge', 'network', 'vm', 'vif', 'address_group', 'vm_group']) AS kind, 0 AS n
   )
   GROUP BY word
   UNION ALL

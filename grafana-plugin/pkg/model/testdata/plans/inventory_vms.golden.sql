@@ -1,14 +1,14 @@
 SELECT
   name AS `name`,
   kind AS `kind`,
-  id IN (
+  toBool(id IN (
   SELECT
     arrayJoin([src_vm, dst_vm]) AS id
   FROM flows_1h
   WHERE bucket >= fromUnixTimestamp({from:Int64})
     AND bucket < fromUnixTimestamp({to:Int64})
   GROUP BY id
-) AS `active`,
+)) AS `active`,
   dictGetOrDefault('entity_now', 'name', parent, '') AS `parent_name`,
   dictGetOrDefault('entity_now', 'name', pool, '') AS `pool_name`,
   valid_from AS `since`,

@@ -71,7 +71,7 @@ LIMIT 1000
 -- column bytes key decbytes of bytes
 -- column packets key short of packets
 -- column sampling_rate key of sampling_rate
--- column duration_ms key of duration
+-- column duration_ms key ms of duration
 -- column verdict key of verdict
 -- column counted key of counted
 -- column exporter key of exporter

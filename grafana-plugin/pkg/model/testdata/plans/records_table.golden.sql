@@ -59,6 +59,6 @@ LIMIT 50
 -- column protocol key of protocol
 -- column tcp_flags key of tcp_flags
 -- column bytes key decbytes of bytes
--- column duration_ms key of duration
+-- column duration_ms key ms of duration
 -- column verdict key of verdict
 -- column counted key of counted
