@@ -33,10 +33,10 @@ type Client struct {
 	allowed *allowed // what the user may set; nil is not known yet; guarded by mu
 }
 
-// Ask is a statement and what its answer may be. The caps of the settings bound it besides.
+// Ask is a statement and what its answer may be.
 type Ask struct {
 	query.Statement
-	MaxRows int  // 0: what the settings say; the answer is cut there, with a Cut
+	MaxRows int  // of the answer, which is cut there, with a Cut; 0 is what the settings say
 	Raw     bool // the text is a user's: it is screened first, see Screen
 }
 
@@ -116,9 +116,9 @@ func (c *Client) Query(ctx context.Context, a Ask) (*Rows, error) {
 // run runs a statement with the settings that the user may give.
 func (c *Client) run(caller context.Context, a Ask, allowed *allowed) (*Rows, error) {
 	caps := c.settings.Caps
-	rows := caps.Rows
-	if a.MaxRows > 0 && a.MaxRows < rows {
-		rows = a.MaxRows
+	rows := a.MaxRows
+	if rows <= 0 {
+		rows = caps.Rows
 	}
 	select {
 	case c.slots <- struct{}{}:
@@ -255,26 +255,29 @@ type Access struct {
 
 // names of the settings that are sent, in the order in which they are told.
 var names = []string{
-	"max_execution_time", "max_result_rows", "max_result_bytes", "result_overflow_mode", "max_bytes_to_read", "read_overflow_mode",
+	"max_execution_time", "timeout_overflow_mode", "max_result_rows", "max_result_bytes", "result_overflow_mode", "max_rows_to_read",
+	"max_bytes_to_read", "read_overflow_mode",
 	"cancel_http_readonly_queries_on_client_close",
 }
 
-// settings returns what is sent beside a statement. The smaller of two limits holds.
+// settings returns what is sent beside a statement, with what the statement asks for itself: of two numbers the smaller holds, 0
+// being none.
 func (u *allowed) settings(caps Caps, rows int, of map[string]string) map[string]string {
 	set := map[string]string{
 		"max_execution_time":                           seconds(caps.Time),
+		"timeout_overflow_mode":                        "throw",
 		"max_result_rows":                              strconv.Itoa(rows + 1),                          // the one more shows that there are more
 		"max_result_bytes":                             strconv.FormatInt(2*caps.ResultBytes+1<<20, 10), // this side cuts before, and tells
 		"result_overflow_mode":                         "break",
+		"max_rows_to_read":                             "0",
 		"max_bytes_to_read":                            strconv.FormatInt(caps.ReadBytes, 10),
 		"read_overflow_mode":                           "throw",
 		"cancel_http_readonly_queries_on_client_close": "1",
 	}
 	for name, value := range of {
-		ours, known := set[name]
 		a, errA := strconv.ParseInt(value, 10, 64)
-		b, errB := strconv.ParseInt(ours, 10, 64)
-		if !known || errA == nil && errB == nil && a > 0 && a < b {
+		b, errB := strconv.ParseInt(set[name], 10, 64)
+		if errA != nil || errB != nil || b == 0 || a > 0 && a < b {
 			set[name] = value
 		}
 	}

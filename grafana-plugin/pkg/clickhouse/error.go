@@ -165,7 +165,7 @@ func (c *Client) sort(err error) *Error {
 		case strings.Contains(status.Err.Error(), "HTTP request to an HTTPS server"): // in the words of Go's and nginx's servers
 			e.Class, e.Msg, e.Hint = ClassTLS, at+" wants TLS", "write https in the URL"
 		case status.StatusCode == http.StatusBadGateway, status.StatusCode == http.StatusServiceUnavailable, status.StatusCode == http.StatusGatewayTimeout:
-			e.Class, e.Hint = ClassNetwork, "a proxy on the way does not reach ClickHouse"
+			e.Hint = "a proxy on the way does not reach ClickHouse"
 		}
 		return e
 	}
