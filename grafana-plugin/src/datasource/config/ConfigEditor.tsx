@@ -23,7 +23,7 @@ export function ConfigEditor(props: Props) {
           label="URL"
           description={
             <>
-              Address of ClickHouse: http:// or https:// for its HTTP interface, clickhouse:// or clickhouses:// for its native one. The store of weir up on this machine is
+              Address of ClickHouse: http:// or https:// for its HTTP interface, clickhouse:// or clickhouses:// for its native one. The store of weir up on this machine is{' '}
               {defaults.url}.
             </>
           }

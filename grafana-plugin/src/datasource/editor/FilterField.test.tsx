@@ -82,6 +82,8 @@ test('fields, operators and values are completed by keyboard', async () => {
   expect(f.input.value).toBe('vm = "web 02"');
   expect([f.changes, f.runs()]).toEqual([[], 0]);
   f.press('Enter');
+  expect([f.changes, f.runs()]).toEqual([['vm = "web 02"'], 0]);
+  f.press('Enter');
   expect([f.changes, f.runs()]).toEqual([['vm = "web 02"'], 1]);
 });
 

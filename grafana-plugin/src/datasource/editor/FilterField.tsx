@@ -15,9 +15,9 @@ interface Props {
   values: (field: string, prefix: string) => Promise<string[]>;
   /** The first mistake in a filter, with its place in the text; undefined if it is right. */
   check: (filter: string) => Promise<Mistake | undefined>;
-  /** Called with what was written when the field is left or Enter is pressed. */
+  /** Called with what was written, if that is something else, when the field is left or Enter is pressed. */
   onChange: (filter: string) => void;
-  /** Called when Enter is pressed, after onChange if there is a change. */
+  /** Called when Enter is pressed and nothing was changed: what is changed is asked anyhow. */
   onRun: () => void;
   id?: string;
   placeholder?: string;
@@ -78,10 +78,12 @@ export function FilterField({ value, schema, values, check, onChange, onRun, id,
       input.current?.focus();
     }
   };
-  const commit = () => {
+  const commit = (otherwise?: () => void) => {
     setOpen(false);
     if (text !== value) {
       onChange(text);
+    } else {
+      otherwise?.();
     }
   };
   const follow = (e: SyntheticEvent<HTMLInputElement>) => {
@@ -96,8 +98,7 @@ export function FilterField({ value, schema, values, check, onChange, onRun, id,
     if ((e.key === 'Enter' || e.key === 'Tab') && !e.shiftKey && (chosen ?? only)) {
       take((chosen ?? only) as Suggestion);
     } else if (e.key === 'Enter') {
-      commit();
-      onRun();
+      commit(onRun);
     } else if (e.key === 'Escape' && items.length > 0) {
       setOpen(false);
     } else if (e.key === ' ' && e.ctrlKey) {

@@ -1,19 +1,18 @@
-import { CollapsableSection, Stack } from '@grafana/ui';
-import { useState } from 'react';
+import { Stack } from '@grafana/ui';
 
 import type { Flows } from '../query/model';
 import { Choice, CountField, Flag, Several, TextField } from './controls';
 import type { PartEditorProps } from './part';
 import { Filter } from './Filter';
+import { Fold } from './Fold';
 
 /** A question about sums of flows. */
 export function FlowsEditor({ part, onChange, onRun, schema, source }: PartEditorProps<Flows>) {
-  const [open, setOpen] = useState(false);
   const set = (change: Partial<Flows>) => onChange({ ...part, ...change });
   const series = part.format === 'timeseries';
   return (
     <Stack direction="column" gap={1}>
-      <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
+      <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-start">
         <Several label="Units" words={schema?.units ?? []} value={part.units ?? []} onChange={(units) => set({ units })} placeholder="bytes" minWidth={16} />
         <Several
           label="Group by"
@@ -21,12 +20,13 @@ export function FlowsEditor({ part, onChange, onRun, schema, source }: PartEdito
           value={part.by ?? []}
           onChange={(by) => set({ by })}
           placeholder="nothing: one total"
+          minWidth={26}
         />
         <Choice label="Direction" words={schema?.directions ?? []} value={part.direction || 'both'} onChange={(direction) => set({ direction })} />
         <CountField label={part.bottom === true ? 'Smallest' : 'Largest'} value={part.limit} onChange={(limit) => set({ limit })} onRun={onRun} placeholder="10" />
       </Stack>
       <Filter value={part.filter ?? ''} onChange={(filter) => set({ filter })} onRun={onRun} schema={schema} source={source} type="flows" />
-      <CollapsableSection label={`Options: ${summary(part)}`} isOpen={open} onToggle={setOpen}>
+      <Fold label="Options" summary={summary(part)}>
         <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
           <Choice label="Traffic" words={schema?.traffic ?? []} value={part.traffic || 'seen'} onChange={(traffic) => set({ traffic })} />
           <Choice
@@ -51,7 +51,7 @@ export function FlowsEditor({ part, onChange, onRun, schema, source }: PartEdito
             description="Also those that totals do not count, because the packets were counted elsewhere"
           />
         </Stack>
-      </CollapsableSection>
+      </Fold>
     </Stack>
   );
 }

@@ -1,14 +1,14 @@
 import type { QueryEditorProps } from '@grafana/data';
-import { Alert, Button, Combobox, RadioButtonGroup, Stack } from '@grafana/ui';
-import { useState } from 'react';
+import { Alert, Combobox, RadioButtonGroup, Stack } from '@grafana/ui';
 
 import type { Options } from '../config/settings';
 import type { WeirDataSource } from '../datasource';
-import { formats, initial, migrate, version, type Parts, type QueryType, type WeirQuery } from '../query/model';
+import { formats, initial, isComplete, migrate, version, type Parts, type QueryType, type WeirQuery } from '../query/model';
 import { useAnswer } from './answer';
 import { EventsEditor } from './EventsEditor';
 import { ExportersEditor } from './ExportersEditor';
 import { FlowsEditor } from './FlowsEditor';
+import { Fold } from './Fold';
 import { HitsEditor } from './HitsEditor';
 import { InventoryEditor } from './InventoryEditor';
 import { RecordsEditor } from './RecordsEditor';
@@ -40,7 +40,6 @@ export function QueryEditor({ datasource, query: saved, onChange, onRunQuery, ra
   const query = migrate(saved);
   const type = query.queryType;
   const schema = useAnswer(datasource.uid, () => datasource.schema(), 0);
-  const [preview, setPreview] = useState(false);
 
   if (query.version > version || !(type in initial)) {
     return (
@@ -74,9 +73,6 @@ export function QueryEditor({ datasource, query: saved, onChange, onRunQuery, ra
           value={query[type]?.format}
           onChange={(format) => change(type, { ...initial[type], ...query[type], format })}
         />
-        <Button variant="secondary" fill="text" icon={preview ? 'angle-up' : 'angle-down'} onClick={() => setPreview(!preview)} aria-expanded={preview}>
-          SQL that is run
-        </Button>
       </Stack>
       {schema.error !== undefined && (
         <Alert severity="warning" title="The data source does not tell its fields">
@@ -90,7 +86,11 @@ export function QueryEditor({ datasource, query: saved, onChange, onRunQuery, ra
       {type === 'hits' && <HitsEditor {...shared} part={query.hits ?? initial.hits} onChange={(p) => change('hits', p)} />}
       {type === 'inventory' && <InventoryEditor {...shared} part={query.inventory ?? initial.inventory} onChange={(p) => change('inventory', p)} />}
       {type === 'sql' && <SQLEditor {...shared} part={query.sql ?? initial.sql} onChange={(p) => change('sql', p, false)} />}
-      {preview && <Preview query={query} range={range} source={datasource} />}
+      {isComplete(query) && (
+        <Fold label="SQL that is run">
+          <Preview query={query} range={range} source={datasource} />
+        </Fold>
+      )}
     </Stack>
   );
 }

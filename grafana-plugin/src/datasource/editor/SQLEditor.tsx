@@ -1,17 +1,17 @@
 import { css } from '@emotion/css';
 import type { GrafanaTheme2 } from '@grafana/data';
-import { CodeEditor, CodeEditorSuggestionItemKind, CollapsableSection, FieldValidationMessage, Stack, useStyles2, type CodeEditorSuggestionItem } from '@grafana/ui';
+import { CodeEditor, CodeEditorSuggestionItemKind, FieldValidationMessage, Stack, useStyles2, type CodeEditorSuggestionItem } from '@grafana/ui';
 import { useState } from 'react';
 
 import type { SQL } from '../query/model';
 import type { Schema } from '../query/schema';
 import { useAnswer } from './answer';
+import { Fold } from './Fold';
 import type { PartEditorProps } from './part';
 
 /** SQL as it is sent to ClickHouse, but for macros and variables. */
 export function SQLEditor({ part, onChange, onRun, schema, source }: PartEditorProps<SQL>) {
   const styles = useStyles2(getStyles);
-  const [help, setHelp] = useState(false);
   const { text: saved = '' } = part;
   const [draft, setDraft] = useState({ text: saved, of: saved });
   const text = draft.of === saved ? draft.text : saved;
@@ -40,7 +40,7 @@ export function SQLEditor({ part, onChange, onRun, schema, source }: PartEditorP
         }}
       />
       {mistake && <FieldValidationMessage>{[lineOf(text, mistake.place), mistake.message, mistake.hint].filter(Boolean).join(': ')}</FieldValidationMessage>}
-      <CollapsableSection label="Macros and tables" isOpen={help} onToggle={setHelp}>
+      <Fold label="Macros and tables">
         <dl className={styles.list}>
           {(schema?.macros ?? []).map((m) => (
             <div key={m.name}>
@@ -55,7 +55,7 @@ export function SQLEditor({ part, onChange, onRun, schema, source }: PartEditorP
             </div>
           ))}
         </dl>
-      </CollapsableSection>
+      </Fold>
     </Stack>
   );
 }

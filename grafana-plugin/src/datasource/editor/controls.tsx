@@ -33,13 +33,15 @@ interface TextProps {
   type?: 'text' | 'number';
 }
 
-/** A line of text, which is taken when it is left or Enter is pressed. */
+/** A line of text, which is taken when it is left or Enter is pressed; onRun is called where Enter changes nothing. */
 export function TextField({ label, value, onChange, onRun, placeholder, width = 24 }: TextProps) {
   const [draft, setDraft] = useState({ text: value, of: value });
   const text = draft.of === value ? draft.text : value;
-  const commit = () => {
+  const commit = (otherwise?: () => void) => {
     if (text !== value) {
       onChange(text);
+    } else {
+      otherwise?.();
     }
   };
   return (
@@ -51,11 +53,10 @@ export function TextField({ label, value, onChange, onRun, placeholder, width = 
           value={text}
           placeholder={placeholder}
           onChange={(e) => setDraft({ text: e.currentTarget.value, of: value })}
-          onBlur={commit}
+          onBlur={() => commit()}
           onKeyDown={(e) => {
             if (e.key === 'Enter') {
-              commit();
-              onRun();
+              commit(onRun);
             }
           }}
         />
