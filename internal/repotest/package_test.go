@@ -58,7 +58,7 @@ var arrows = map[string][]string{
 	"cmd":       {"*"},
 
 	// A module of its own: what its dependencies are is nobody else's business, so nobody imports it.
-	"grafana-plugin": {"flow", "event", "internal", "query"},
+	"grafana-plugin": {"flow", "event", "internal", "query", "sql"},
 
 	// The engine is a server of its own that knows nothing of flows; its tests have helpers for the packages above it.
 	"store/embedded":  {"internal"},
