@@ -83,7 +83,7 @@ func dialer(s Settings) func(context.Context, string) (net.Conn, error) {
 func (c *Client) Close() error {
 	c.close()
 	if err := c.conn.Close(); err != nil {
-		return fmt.Errorf("close ClickHouse %q: %w", c.settings.Addr, err)
+		return fmt.Errorf("close connections to %q: %w", c.settings.Addr, err)
 	}
 	return nil
 }
@@ -119,6 +119,9 @@ func (c *Client) run(caller context.Context, a Ask, allowed *allowed) (*Rows, er
 	rows := a.MaxRows
 	if rows <= 0 {
 		rows = caps.Rows
+	}
+	if c.closed.Err() != nil {
+		return nil, errClosed
 	}
 	select {
 	case c.slots <- struct{}{}:

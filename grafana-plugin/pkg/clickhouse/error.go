@@ -142,9 +142,9 @@ func (c *Client) classify(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // without the URL, which holds the statement
 	}
-	e := c.sort(err)
+	e := *c.sort(err)
 	e.Msg, e.err = clean(e.Msg), err
-	return e
+	return &e
 }
 
 // sort says what a failure is.
@@ -175,13 +175,19 @@ func (c *Client) sort(err error) *Error {
 	var dns *net.DNSError
 	var netErr net.Error
 	switch {
+	case errors.Is(err, clickhouse.ErrConnectionClosed):
+		return errClosed
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return &Error{Class: ClassNetwork, Msg: "host " + strconv.Quote(dns.Name) + " is not known", Hint: "check the host in the URL"}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &Error{Class: ClassNetwork, Msg: "connection to " + at + " refused", Hint: "check host and port, and that ClickHouse (or weir up) is running there"}
 	case errors.Is(err, clickhouse.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.As(err, &netErr) && netErr.Timeout():
-		return &Error{Class: ClassTimeout, Msg: "no answer from " + at + " in time", Hint: "check that no firewall is in the way, and that the address is right"}
+		e := &Error{Class: ClassTimeout, Msg: "no answer from " + at + " in time", Hint: "check that no firewall is in the way, and that the address is right"}
+		if c.settings.Protocol == clickhouse.Native {
+			e.Hint += "; the scheme clickhouse wants the port of the native protocol"
+		}
+		return e
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		return &Error{Class: ClassNetwork, Msg: "connection to " + at + " was closed", Hint: "check that the URL's scheme is the port's: http or https, or clickhouse for the native protocol"}
 	}

@@ -3,6 +3,7 @@ package clickhouse_test
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -16,6 +17,7 @@ import (
 func passOn(t *testing.T, s *storetest.Server, answers func(http.ResponseWriter, *http.Request) bool) string {
 	t.Helper()
 	to := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: s.Addr})
+	to.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !answers(w, r) {
 			to.ServeHTTP(w, r)

@@ -51,6 +51,8 @@ func Screen(sql string) error {
 			return refuse("a panel reads Weir's tables", "the function %s reaches files, other hosts or other databases", name)
 		case (name == "system" || name == "information_schema") && next.text == ".":
 			return refuse("a panel reads Weir's tables", "tables of %s tell of the server and its users", name)
+		case t.is("insert") && next.is("into"):
+			return refuse("only SELECT is run, also after WITH", "there is an INSERT in it")
 		case t.is("into") && next.is("outfile"):
 			return refuse("leave it out", "INTO OUTFILE writes a file")
 		case t.is("settings") && next.name() != "" && after.text == "=":
@@ -77,7 +79,7 @@ func short(s string) string {
 // harmless are the table functions that make rows of nothing, of their arguments, or of tables that a statement could name itself.
 // Every other one is refused: a test asks the engine for all that it has.
 var harmless = []string{
-	"numbers", "numbers_mt", "zeros", "zeros_mt", "primes", "generateseries", "generate_series", "values", "null", "view", "viewifpermitted",
+	"numbers", "numbers_mt", "zeros", "zeros_mt", "primes", "generateseries", "generate_series", "values", "sqlstandardvalues", "null", "view", "viewifpermitted",
 	"viewexplain", "dictionary", "fuzzjson", "generaterandom", "format", "rows",
 }
 
@@ -87,7 +89,7 @@ var reaching = []string{
 	"url", "urlcluster", "remote", "remotesecure", "cluster", "clusterallreplicas", "merge", "loop", "disk", "infile",
 	"s3", "s3cluster", "gcs", "oss", "cosn", "hdfs", "hdfscluster", "azureblobstorage", "azureblobstoragecluster",
 	"mysql", "postgresql", "mongodb", "redis", "jdbc", "odbc", "ytsaurus", "arrowflight", "hudi", "hudicluster",
-	"reversednsquery", "mergetreeindex", "mergetreeprojection", "mergetreeanalyzeindexes", "fuzzquery", "timeseriesdata", "timeseriesmetrics",
+	"reversednsquery", "mergetreeindex", "mergetreeprojection", "mergetreeanalyzeindexes", "mergetreeanalyzeindexesuuid", "mergetreetextindex", "fuzzquery", "timeseriesdata", "timeseriessamples", "timeseriesmetrics",
 	"timeseriestags", "timeseriesselector", "prometheusquery", "prometheusqueryrange",
 	"sleep", "sleepeachrow", "getserverport", "getserversetting", "getmacro", "currentprofiles", "currentroles", "enabledroles",
 	"showcertificate", "demangle", "addresstoline", "addresstolinewithinlines", "addresstosymbol", "encrypt", "decrypt", "trydecrypt",

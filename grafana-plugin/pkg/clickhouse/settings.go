@@ -173,7 +173,8 @@ func (s *Settings) endpoint() (secure bool, err error) {
 	case u.Hostname() == "":
 		return false, fmt.Errorf("found %q, want a host, e.g. %s", s.URL, DefaultURL)
 	case u.RawQuery != "" || u.Fragment != "":
-		return false, fmt.Errorf("found parameters in %q, want settings in their own fields", u.Redacted())
+		s.URL = ""
+		return false, errors.New("holds parameters, want settings in their own fields")
 	}
 	s.Protocol, s.Path = clickhouse.HTTP, strings.TrimSuffix(u.Path, "/")
 	if strings.HasPrefix(u.Scheme, "clickhouse") {
