@@ -2,6 +2,7 @@ package frame
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,7 +97,8 @@ func (b *builder) describe() error {
 		b.columns = inferred(b.rows)
 		return nil
 	}
-	if b.rows.Len == 0 && len(b.rows.Columns) == 0 { // an answer without rows does not say what its columns are
+	if b.rows.Len == 0 && !slices.ContainsFunc(b.rows.Columns, func(c clickhouse.Column) bool { return c.Type != "" }) {
+		// An answer without rows does not say what its columns are.
 		b.rows = &clickhouse.Rows{Cut: b.rows.Cut}
 		for _, c := range planned {
 			b.rows.Columns = append(b.rows.Columns, none(c))

@@ -33,7 +33,7 @@ func (f *Flows) plan(env *Env) (*Plan, error) {
 	if f.Format == Timeseries {
 		answer, err = f.series(env, r, p)
 	} else {
-		if rates(r.Units) {
+		if r.From, r.To = env.minutes(); rates(r.Units) {
 			r.From, r.To = env.complete(flowsDelay)
 		}
 		answer, err = query.Build(r, env.Tables, env.Now)

@@ -117,9 +117,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		q, err := model.Parse(b)
 		if err != nil {
-			if _, ok := errors.AsType[*query.Error](err); !ok {
-				t.Fatalf("error is a %T, want a *query.Error", err)
-			}
+			mistake(t, err)
 			return
 		}
 		part := map[model.Type]any{
@@ -142,4 +140,12 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s became %s", first, second)
 		}
 	})
+}
+
+// mistake checks that an error is one of the user's.
+func mistake(t *testing.T, err error) {
+	t.Helper()
+	if _, ok := errors.AsType[*query.Error](err); !ok {
+		t.Fatalf("error is a %T, want a *query.Error: %v", err, err)
+	}
 }

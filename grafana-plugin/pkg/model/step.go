@@ -99,17 +99,30 @@ func round(d time.Duration) time.Duration {
 	return (d/day + 1) * day
 }
 
-// complete returns the range for a rate: whole units of it, the last of which is complete.
+// minutes returns the range in whole minutes, which tables of sums can answer as it is; one of a few minutes as it is.
+func (e *Env) minutes() (from, to time.Time) {
+	if e.To.Sub(e.From) < 10*time.Minute {
+		return e.From, e.To
+	}
+	from, to = floor(e.From, time.Minute), floor(e.To, time.Minute)
+	if to.Before(e.To) {
+		to = to.Add(time.Minute)
+	}
+	return from, to
+}
+
+// complete returns the range for a rate: one that reaches up to now is moved back, by whole units, to where the last of them is complete. It
+// keeps its length, so that the same tables can answer.
 func (e *Env) complete(delay time.Duration) (from, to time.Time) {
-	unit := time.Second
-	if e.To.Sub(e.From) >= 4*time.Minute {
+	unit, span := time.Second, e.To.Sub(e.From)
+	if span >= 4*time.Minute {
 		unit = time.Minute
 	}
 	limit := floor(e.Now.Add(-delay), unit)
-	if !e.To.After(limit) || !floor(e.From, unit).Before(limit) {
-		return e.From, e.To
+	if !e.To.After(limit) {
+		return e.minutes()
 	}
-	return floor(e.From, unit), limit
+	return limit.Add(-max(span.Truncate(unit), unit)), limit
 }
 
 // parseStep reads a step: a whole number with a unit, as people and Grafana write it, or several such.

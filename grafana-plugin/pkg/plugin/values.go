@@ -109,18 +109,24 @@ func (d *Datasource) inFlows(ctx context.Context, f *query.Field) ([]string, err
 	return texts(frames), err
 }
 
-// texts returns the first column of texts of a table.
+// texts returns the first column of a table, which is a text or a number.
 func texts(frames data.Frames) (list []string) {
 	for _, frame := range frames {
-		for _, field := range frame.Fields {
-			if field.Type() != data.FieldTypeString {
-				continue
-			}
-			for row := range field.Len() {
-				list = append(list, field.At(row).(string))
-			}
-			return list
+		if len(frame.Fields) == 0 {
+			continue
 		}
+		field := frame.Fields[0]
+		for row := range field.Len() {
+			switch v, ok := field.ConcreteAt(row); v := v.(type) {
+			case string:
+				list = append(list, v)
+			case float64:
+				if ok {
+					list = append(list, strconv.FormatFloat(v, 'f', -1, 64))
+				}
+			}
+		}
+		return list
 	}
 	return list
 }

@@ -1,6 +1,6 @@
 SELECT
   'total' AS `row`,
-  p_sum / 21540 AS `pps`
+  p_sum / 21600 AS `pps`
 FROM (
   SELECT
     sum(p) AS p_sum
@@ -15,7 +15,7 @@ FROM (
 )
 LIMIT 1
 
--- {from:Int64} = "1795665600"
+-- {from:Int64} = "1795665540"
 -- {to:Int64} = "1795687140"
 -- number, at most 12 rows, whole
 -- column row row

@@ -50,8 +50,8 @@ WHERE r != 1 OR b_sum > b_sum_top
 ORDER BY r, b_sum DESC, k1, k2, k3
 LIMIT 22
 
--- {from:Int64} = "1795665607000"
--- {to:Int64} = "1795687207000"
+-- {from:Int64} = "1795665600000"
+-- {to:Int64} = "1795687260000"
 -- table, at most 22 rows
 -- column row row
 -- column src_vm key of src_vm
