@@ -4,8 +4,8 @@ import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import type { AnnotationQuery, Panel, RowPanel, VariableModel } from '@grafana/grafana-foundation-sdk/dashboard';
 import { AnnotationQueryPlacement, DashboardBuilder, DashboardCursorSync, TimePickerBuilder } from '@grafana/grafana-foundation-sdk/dashboard';
 
+import type { Events } from '../src/datasource/query/model.ts';
 import { menu, tag, uid } from './link.ts';
-import type { Events } from './target.ts';
 import { datasource, events } from './target.ts';
 import { source } from './variable.ts';
 

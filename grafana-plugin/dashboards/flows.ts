@@ -1,3 +1,4 @@
+import type { Flows } from '../src/datasource/query/model.ts';
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
 import { stat } from './panel.ts';
@@ -6,8 +7,8 @@ import { lines, over, rows, top } from './traffic.ts';
 import { adhoc, choose, direction, limit, order, text, traffic, unit } from './variable.ts';
 
 const filter = '${filter:raw}';
-const asked: ask.Flows = { filter, direction: '${direction:raw}', traffic: '${traffic:raw}' };
-const chosen: ask.Flows = {
+const asked: Flows = { filter, direction: '${direction:raw}', traffic: '${traffic:raw}' };
+const chosen: Flows = {
   ...asked,
   units: ['${unit:raw}'],
   limit: '${limit:raw}',

@@ -1,7 +1,7 @@
+import type { Flows } from '../src/datasource/query/model.ts';
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
 import { colour, stat, steps } from './panel.ts';
-import type { Flows } from './target.ts';
 import { flows } from './target.ts';
 import { lines, opposite, over, top } from './traffic.ts';
 import { choose, direction, limit, names, order, unit } from './variable.ts';

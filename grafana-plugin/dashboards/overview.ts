@@ -3,7 +3,6 @@ import { band, board } from './board.ts';
 import type { Jump } from './link.ts';
 import { to } from './link.ts';
 import { colour, log, named, stat, steps } from './panel.ts';
-import type { Inventory } from './target.ts';
 import { events, exporters, flows, inventory } from './target.ts';
 import { over, top } from './traffic.ts';
 import { rate } from './variable.ts';
@@ -11,7 +10,7 @@ import { rate } from './variable.ts';
 /** Of a kind of things: how many are active, and how many there are. */
 const activeOfAll = [named('active', colour.good), named('total', colour.neutral)];
 
-function existing(title: string, kind: NonNullable<Inventory['kind']>, jump: Jump) {
+function existing(title: string, kind: string, jump: Jump) {
   return stat({
     title,
     description: `${title} of which there was traffic in the time range, and all that exist.`,

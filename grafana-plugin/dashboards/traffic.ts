@@ -3,11 +3,11 @@
 import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import type { Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 
+import type { Flows } from '../src/datasource/query/model.ts';
 import type { Jump } from './link.ts';
 import { cell, label, to } from './link.ts';
 import type { Override, Series } from './panel.ts';
 import { bar, below, colour, column, empty, link, log, name, named, series, table } from './panel.ts';
-import type { Flows } from './target.ts';
 import { flows, records } from './target.ts';
 
 /** A field of flows: what stands above its column, where its values lead, and what is shown for none. */
