@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Dump returns all of a host's database, a row a line. Left out is what differs from moment to moment in any table: statistics, status, who is connected, and
-// the numbers that commands count up (next_cfg, cur_cfg). Rows of tables NetFlow and IPFIX, which are made anew when they are put back, have a
+// Dump returns all of a host's database, a row a line. Left out is what differs from moment to moment in any table: statistics, status, who is connected and in
+// which role, and the numbers that commands count up (next_cfg, cur_cfg). Rows of tables NetFlow and IPFIX, which are made anew when they are put back, have a
 // digest of what they hold in place of their UUIDs. If names is set, all rows have their names there, so that two hosts can be compared, and
 // equal rows are one: a row that bridges shared is one for each of them again if it was given back to one before the other.
 func Dump(t testing.TB, target string, names bool) string {
@@ -29,7 +29,7 @@ func Dump(t testing.TB, target string, names bool) string {
 		Headings []string
 		Data     [][]json.RawMessage
 	}
-	passing := []string{"statistics", "rstp_statistics", "status", "is_connected", "next_cfg", "cur_cfg"}
+	passing := []string{"statistics", "rstp_statistics", "status", "is_connected", "role", "next_cfg", "cur_cfg"}
 	var lines []string
 	replace := []string{}
 	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
