@@ -44,10 +44,10 @@ type engine struct {
 
 func newEngine(t *testing.T) *engine {
 	t.Helper()
-	srv := storetest.ClickHouse(t)
+	database, srv := storetest.Database(t)
 	open := func(user, password string) *store.Client {
 		cfg := store.DefaultConfig()
-		cfg.Addr, cfg.User, cfg.Password = "http://"+srv.Addr, user, password
+		cfg.Addr, cfg.Database, cfg.User, cfg.Password = "http://"+srv.Addr, database, user, password
 		c, err := store.Open(cfg)
 		if err != nil {
 			t.Fatal(err)
