@@ -6,6 +6,8 @@ const compiled = [
 ];
 
 export default {
+  // Grafana's components are loaded whole, which takes a busy machine seconds.
+  testTimeout: 60_000,
   setupFiles: ['<rootDir>/jest.setup.mjs'],
   testMatch: ['<rootDir>/src/**/*.test.{ts,tsx}', '<rootDir>/dashboards/**/*.test.ts'],
   transform: { '^.+\\.tsx?$': compiled },

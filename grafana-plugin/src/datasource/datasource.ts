@@ -17,10 +17,10 @@ import type { Options } from './config/settings';
 import { addCondition, hasCondition, toggleCondition } from './query/condition';
 import { describe } from './query/describe';
 import { placeOfByte } from './query/filter';
-import { interpolate, replaceInFilter } from './query/interpolate';
-import { defaultQuery, filterOf, isComplete, withFilter, type WeirQuery } from './query/model';
-import type { Mistake, Schema } from './query/schema';
-import { hasVariables } from './query/variables';
+import { interpolate, replaceInFilter, resolver } from './query/interpolate';
+import { defaultQuery, filterFields, filterOf, isComplete, version, withFilter, type QueryType, type WeirQuery } from './query/model';
+import type { Mistake, Schema, Statement } from './query/schema';
+import { hasVariables, interpolateSQL } from './query/variables';
 import { Variables } from './variables';
 
 /** Values that a look-up gives at most; more are found by writing more of them. */
@@ -99,7 +99,7 @@ export class WeirDataSource extends DataSourceWithBackend<WeirQuery, Options> im
 
   /** What the backend knows: asked for once. */
   schema(): Promise<Schema> {
-    this.known ??= this.getResource<Schema>('schema').catch((e: unknown) => {
+    this.known ??= this.getResource<Schema>('schema', undefined, quietly).catch((e: unknown) => {
       this.known = undefined;
       throw e;
     });
@@ -108,22 +108,26 @@ export class WeirDataSource extends DataSourceWithBackend<WeirQuery, Options> im
 
   /** Values of a field that begin with a prefix, a bounded number of them. */
   async values(field: string, prefix: string, limit = valuesLimit): Promise<string[]> {
-    const { values } = await this.getResource<{ values: { value: string }[] }>('values', { field, prefix, limit });
+    const { values } = await this.getResource<{ values: { value: string }[] }>('values', { field, prefix, limit }, quietly);
     return values.map((v) => v.value);
   }
 
   /** The mistake in a filter, as it will be sent; at its place in what was written. */
-  async checkFilter(filter: string, type: string): Promise<Mistake | undefined> {
+  async checkFilter(filter: string, type: QueryType): Promise<Mistake | undefined> {
     const { text, place } = replaceInFilter(filter, this.templates, {});
-    return this.check({ filter: text, queryType: type }, text, place);
+    const question = filterFields[type] ? { query: { refId: 'A', version, queryType: type, [type]: { filter: text } } } : { filter: text };
+    return this.check(question, text, place);
   }
 
+  /** The mistake in SQL, as it will be sent; its place is known where no variables are in it. */
   async checkSQL(text: string): Promise<Mistake | undefined> {
-    return this.check({ sql: text, queryType: 'sql' }, text, (at) => at);
+    const sql = interpolateSQL(text, resolver(this.templates, {}));
+    const mistake = sql.trim() === '' ? undefined : await this.check({ sql }, sql, (at) => at);
+    return mistake && sql !== text ? { ...mistake, place: undefined } : mistake;
   }
 
-  private async check(question: Record<string, string>, text: string, place: (at: number) => number): Promise<Mistake | undefined> {
-    const answer = await this.postResource<CheckAnswer>('check', question);
+  private async check(question: object, text: string, place: (at: number) => number): Promise<Mistake | undefined> {
+    const answer = await this.postResource<CheckAnswer>('check', question, quietly);
     if (answer.ok) {
       return undefined;
     }
@@ -134,13 +138,15 @@ export class WeirDataSource extends DataSourceWithBackend<WeirQuery, Options> im
     };
   }
 
-  /** The SQL that a query becomes. */
-  async preview(query: WeirQuery, range: TimeRange | undefined): Promise<string> {
+  /** The SQL that a query becomes in a range, with steps of about `intervalMs`. */
+  preview(query: WeirQuery, range: TimeRange | undefined, intervalMs: number | undefined): Promise<Statement> {
     const sent = this.applyTemplateVariables(query, {});
-    const { sql } = await this.postResource<{ sql: string }>('preview', { query: sent, from: range?.from.valueOf(), to: range?.to.valueOf() });
-    return sql;
+    return this.postResource<Statement>('preview', { query: sent, from: range?.from.valueOf(), to: range?.to.valueOf(), intervalMs }, quietly);
   }
 }
+
+/** What went wrong is said in the editor, not in a message over the page. */
+const quietly = { showErrorAlert: false };
 
 interface CheckAnswer {
   ok: boolean;

@@ -1,9 +1,11 @@
 import { Stack } from '@grafana/ui';
 
-import type { Events } from '../query/model';
+import { sources, type Events } from '../query/model';
 import { Choice, CountField, Several, TextField } from './controls';
 import { Filter } from './Filter';
 import type { PartEditorProps } from './part';
+
+const sourceDocs = { network: 'What Weir noticed', admin: 'What people changed', all: 'Both' };
 
 /** A question for events. */
 export function EventsEditor({ part, onChange, onRun, schema, source }: PartEditorProps<Events>) {
@@ -12,7 +14,7 @@ export function EventsEditor({ part, onChange, onRun, schema, source }: PartEdit
   return (
     <Stack direction="column" gap={1}>
       <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
-        <Choice label="Of" words={schema?.eventSources ?? []} value={part.source || 'network'} onChange={(of) => set({ source: of })} />
+        <Choice<string> label="Of" words={sources.map((name) => ({ name, doc: sourceDocs[name] }))} value={part.source || sources[0]} onChange={(of) => set({ source: of })} />
         <Several label="Kinds" words={schema?.eventKinds ?? []} value={part.kinds ?? []} onChange={(kinds) => set({ kinds })} placeholder="all" minWidth={30} />
         <Choice
           label="At least"

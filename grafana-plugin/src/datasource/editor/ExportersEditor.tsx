@@ -13,7 +13,7 @@ export function ExportersEditor({ part, onChange, onRun, schema, source }: PartE
   return (
     <Stack direction="column" gap={1}>
       <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
-        <Several label="Figures" words={schema?.measures ?? []} value={part.what ?? []} onChange={(what) => set({ what })} placeholder={normal} minWidth={30} />
+        <Several label="Figures" words={schema?.exporterFigures ?? []} value={part.what ?? []} onChange={(what) => set({ what })} placeholder={normal} minWidth={30} />
         {!together && (
           <Several label="Group by" words={schema?.exporterKeys ?? []} value={part.by ?? []} onChange={(by) => set({ by: by.length > 0 ? by : undefined })} placeholder="exporter" />
         )}

@@ -1,3 +1,4 @@
+import { filterFields, type QueryType } from '../query/model';
 import type { Schema } from '../query/schema';
 import { Labeled } from './controls';
 import { FilterField } from './FilterField';
@@ -10,15 +11,14 @@ interface Props {
   schema: Schema | undefined;
   source: Source;
   /** Type of the query, which says what the filter may name. */
-  type: string;
+  type: QueryType;
   label?: string;
   placeholder?: string;
 }
 
 /** The filter of a query, which the data source completes and checks. */
 export function Filter({ label = 'Filter', source, type, schema, ...rest }: Props) {
-  const named = schema?.filterFields?.[type];
-  const fields = schema?.fields.filter((f) => named?.includes(f.name) ?? true);
+  const fields = schema?.fields.filter((f) => filterFields[type]?.includes(f.name) ?? true);
   return (
     <Labeled label={label}>
       {(id) => (

@@ -7,8 +7,8 @@ import { FilterField } from './FilterField';
 
 const schema: Pick<Schema, 'fields'> = {
   fields: [
-    { name: 'vm', type: 'name', operators: ['=', '!=', 'in', 'not in', 'like', 'not like'], aliases: [], doc: 'VM at either end.', groupable: true, rollup: true },
-    { name: 'dst_port', type: 'port', operators: ['=', '<'], aliases: [], doc: 'Destination port.', groupable: true, rollup: false },
+    { name: 'vm', type: 'name', operators: ['=', '!=', 'in', 'not in', 'like', 'not like'], aliases: [], doc: 'VM at either end.', example: '', groupable: true, rollup: true },
+    { name: 'dst_port', type: 'port', operators: ['=', '<'], aliases: [], doc: 'Destination port.', example: '', groupable: true, rollup: false },
   ],
 };
 

@@ -1,17 +1,17 @@
 import { Stack } from '@grafana/ui';
 
-import type { Hits } from '../query/model';
+import { hitUnits, type Hits } from '../query/model';
 import { Choice, CountField, Flag, TextField } from './controls';
 import type { PartEditorProps } from './part';
 
 /** A question how often rules were met. */
-export function HitsEditor({ part, onChange, onRun, schema }: PartEditorProps<Hits>) {
+export function HitsEditor({ part, onChange, onRun }: PartEditorProps<Hits>) {
   const set = (change: Partial<Hits>) => onChange({ ...part, ...change });
   const table = (part.format ?? 'table') === 'table';
   return (
     <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
       <TextField label="Rule" value={part.rule ?? ''} onChange={(rule) => set({ rule })} onRun={onRun} placeholder="all" />
-      {!table && <Choice label="Unit" words={schema?.hitUnits ?? []} value={part.unit || 'pps'} onChange={(unit) => set({ unit })} />}
+      {!table && <Choice<string> label="Unit" words={hitUnits.map((name) => ({ name }))} value={part.unit || 'pps'} onChange={(unit) => set({ unit })} />}
       <CountField label="Most met" value={part.limit} onChange={(limit) => set({ limit })} onRun={onRun} placeholder={table ? '1000' : '10'} />
       {table && <Flag label="Not met only" value={part.unused} onChange={(unused) => set({ unused })} description="Rules in force that nothing met in the time range" />}
       <Flag label="Built-in rules too" value={part.system} onChange={(system) => set({ system })} />

@@ -1,7 +1,7 @@
-import { Stack } from '@grafana/ui';
+import { Combobox, Stack } from '@grafana/ui';
 
 import type { Inventory } from '../query/model';
-import { Choice, CountField, TextField } from './controls';
+import { CountField, Labeled, TextField } from './controls';
 import type { PartEditorProps } from './part';
 
 /** A question for what exists. */
@@ -9,7 +9,19 @@ export function InventoryEditor({ part, onChange, onRun, schema }: PartEditorPro
   const set = (change: Partial<Inventory>) => onChange({ ...part, ...change });
   return (
     <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
-      <Choice label="Kind" words={[{ name: '', label: 'all' }, ...(schema?.entityKinds ?? [])]} value={part.kind ?? ''} onChange={(kind) => set({ kind })} />
+      <Labeled label="Kind">
+        {(id) => (
+          <Combobox
+            id={id}
+            width={24}
+            createCustomValue
+            customValueDescription="Variable"
+            options={[{ value: '', label: 'all' }, ...(schema?.entityKinds ?? []).map((k) => ({ value: k.name, label: k.name }))]}
+            value={part.kind ?? ''}
+            onChange={(o) => set({ kind: o.value })}
+          />
+        )}
+      </Labeled>
       <TextField label="Name like" value={part.match ?? ''} onChange={(match) => set({ match })} onRun={onRun} placeholder="web-*" />
       <CountField label="At most" value={part.limit} onChange={(limit) => set({ limit })} onRun={onRun} placeholder="1000" />
     </Stack>

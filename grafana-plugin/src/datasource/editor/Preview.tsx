@@ -4,29 +4,36 @@ import { ClipboardButton, FieldValidationMessage, useStyles2 } from '@grafana/ui
 
 import type { WeirDataSource } from '../datasource';
 import type { WeirQuery } from '../query/model';
+import type { Statement } from '../query/schema';
 import { useAnswer } from './answer';
 
 interface Props {
   query: WeirQuery;
   range: TimeRange | undefined;
+  intervalMs: number | undefined;
   source: WeirDataSource;
 }
 
 /** The SQL that a query becomes, with its parameters. */
-export function Preview({ query, range, source }: Props) {
+export function Preview({ query, range, intervalMs, source }: Props) {
   const styles = useStyles2(getStyles);
-  const key = JSON.stringify([query, range?.raw]);
-  const answer = useAnswer(key, () => source.preview(query, range), 300);
-  const { value, error } = answer;
+  const key = JSON.stringify([query, range?.raw, intervalMs]);
+  const { value, error } = useAnswer(key, () => source.preview(query, range, intervalMs), 300);
   if (error !== undefined) {
     return <FieldValidationMessage>{error}</FieldValidationMessage>;
   }
+  const text = value ? textOf(value) : '…';
   return (
     <div className={styles.box}>
-      <pre className={styles.text}>{value ?? '…'}</pre>
-      <ClipboardButton className={styles.copy} variant="secondary" size="sm" icon="copy" aria-label="Copy" getText={() => value ?? ''} />
+      <pre className={styles.text}>{text}</pre>
+      <ClipboardButton className={styles.copy} variant="secondary" size="sm" icon="copy" aria-label="Copy" getText={() => text} />
     </div>
   );
+}
+
+/** A statement with what it says beside its text, as comments. */
+function textOf({ sql, params = [], notes = [] }: Statement): string {
+  return [sql, ...params.map((p) => `-- ${p.name} ${p.type} = ${p.value}`), ...notes.map((n) => `-- ${n}`)].join('\n');
 }
 
 function getStyles(theme: GrafanaTheme2) {

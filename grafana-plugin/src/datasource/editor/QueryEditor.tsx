@@ -36,7 +36,7 @@ const formatLabels: Record<NonNullable<Parts[QueryType]['format']>, string> = {
 };
 
 /** The editor of a query, in panels, Explore, alert rules and annotations. */
-export function QueryEditor({ datasource, query: saved, onChange, onRunQuery, range }: Props) {
+export function QueryEditor({ datasource, query: saved, onChange, onRunQuery, range, data }: Props) {
   const query = migrate(saved);
   const type = query.queryType;
   const schema = useAnswer(datasource.uid, () => datasource.schema(), 0);
@@ -88,7 +88,7 @@ export function QueryEditor({ datasource, query: saved, onChange, onRunQuery, ra
       {type === 'sql' && <SQLEditor {...shared} part={query.sql ?? initial.sql} onChange={(p) => change('sql', p, false)} />}
       {isComplete(query) && (
         <Fold label="SQL that is run">
-          <Preview query={query} range={range} source={datasource} />
+          <Preview query={query} range={range ?? data?.timeRange} intervalMs={data?.request?.intervalMs} source={datasource} />
         </Fold>
       )}
     </Stack>

@@ -44,7 +44,7 @@ export function SQLEditor({ part, onChange, onRun, schema, source }: PartEditorP
         <dl className={styles.list}>
           {(schema?.macros ?? []).map((m) => (
             <div key={m.name}>
-              <dt>{m.name + m.args}</dt>
+              <dt>{m.usage}</dt>
               <dd>{m.doc}</dd>
             </div>
           ))}
@@ -66,7 +66,7 @@ function lineOf(text: string, place: number | undefined): string {
 
 function sqlSuggestions(schema: Schema | undefined): CodeEditorSuggestionItem[] {
   return [
-    ...(schema?.macros ?? []).map((m) => ({ label: m.name, insertText: m.name + m.args, detail: m.doc, kind: CodeEditorSuggestionItemKind.Method })),
+    ...(schema?.macros ?? []).map((m) => ({ label: m.name, insertText: m.usage, detail: m.doc, kind: CodeEditorSuggestionItemKind.Method })),
     ...(schema?.tables ?? []).map((t) => ({ label: t.name, detail: t.doc, kind: CodeEditorSuggestionItemKind.Property })),
   ];
 }

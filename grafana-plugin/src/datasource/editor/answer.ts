@@ -47,24 +47,16 @@ export function useAnswer<T>(key: string | undefined, ask: (key: string) => Prom
   return { ...rest, current: key !== undefined && answered === key };
 }
 
-/** What an error says: of an answer of the backend its message, else its own text. */
+/** What an error says: of an answer of the backend its message and hint, else its own text. */
 export function messageOf(error: unknown): string {
-  if (typeof error === 'object' && error !== null) {
-    if ('data' in error) {
-      const inner = messageOf(error.data);
-      if (inner !== '') {
-        return inner;
-      }
-    }
-    for (const name of ['message', 'error', 'statusText'] as const) {
-      if (name in error) {
-        const text = (error as Record<string, unknown>)[name];
-        if (typeof text === 'string' && text !== '') {
-          return text;
-        }
-      }
-    }
-    return '';
+  if (typeof error !== 'object' || error === null) {
+    return typeof error === 'string' ? error : '';
   }
-  return typeof error === 'string' ? error : '';
+  const { data, message, hint, statusText } = error as Record<string, unknown>;
+  const inner = data === undefined ? '' : messageOf(data);
+  if (inner !== '') {
+    return inner;
+  }
+  const said = [message, statusText].find((text) => typeof text === 'string' && text !== '');
+  return [said, hint].filter((text) => typeof text === 'string' && text !== '').join(': ');
 }

@@ -1,9 +1,10 @@
+import type { QueryType } from '../query/model';
 import type { Mistake, Schema } from '../query/schema';
 
 /** What editors ask the data source. */
 export interface Source {
   values(field: string, prefix: string): Promise<string[]>;
-  checkFilter(filter: string, type: string): Promise<Mistake | undefined>;
+  checkFilter(filter: string, type: QueryType): Promise<Mistake | undefined>;
   checkSQL(text: string): Promise<Mistake | undefined>;
 }
 

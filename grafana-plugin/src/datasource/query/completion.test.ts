@@ -1,7 +1,7 @@
 import { accept, contextAt, suggestions } from './completion';
 import type { Field, Schema } from './schema';
 
-const field = (name: string, type: string, operators: string[], aliases: string[] = []): Field => ({ name, type, operators, aliases, doc: `${name}.`, groupable: true, rollup: true });
+const field = (name: string, type: string, operators: string[], aliases: string[] = []): Field => ({ name, type, operators, aliases, doc: `${name}.`, example: '', groupable: true, rollup: true });
 const schema: Pick<Schema, 'fields'> = {
   fields: [
     field('vm', 'name', ['=', '!=', 'in', 'not in', 'like', 'not like']),

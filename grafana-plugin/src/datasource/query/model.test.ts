@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { examples } from '../editor/examples';
 import { describe as inWords } from './describe';
-import { defaultQuery, filterOf, formats, initial, isComplete, members, migrate, partOf, withFilter, type QueryType, type WeirQuery } from './model';
+import { defaultQuery, filterFields, filterOf, formats, hitUnits, initial, isComplete, members, migrate, partOf, sources, withFilter, type QueryType, type WeirQuery } from './model';
 
 const plugin = join(__dirname, '../../..');
 const types = Object.keys(formats) as QueryType[];
@@ -48,6 +48,14 @@ test('the members are those that the backend reads', () => {
   expect(names).toEqual(types);
   const listed = [...source.matchAll(/^\tType(\w+):\s+\{(.*)\},$/gm)].map((m) => (m[2] ?? '').toLowerCase().split(', '));
   expect(listed).toEqual(types.map((t) => formats[t]));
+});
+
+test('words that only the model has are those that the backend reads', () => {
+  const source = readFileSync(join(plugin, 'pkg/model/query.go'), 'utf8');
+  expect([...source.matchAll(/^\t\w+\s+Source = "(\w+)"/gm)].map((m) => m[1])).toEqual(sources);
+  const doc = readFileSync(join(plugin, 'pkg/model/doc.go'), 'utf8');
+  expect([...doc.matchAll(/filter with the fields ([\w, ]+)/g)].map((m) => (m[1] ?? '').split(', '))).toEqual([filterFields.events, filterFields.exporters]);
+  expect(/unit\s+of series and numbers: ([\w, ]+?) \(default\), (\w+)/.exec(doc)?.slice(1).join(', ').split(', ')).toEqual(hitUnits);
 });
 
 test('a query of which nothing is said is the default query', () => {

@@ -145,6 +145,18 @@ export const formats: { readonly [T in QueryType]: readonly NonNullable<Parts[T]
   sql: ['table', 'timeseries', 'number', 'logs'],
 };
 
+/** Whose events there are. */
+export const sources = ['network', 'admin', 'all'] as const;
+
+/** Units of hits over time. */
+export const hitUnits = ['packets', 'bytes', 'pps', 'bps'] as const;
+
+/** Of filters that take only some of the fields: which. */
+export const filterFields: { readonly [T in QueryType]?: readonly string[] } = {
+  events: ['pool', 'host', 'bridge', 'network', 'vm', 'vif'],
+  exporters: ['exporter', 'observation_domain', 'version'],
+};
+
 /** The parts as an editor begins them. */
 export const initial: { readonly [T in QueryType]: Parts[T] } = {
   flows: { format: 'timeseries', by: [], filter: '', units: ['bps'], direction: 'both' },

@@ -8,6 +8,8 @@ export interface Field {
   operators: string[];
   /** Words of an enumeration. */
   words?: string[];
+  /** What its values look like. */
+  example: string;
   groupable: boolean;
   /** Whether tables of minutes and hours have it. */
   rollup: boolean;
@@ -20,8 +22,8 @@ export interface Word {
 }
 
 export interface Macro extends Word {
-  /** As "(column)"; empty if it takes none. */
-  args: string;
+  /** As it is written: $__timeFilter(column). */
+  usage: string;
 }
 
 export interface Schema {
@@ -31,15 +33,11 @@ export interface Schema {
   traffic: Word[];
   tables: Word[];
   macros: Macro[];
-  eventSources: Word[];
   eventKinds: Word[];
   severities: Word[];
-  measures: Word[];
+  exporterFigures: Word[];
   exporterKeys: Word[];
-  hitUnits: Word[];
   entityKinds: Word[];
-  /** Of types of queries whose filters take some of the fields only: which. */
-  filterFields?: Partial<Record<string, string[]>>;
 }
 
 /** A mistake in what was written, as the backend finds it. */
@@ -47,5 +45,12 @@ export interface Mistake {
   message: string;
   hint?: string;
   /** Where in the text, in UTF-16 units from 0; undefined where it has no place. */
-  place?: number;
+  place?: number | undefined;
+}
+
+/** The SQL that a query becomes: values are bound to it as parameters, so that none is part of its text. */
+export interface Statement {
+  sql: string;
+  params?: { name: string; type: string; value: string }[];
+  notes?: string[];
 }
