@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	_ "time/tzdata" // a server may be in a time zone that Grafana's machine has no file of
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"

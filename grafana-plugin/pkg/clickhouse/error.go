@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -181,7 +180,7 @@ func (c *Client) sort(err error) *Error {
 		return &Error{Class: ClassNetwork, Msg: "host " + strconv.Quote(dns.Name) + " is not known", Hint: "check the host in the URL"}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return &Error{Class: ClassNetwork, Msg: "connection to " + at + " refused", Hint: "check host and port, and that ClickHouse (or weir up) is running there"}
-	case errors.Is(err, clickhouse.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
+	case errors.Is(err, clickhouse.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &netErr) && netErr.Timeout():
 		e := &Error{Class: ClassTimeout, Msg: "no answer from " + at + " in time", Hint: "check that no firewall is in the way, and that the address is right"}
 		if c.settings.Protocol == clickhouse.Native {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,6 +74,46 @@ const (
 	DefaultUsername = "weir_ro"
 )
 
+// texts are the keys of jsonData that are no numbers; empty ones have their default.
+type texts struct {
+	URL           string `json:"url" default:"http://127.0.0.1:8123" doc:"Where ClickHouse is: http or https for its HTTP interface, clickhouse or clickhouses for the native protocol. The port may be left out where it is the usual one."`
+	Database      string `json:"database" default:"default" doc:"Database with Weir's tables."`
+	Username      string `json:"username" default:"weir_ro" doc:"User of ClickHouse, best one that only reads."`
+	Timeout       string `json:"timeout" default:"10s" doc:"Longest wait for a connection, 100ms to 1m."`
+	TLSServerName string `json:"tlsServerName" doc:"Name in the server's certificate; empty is the host of url."`
+	TLSSkipVerify bool   `json:"tlsSkipVerify" default:"false" doc:"Take any certificate: whoever is on the way can read and change what passes."`
+}
+
+// Key describes a key of the settings.
+type Key struct{ Name, Default, Doc string }
+
+// Keys lists the keys of jsonData that this package reads.
+func Keys() []Key {
+	list := KeysOf(texts{})
+	for _, l := range Limits {
+		list = append(list, Key{l.Key, strconv.FormatInt(l.Default, 10), fmt.Sprintf("%s In %s, %d to %d.", l.Doc, l.Unit, l.Min, l.Max)})
+	}
+	return list
+}
+
+// KeysOf lists the keys that a struct reads, by its tags json, default and doc.
+func KeysOf(settings any) (list []Key) {
+	t := reflect.TypeOf(settings)
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag
+		list = append(list, Key{tag.Get("json"), tag.Get("default"), tag.Get("doc")})
+	}
+	return list
+}
+
+// Secrets lists the keys of secureJsonData.
+var Secrets = []Key{
+	{secretPassword, "", "Password of the user."},
+	{secretCA, "", "Certificates (PEM) of the authorities that are trusted; empty are those of the system."},
+	{secretClientCert, "", "Certificate (PEM) that ClickHouse is shown."},
+	{secretClientKey, "", "Its key (PEM)."},
+}
+
 // Keys of secureJsonData.
 const (
 	secretPassword   = "password"
@@ -83,14 +125,7 @@ const (
 // ParseSettings reads jsonData and the decrypted secureJsonData of an instance; keys that are not ours are Grafana's and are passed
 // over. An error is an *Error of class config that tells everything that is wrong.
 func ParseSettings(jsonData []byte, secrets map[string]string) (Settings, error) {
-	var raw struct {
-		URL           string `json:"url"`
-		Database      string `json:"database"`
-		Username      string `json:"username"`
-		TLSSkipVerify bool   `json:"tlsSkipVerify"`
-		TLSServerName string `json:"tlsServerName"`
-		Timeout       string `json:"timeout"`
-	}
+	var raw texts
 	numbers := map[string]json.RawMessage{}
 	if len(jsonData) > 0 {
 		if err := errors.Join(json.Unmarshal(jsonData, &raw), json.Unmarshal(jsonData, &numbers)); err != nil {

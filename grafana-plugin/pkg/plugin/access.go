@@ -26,11 +26,14 @@ type access struct {
 	withoutUser bool   // also queries that Grafana makes itself: of alert rules, recording rules and reports
 }
 
+// accessSettings are the keys of jsonData that say it.
+type accessSettings struct {
+	SQLRole        string `json:"sqlRole" default:"Editor" doc:"Least role of Grafana that may run SQL of its own: none, Admin, Editor or Viewer. It is looked at in the backend."`
+	SQLWithoutUser *bool  `json:"sqlWithoutUser" default:"true" doc:"Run SQL also where no user asks: in alert rules, recording rules and reports."`
+}
+
 func parseAccess(jsonData []byte) (access, error) {
-	raw := struct {
-		SQLRole        string `json:"sqlRole"`
-		SQLWithoutUser *bool  `json:"sqlWithoutUser"`
-	}{}
+	var raw accessSettings
 	if len(jsonData) > 0 {
 		if err := json.Unmarshal(jsonData, &raw); err != nil {
 			return access{}, &clickhouse.Error{Class: clickhouse.ClassConfig, Msg: "read settings: " + err.Error(), Hint: "save the data source's settings anew"}

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,14 +42,22 @@ func New(_ context.Context, s backend.DataSourceInstanceSettings) (instancemgmt.
 	d := &Datasource{now: time.Now}
 	d.CallResourceHandler = httpadapter.New(d.resources())
 	settings, err := clickhouse.ParseSettings(s.JSONData, s.DecryptedSecureJSONData)
-	if err == nil {
-		d.access, err = parseAccess(s.JSONData)
+	access, errAccess := parseAccess(s.JSONData)
+	d.access, d.broken = access, allWrong(err, errAccess)
+	if d.broken == nil {
+		d.client, d.broken = clickhouse.Open(settings)
 	}
-	if err == nil {
-		d.client, err = clickhouse.Open(settings)
-	}
-	d.broken = err
 	return d, nil
+}
+
+// allWrong makes one error of what is wrong with the settings.
+func allWrong(a, b error) error {
+	first, _ := errors.AsType[*clickhouse.Error](a)
+	second, _ := errors.AsType[*clickhouse.Error](b)
+	if first == nil || second == nil || first.Msg == second.Msg {
+		return cmp.Or(a, b)
+	}
+	return &clickhouse.Error{Class: clickhouse.ClassConfig, Msg: first.Msg + "; " + second.Msg, Hint: first.Hint}
 }
 
 // Dispose ends what runs and closes the connections: Grafana calls it when there is an instance with newer settings.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
@@ -78,44 +77,23 @@ func TestErrorsOfTheServer(t *testing.T) {
 	}
 }
 
-// Roles are Grafana's, and looked at here. A request of an alert rule gets no more than its user, if it has one.
+// A role is looked at where SQL is asked for, and nowhere else.
 func TestRoles(t *testing.T) {
 	database, s, _ := migrated(t, 0)
-	const none = "(no user)"
-	for _, test := range []struct {
-		least   any
-		without any
-		may     []string // roles
-		alert   []string // roles with which an alert rule may
-	}{
-		{nil, nil, []string{"Editor", "Admin", none}, []string{"Editor", "Admin", none}},
-		{"Viewer", nil, []string{"Viewer", "Editor", "Admin", none}, []string{"Viewer", "Editor", "Admin", none}},
-		{"Editor", false, []string{"Editor", "Admin"}, nil},
-		{"Admin", true, []string{"Admin", none}, []string{"Admin", none}},
-		{"none", true, []string{none}, []string{none}},
-		{"none", false, nil, nil},
-	} {
-		d := of(t, s, database, s.Users.ReadOnly, map[string]any{"sqlRole": test.least, "sqlWithoutUser": test.without})
-		for _, role := range []string{"", "None", "Viewer", "Editor", "Admin", "admin", "Grafana Admin", none} {
-			d.user = &backend.User{Role: role}
-			if role == none {
-				d.user = nil
-			}
-			for _, alert := range []bool{false, true} {
-				may, headers := test.may, map[string]string(nil)
-				if alert {
-					may, headers = test.alert, map[string]string{"FromAlert": "true"}
-				}
-				a := d.ask(t.Context(), t, headers, sqlTarget(t, "SELECT 1 AS one"), `{"queryType":"inventory"}`)
-				if got, want := a["A"].Error == nil, slices.Contains(may, role); got != want || !want && a["A"].Status != http.StatusForbidden {
-					t.Errorf("sqlRole %v, sqlWithoutUser %v, role %q, alert %v: %d %v, may is %v", test.least, test.without, role, alert, a["A"].Status, a["A"].Error, want)
-				}
-				if a["B"].Error != nil {
-					t.Errorf("role %q: a query that is no SQL: %v", role, a["B"].Error)
-				}
-			}
+	d := of(t, s, database, s.Users.ReadOnly, map[string]any{"sqlWithoutUser": false})
+	may := func(about string, headers map[string]string, status int) {
+		t.Helper()
+		a := d.ask(t.Context(), t, headers, sqlTarget(t, "SELECT 1 AS one"), `{"queryType":"inventory"}`)
+		if a["A"].Error != nil && int(a["A"].Status) != status || a["A"].Error == nil && status != http.StatusOK || a["B"].Error != nil {
+			t.Errorf("%s: SQL %d %v, want %d; what is no SQL: %v", about, a["A"].Status, a["A"].Error, status, a["B"].Error)
 		}
 	}
+	may("editor", nil, http.StatusOK)
+	may("editor's alert rule", map[string]string{"FromAlert": "true"}, http.StatusForbidden)
+	d.user.Role = "Viewer"
+	may("viewer", nil, http.StatusForbidden)
+	d.user = nil
+	may("nobody", nil, http.StatusForbidden)
 	if a := of(t, s, database, s.Users.ReadOnly, map[string]any{"sqlRole": "editor"}).one(t, `{}`); a.Error == nil || !strings.Contains(a.Error.Error(), "sqlRole") {
 		t.Errorf("a role that is none: %v, want it refused with all else", a.Error)
 	}
@@ -160,20 +138,19 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s: %v %q %+v, want class %s, a hint, and %q", name, r.Status, r.Message, h, class, message)
 		}
 	}
-	empty, _, _ := migrated(t, 0)
-	s.Exec(t, "DROP TABLE "+empty+".weir_migrations SYNC")
-	wants("no migrations", of(t, s, empty, s.Users.ReadOnly, nil), "schema", "no tables of Weir")
 	older, _, _ := migrated(t, 3)
 	wants("older", of(t, s, older, s.Users.ReadOnly, nil), "schema", "schema 3 .* older")
-	newer, _, _ := migrated(t, 0)
-	s.Exec(t, "INSERT INTO "+newer+".weir_migrations (version, name, checksum) VALUES (9999, '9999_later.sql', 'x')")
-	wants("newer", of(t, s, newer, s.Users.ReadOnly, nil), "schema", "schema 9999 .* newer")
-	wants("settings", newInstance(t, map[string]any{"maxRows": "many", "url": "http://u:p4ss@h:1"}, nil), "config", "url: .*maxRows")
+	fresh, _, _ := migrated(t, 0)
+	d := of(t, s, fresh, s.Users.ReadOnly, nil)
+	if r, _ := d.health(t); r.Status != backend.HealthStatusOk || !strings.Contains(r.Message, "no flow yet") {
+		t.Errorf("nothing stored: %v %q", r.Status, r.Message)
+	}
+	s.Exec(t, "INSERT INTO "+fresh+".weir_migrations (version, name, checksum) VALUES (9999, '9999_later.sql', 'x')")
+	wants("newer", d, "schema", "schema 9999 .* newer")
+	s.Exec(t, "DROP TABLE "+fresh+".weir_migrations SYNC")
+	wants("no migrations", d, "schema", "no tables of Weir")
+	wants("settings", newInstance(t, map[string]any{"maxRows": "many", "url": "http://u:p4ss@h:1", "sqlRole": "root"}, nil), "config", "url: .*maxRows: .*sqlRole: ")
 	if r, _ := newInstance(t, map[string]any{"url": "http://u:p4ss@h:1"}, nil).health(t); strings.Contains(fmt.Sprint(r), "p4ss") {
 		t.Errorf("a password is told: %v", r)
-	}
-	fresh, _, _ := migrated(t, 0)
-	if r, _ := of(t, s, fresh, s.Users.ReadOnly, nil).health(t); r.Status != backend.HealthStatusOk || !strings.Contains(r.Message, "no flow yet") {
-		t.Errorf("nothing stored: %v %q", r.Status, r.Message)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/grafana-plugin/pkg/macro"
 	"github.com/weirhq/weir/query"
+	"github.com/weirhq/weir/store/storetest"
 )
 
 // day is a day of which nothing is stored.
@@ -78,8 +79,15 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-func TestValues(t *testing.T) {
+func TestResourcesOfTheStore(t *testing.T) {
 	database, s := seeded(t)
+	t.Run("values", func(t *testing.T) { valuesWanted(t, s, database) })
+	t.Run("values of every field", func(t *testing.T) { valuesOfEveryField(t, of(t, s, database, s.Users.ReadOnly, nil)) })
+	t.Run("preview", func(t *testing.T) { preview(t, of(t, s, database, s.Users.ReadOnly, nil)) })
+	t.Run("exporters", func(t *testing.T) { exporters(t, of(t, s, database, s.Users.ReadOnly, nil)) })
+}
+
+func valuesWanted(t *testing.T, s *storetest.Server, database string) {
 	for _, u := range []string{"reader", "writer"} {
 		user := s.Users.ReadOnly
 		if u == "writer" {
@@ -139,9 +147,7 @@ func TestValues(t *testing.T) {
 }
 
 // Every field has values, or none, but no error.
-func TestValuesOfEveryField(t *testing.T) {
-	database, s := seeded(t)
-	d := of(t, s, database, s.Users.ReadOnly, nil)
+func valuesOfEveryField(t *testing.T, d *instance) {
 	for _, f := range query.Fields {
 		var answer struct{ Values []struct{ Value string } }
 		d.call(t, "GET", "values?field="+f.Name, "", http.StatusOK, &answer)
@@ -195,9 +201,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestPreviewAndExporters(t *testing.T) {
-	database, s := seeded(t)
-	d := of(t, s, database, s.Users.ReadOnly, nil)
+func preview(t *testing.T, d *instance) {
 	var preview struct {
 		SQL    string
 		Params []struct{ Name string }
@@ -213,7 +217,9 @@ func TestPreviewAndExporters(t *testing.T) {
 	var p struct{ Message string }
 	d.call(t, "POST", "preview", `{"query":{"queryType":"flows"},"from":2,"to":1}`, http.StatusBadRequest, &p)
 	d.call(t, "POST", "preview", `{}`, http.StatusBadRequest, &p)
+}
 
+func exporters(t *testing.T, d *instance) {
 	var list struct {
 		Exporters []struct {
 			Name   string
