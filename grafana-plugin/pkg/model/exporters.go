@@ -50,7 +50,7 @@ var Measures = []Measure{
 	{Name: "times_clamped", Doc: "Flows whose times could not be true and were changed.", Unit: "short", counter: "times_clamped"},
 	{Name: "dropped", Doc: "What could not be decoded: sets, template records, messages; by reason if grouped so.", Unit: "short", counter: "arraySum(mapValues(dropped))"},
 	{Name: "clock_skew", Doc: "How far the clock was ahead; of several domains that of the one that is furthest off.", Unit: "ms", gauge: "argMax(clock_skew_ms, abs(clock_skew_ms))"},
-	{Name: "silence", Doc: "Time since something was last heard; not over time.", Unit: "s", now: true},
+	{Name: "silence", Doc: "Time since something was last heard, or the length of the range if nothing was heard in it; not over time.", Unit: "s", now: true},
 }
 
 // ledger is what a table shows unless it is asked for something else.
@@ -209,7 +209,7 @@ func (q *ledgerQuery) column(m *Measure, each func(counter string) string) strin
 	}
 	switch {
 	case m.now:
-		return "dateDiff('millisecond', max(time), fromUnixTimestamp64Milli({now:Int64})) / 1000"
+		return "dateDiff('millisecond', greatest(max(time), fromUnixTimestamp64Milli({from:Int64})), fromUnixTimestamp64Milli({now:Int64})) / 1000"
 	case counter == "":
 		return "toFloat64(" + m.gauge + ")"
 	default:

@@ -28,7 +28,7 @@ FROM (
     sum(restarts) AS v10,
     sum(sampling_assumed) AS v11,
     toFloat64(argMax(clock_skew_ms, abs(clock_skew_ms))) AS v12,
-    dateDiff('millisecond', max(time), fromUnixTimestamp64Milli({now:Int64})) / 1000 AS v13
+    dateDiff('millisecond', greatest(max(time), fromUnixTimestamp64Milli({from:Int64})), fromUnixTimestamp64Milli({now:Int64})) / 1000 AS v13
   FROM (
     SELECT
       *

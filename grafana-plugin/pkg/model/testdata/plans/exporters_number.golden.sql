@@ -4,7 +4,7 @@ SELECT
 FROM (
   SELECT
     toFloat64(if(sum(lost) + sum(received) = 0, 0, sum(lost) / (sum(lost) + sum(received)))) AS v1,
-    dateDiff('millisecond', max(time), fromUnixTimestamp64Milli({now:Int64})) / 1000 AS v2
+    dateDiff('millisecond', greatest(max(time), fromUnixTimestamp64Milli({from:Int64})), fromUnixTimestamp64Milli({now:Int64})) / 1000 AS v2
   FROM (
     SELECT
       *

@@ -26,7 +26,7 @@ FROM (
     pool,
     valid_from,
     toString(source) AS source,
-    toString(attributes) AS attributes
+    toJSONString(attributes) AS attributes
   FROM entities_now
   WHERE NOT removed
     AND kind IN ('vm')
