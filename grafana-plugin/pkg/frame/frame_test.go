@@ -133,6 +133,37 @@ func TestSeries(t *testing.T) {
 	}
 }
 
+// VMs of the same name, and one that has the name of a row that is no VM, are told apart.
+func TestSameNames(t *testing.T) {
+	r := rows(5,
+		"row", "String", []string{"top", "top", "top", "top", "other"}, "time", "DateTime", []time.Time{begin, begin, begin, begin, begin},
+		"vm", "UInt64", []uint64{7, 8, 9, 10, 0}, "vm_name", "String", []string{"web", "web", "db", "other", ""},
+		"protocol", "UInt8", []uint8{6, 6, 6, 6, 0}, "bps", "Float64", []float64{1, 2, 3, 4, 5},
+	)
+	p := planned(t, model.Timeseries)
+	var got []string
+	for _, f := range build(t, p, r, model.Limits{}) {
+		got = append(got, f.Name+": "+f.Fields[1].Labels.String())
+	}
+	want := []string{
+		"web → tcp #7: protocol=tcp, vm=web, vm_id=#7", "web → tcp #8: protocol=tcp, vm=web, vm_id=#8", "db → tcp: protocol=tcp, vm=db",
+		"other → tcp: protocol=tcp, vm=other", "other: protocol=other, vm=other",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("series: -want +got\n%s", diff)
+	}
+	p.Shape.Columns = append(p.Shape.Columns[:4:4], p.Shape.Columns[5])
+	r.Columns = append(r.Columns[:4:4], r.Columns[5])
+	seen := map[string]bool{}
+	for _, f := range build(t, p, r, model.Limits{}) {
+		if l := f.Fields[1].Labels.String(); seen[l] {
+			t.Errorf("there are two series with labels %s", l)
+		} else {
+			seen[l] = true
+		}
+	}
+}
+
 // No rows are nothing, or of a total a line of zeros.
 func TestNoRows(t *testing.T) {
 	none := rows(0, "row", "String", []string{}, "time", "DateTime", []time.Time{}, "vm", "UInt64", []uint64{}, "vm_name", "String", []string{}, "protocol", "UInt8", []uint8{}, "bps", "Float64", []float64{})

@@ -98,7 +98,33 @@ func (b *builder) groups() []*group {
 		}
 		g.rows = append(g.rows, row)
 	}
+	b.tellApart(list, keys)
 	return list
+}
+
+// tellApart gives groups that have the same labels, as VMs of the same name, their ids as further labels: an alert rule refuses series
+// that it cannot tell apart. The others keep theirs, so that a label has a filter's value.
+func (b *builder) tellApart(list []*group, keys []int) {
+	same := map[data.Fingerprint][]*group{}
+	for _, g := range list {
+		print := g.labels.Fingerprint()
+		same[print] = append(same[print], g)
+	}
+	for _, groups := range same {
+		if len(groups) == 1 {
+			continue
+		}
+		for _, g := range groups {
+			var ids []string
+			for _, i := range keys {
+				if id := b.columns[i].text(g.rows[0]); id != g.labels[b.columns[i].Name] {
+					g.labels[b.columns[i].Name+"_id"] = id
+					ids = append(ids, id)
+				}
+			}
+			g.name += " " + strings.Join(ids, " ")
+		}
+	}
 }
 
 // bounded cuts groups to the series that there may be.

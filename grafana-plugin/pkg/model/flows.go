@@ -7,10 +7,13 @@ import (
 	"github.com/weirhq/weir/query"
 )
 
+// longRange is where half an hour that reads low is little of a figure, and to sum single records by the time of receipt is much.
+const longRange = 6 * time.Hour
+
 // plan plans sums of flows, through [query.Build].
 //
 // An alert rule that does not say which time counts is answered by the time of receipt: sums by the time in which packets passed read low
-// in their newest minutes, until the flows that are under way have been exported, which would be a drop that never was.
+// in their newest minutes, until the flows that are under way have been exported, which would be a drop that never was. Figures of a long range are not.
 func (f *Flows) plan(env *Env) (*Plan, error) {
 	r := query.Request{
 		Kind: query.Top, By: f.By, Filter: f.Filter, From: env.From, To: env.To,
@@ -20,7 +23,7 @@ func (f *Flows) plan(env *Env) (*Plan, error) {
 	if len(r.Units) == 0 {
 		r.Units = []query.Unit{query.BPS}
 	}
-	if r.Basis == query.AnyBasis && env.Alert {
+	if r.Basis == query.AnyBasis && env.Alert && (f.Format == Timeseries || env.To.Sub(env.From) < longRange) {
 		r.Basis = query.Received
 	}
 	var notes []string

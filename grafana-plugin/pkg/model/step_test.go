@@ -122,6 +122,8 @@ func TestAlerts(t *testing.T) {
 	f(`{"flows": {"format": "number", "units": ["bytes"]}}`, "flows_rx_1m", 10*time.Minute+past, past-time.Minute)
 	f(`{"flows": {"step": "1m"}}`, "flows_rx_1m", 10*time.Minute+past, time.Minute+past)
 	f(`{"flows": {"step": "1m", "basis": "lived"}}`, "flows_1m", 10*time.Minute+past, time.Minute+past)
+	e.From = e.To.Add(-24 * time.Hour)
+	f(`{"flows": {"format": "number", "by": ["protocol"], "units": ["bytes"]}}`, "flows_1h", 24*time.Hour+past, past-time.Minute)
 }
 
 // Whatever a target says, it is planned or is a mistake of the user, and nothing of it is in the text but raw SQL.
