@@ -29,7 +29,8 @@ const valuesLimit = 100;
 /** The data source. What it is asked goes to its backend; here variables are put in, and what editors need is fetched. */
 export class WeirDataSource extends DataSourceWithBackend<WeirQuery, Options> implements DataSourceWithToggleableQueryFiltersSupport<WeirQuery> {
   /** Events as annotations; Grafana's own editor of annotations shows the query editor. */
-  override annotations = {};
+  override annotations = { getDefaultQuery: () => ({ version, queryType: 'events' as const, events: { format: 'annotations' as const } }) };
+  override variables = new Variables(this);
   private known: Promise<Schema> | undefined;
 
   constructor(
@@ -37,7 +38,6 @@ export class WeirDataSource extends DataSourceWithBackend<WeirQuery, Options> im
     private readonly templates: TemplateSrv = getTemplateSrv()
   ) {
     super(settings);
-    this.variables = new Variables(this);
   }
 
   override getDefaultQuery(): Partial<WeirQuery> {

@@ -13,7 +13,7 @@ export function EventsEditor({ part, onChange, onRun, schema, source }: PartEdit
   const counted = part.format === 'timeseries' || part.format === 'number';
   return (
     <Stack direction="column" gap={1}>
-      <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-end">
+      <Stack direction="row" wrap="wrap" gap={1} alignItems="flex-start">
         <Choice<string> label="Of" words={sources.map((name) => ({ name, doc: sourceDocs[name] }))} value={part.source || sources[0]} onChange={(of) => set({ source: of })} />
         <Several label="Kinds" words={schema?.eventKinds ?? []} value={part.kinds ?? []} onChange={(kinds) => set({ kinds })} placeholder="all" minWidth={30} />
         <Choice

@@ -20,4 +20,15 @@ export const examples: { title: string; ask: Omit<WeirQuery, 'refId'> }[] = [
   },
   { title: 'The newest flow records of a port, as logs', ask: { version, queryType: 'records', records: { format: 'logs', filter: 'port = 22', limit: 200 } } },
   { title: 'What Weir noticed', ask: { version, queryType: 'events', events: { format: 'logs' } } },
+  {
+    title: 'Bytes over time, as SQL',
+    ask: {
+      version,
+      queryType: 'sql',
+      sql: {
+        format: 'timeseries',
+        text: 'SELECT $__timeInterval(time_received) AS time, sum($__bytes) AS bytes\nFROM flows\nWHERE $__timeFilter(time_received) AND $__counted\nGROUP BY time\nORDER BY time',
+      },
+    },
+  },
 ];
