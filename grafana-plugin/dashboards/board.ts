@@ -62,13 +62,15 @@ export function board(b: Board): Dashboard {
     .tags([tag])
     .time({ from: b.from ?? 'now-1h', to: 'now' })
     .refresh(b.refresh ?? '1m')
-    // The newest minute of a graph reads low until the flows that lived in it have expired, which looks like an outage.
-    .timepicker(new TimePickerBuilder().nowDelay((b.delay ?? true) ? '1m' : ''))
     .tooltip(DashboardCursorSync.Crosshair)
     .variables([source(), ...b.variables])
     .links([{ build: () => menu }])
     .annotations(marks(b.events).map((a) => ({ build: () => a })))
     .build();
+  if (b.delay ?? true) {
+    // The newest minute of a graph reads low until the flows that lived in it have expired, which looks like an outage.
+    d.timepicker = new TimePickerBuilder().nowDelay('1m').build();
+  }
   d.panels = layOut(b.sections);
   return d;
 }

@@ -11,7 +11,7 @@ const odd = steps(colour.good, [1, colour.warn]);
 
 export const collector: Dashboard = board({
   about: 'collector',
-  title: 'Collector health',
+  title: 'Weir collector health',
   description: 'The ledger: what exporters sent, what was lost and where, what was stored; templates, sampling and clocks, by exporter.',
   variables: [names('exporter', 'Exporter', true)],
   from: 'now-6h',

@@ -17,7 +17,7 @@ const chosen: Flows = {
 
 export const flows: Dashboard = board({
   about: 'flows',
-  title: 'Flow explorer',
+  title: 'Weir flow explorer',
   description: 'Any question about flows: a filter, what to group by, in which unit; the answer over time, as a table, and down to single records.',
   variables: [
     text('filter', 'Filter', 'In the filter language, for example: vm = web-01 and service in (http, https) and not addr = 10.0.0.0/8'),

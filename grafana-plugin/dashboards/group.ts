@@ -11,7 +11,7 @@ const chosen: Flows = { units: ['${unit:raw}'], limit: '${limit:raw}', bottom: '
 
 export const group: Dashboard = board({
   about: 'group',
-  title: 'Address and VM groups',
+  title: 'Weir address and VM groups',
   description: 'Statistics of flows by address group and VM group: in, out and both; bytes, bits, packets and flows; the largest or the smallest.',
   variables: [
     names('group', 'Group', false),

@@ -1,6 +1,5 @@
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
-import { to } from './link.ts';
 import { colour, log, stat, steps } from './panel.ts';
 import { events, flows } from './target.ts';
 import { lines, over, top } from './traffic.ts';
@@ -10,7 +9,7 @@ const filter = 'pool in ($pool) and host in ($host)';
 
 export const host: Dashboard = board({
   about: 'host',
-  title: 'Hosts and pools',
+  title: 'Weir hosts and pools',
   description: 'What passes through the virtual switches of hosts: which VMs, networks and services, what policy stopped, what happened.',
   variables: [names('pool', 'Pool', true), names('host', 'Host', true), rate()],
   events: { filter, kinds: ['host_connected', 'switch_restarted', 'host_detached'] },
@@ -29,7 +28,6 @@ export const host: Dashboard = board({
             unit: 'short',
             thresholds: steps(colour.good, [1, colour.warn]),
             targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied', filter })],
-            links: [to('Flows that were denied', 'flows', { traffic: 'denied' })],
           }),
         ),
         band(

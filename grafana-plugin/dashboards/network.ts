@@ -1,6 +1,5 @@
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
-import { to } from './link.ts';
 import { colour, stat, steps } from './panel.ts';
 import { flows } from './target.ts';
 import { lines, over, top } from './traffic.ts';
@@ -10,7 +9,7 @@ const filter = 'network in ($network)';
 
 export const network: Dashboard = board({
   about: 'network',
-  title: 'Network',
+  title: 'Weir network',
   description: 'What passes through a network, or several: which VMs, which services, at which hosts.',
   variables: [names('network', 'Network', true), rate()],
   events: { filter, kinds: ['vif_moved'] },
@@ -36,7 +35,6 @@ export const network: Dashboard = board({
             unit: 'short',
             thresholds: steps(colour.good, [1, colour.warn]),
             targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied', filter })],
-            links: [to('Flows that were denied', 'flows', { traffic: 'denied' })],
           }),
         ),
         band(

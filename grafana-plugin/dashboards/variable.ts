@@ -76,6 +76,6 @@ export const direction = (): Variable => choose('direction', 'Direction', ['In a
 
 export const traffic = (): Variable => choose('traffic', 'Traffic', ['Seen', 'seen'], ['Delivered', 'delivered'], ['Denied', 'denied']);
 
-export const limit = (): Variable => choose('limit', 'Show', ['10', '10'], ['5', '5'], ['20', '20'], ['50', '50']);
+export const limit = (): Variable => choose('limit', 'Limit', ['10', '10'], ['5', '5'], ['20', '20'], ['50', '50']);
 
 export const order = (): Variable => choose('order', 'Order', ['Top', 'false'], ['Bottom', 'true']);

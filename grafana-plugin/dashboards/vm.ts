@@ -12,7 +12,7 @@ const sent = 'src_vm in ($vm)';
 
 export const vm: Dashboard = board({
   about: 'vm',
-  title: 'VM',
+  title: 'Weir VM',
   description: 'What one VM receives and sends, with whom, which rules decide, and what happened to it.',
   variables: [names('vm', 'VM', false), rate()],
   events: { filter, kinds: ['vif_plugged', 'vif_unplugged', 'vif_moved'] },
