@@ -4,13 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/grafana-plugin/pkg/clickhouse"
 	"github.com/weirhq/weir/query"
@@ -45,9 +51,7 @@ func open(t *testing.T, settings map[string]any, secrets map[string]string) *cli
 func of(t *testing.T, s *storetest.Server, u embedded.Credentials, more map[string]any) *clickhouse.Client {
 	t.Helper()
 	settings := map[string]any{"url": "http://" + s.Addr, "username": u.Name}
-	for k, v := range more {
-		settings[k] = v
-	}
+	maps.Copy(settings, more)
 	return open(t, settings, map[string]string{"password": u.Password})
 }
 
@@ -250,6 +254,49 @@ func TestServersAreToldToCancel(t *testing.T) {
 	}
 }
 
+// The end of a client leaves no connection behind.
+func TestCloseClosesConnections(t *testing.T) {
+	_, s := storetest.Database(t)
+	var made, open atomic.Int64
+	front := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: s.Addr}))
+	front.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			made.Add(1)
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		default:
+		}
+	}
+	front.Start()
+	t.Cleanup(front.Close)
+	c := of(t, s, s.Users.ReadOnly, map[string]any{"url": front.URL, "maxQueries": 3})
+	var group errgroup.Group
+	for range 20 {
+		group.Go(func() error {
+			_, err := c.Query(t.Context(), clickhouse.Ask{Statement: query.Statement{SQL: "SELECT count() FROM numbers(100000)"}})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if n := made.Load(); n > 3 {
+		t.Errorf("%d connections for 20 queries, three at a time: they are not kept", n)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.After(20 * time.Second); open.Load() != 0; {
+		select {
+		case <-deadline:
+			t.Fatalf("%d of %d connections stay open", open.Load(), made.Load())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 func TestAccess(t *testing.T) {
 	_, s := storetest.Database(t)
 	a, err := of(t, s, s.Users.ReadOnly, nil).Access(t.Context())
@@ -285,7 +332,9 @@ func TestCapsHoldWhereNothingMayBeSet(t *testing.T) {
 	if rows, err := ask(t, c, "SELECT number FROM numbers(100)"); err != nil || rows.Len != 10 || len(rows.Cut) != 1 {
 		t.Errorf("rows: %+v, %v, want 10 and a cut", rows, err)
 	}
-	fails(t, c, "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", clickhouse.ClassTimeout)
+	if e := fails(t, c, "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)", clickhouse.ClassTimeout); e.Code != 0 {
+		t.Errorf("long: %v, want that this side gives up", e)
+	}
 	if queries.Load() < 3 {
 		t.Errorf("%d queries passed, want all", queries.Load())
 	}

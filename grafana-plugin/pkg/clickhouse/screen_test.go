@@ -178,7 +178,7 @@ func TestEveryTableFunctionIsKnown(t *testing.T) {
 		t.Fatalf("the engine has only %d table functions: %v", len(names), names)
 	}
 	let := map[string]bool{}
-	for _, name := range strings.Fields("numbers numbers_mt zeros zeros_mt primes generateSeries generate_series values SQLStandardValues null view viewIfPermitted viewExplain dictionary fuzzJSON generateRandom format rows") {
+	for name := range strings.FieldsSeq("numbers numbers_mt zeros zeros_mt primes generateSeries generate_series values SQLStandardValues null view viewIfPermitted viewExplain dictionary fuzzJSON generateRandom format rows") {
 		let[name] = true
 	}
 	for _, name := range names {

@@ -98,9 +98,8 @@ func Keys() []Key {
 
 // KeysOf lists the keys that a struct reads, by its tags json, default and doc.
 func KeysOf(settings any) (list []Key) {
-	t := reflect.TypeOf(settings)
-	for i := range t.NumField() {
-		tag := t.Field(i).Tag
+	for field := range reflect.TypeOf(settings).Fields() {
+		tag := field.Tag
 		list = append(list, Key{tag.Get("json"), tag.Get("default"), tag.Get("doc")})
 	}
 	return list

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -45,9 +46,7 @@ func newInstance(t *testing.T, settings map[string]any, secrets map[string]strin
 func of(t *testing.T, s *storetest.Server, database string, u embedded.Credentials, more map[string]any) *instance {
 	t.Helper()
 	settings := map[string]any{"url": "http://" + s.Addr, "database": database, "username": u.Name}
-	for k, v := range more {
-		settings[k] = v
-	}
+	maps.Copy(settings, more)
 	return newInstance(t, settings, map[string]string{"password": u.Password})
 }
 
