@@ -91,10 +91,10 @@ func describeFrame(b *strings.Builder, i int, f *data.Frame) {
 			switch at, isTime := value.(time.Time); {
 			case !ok:
 				b.WriteString("null")
+			case field.Name == "silence" || field.Name == "last": // of now, which is at another distance from base each time
+				b.WriteString("<" + field.Name + ">")
 			case isTime:
 				b.WriteString(relative(at))
-			case field.Name == "silence": // up to now, which is at another distance from base each time
-				b.WriteString("<silence>")
 			default:
 				b.WriteString(withoutDay(fmt.Sprint(value)))
 			}

@@ -125,7 +125,7 @@ func (v *Inventory) list(env *Env, p *Plan, b *params, kind string, rows int) st
 	if ids := active(env, b, seen); ids != "" {
 		is = "toBool(id IN " + sub(ids) + ")"
 	}
-	entities := selectFrom([]string{"id", "toString(kind) AS kind", "name", "key", "parent", "pool", "valid_from", "toString(source) AS source", "toJSONString(attributes) AS attributes"},
+	entities := selectFrom([]string{"id", "toString(kind) AS kind", "name", "key", "parent", "pool", "valid_from", "toString(source) AS source", "toJSONString(mapSort(attributes)) AS attributes"},
 		"entities_now", where("NOT removed", "kind IN ("+strings.Join(kinds, ", ")+")", v.matches(b, "name")), "ORDER BY name, kind, key", limit(rows))
 	name := func(id string) string { return "dictGetOrDefault('entity_now', 'name', " + id + ", '')" }
 	var columns []string

@@ -26,7 +26,7 @@ FROM (
     pool,
     valid_from,
     toString(source) AS source,
-    toJSONString(attributes) AS attributes
+    toJSONString(mapSort(attributes)) AS attributes
   FROM entities_now
   WHERE NOT removed
     AND kind IN ('vm')
