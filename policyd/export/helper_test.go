@@ -101,6 +101,7 @@ type events struct {
 func (s *events) Emit(e event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e.Time = time.Now()
 	s.list = append(s.list, e)
 }
 
@@ -114,6 +115,17 @@ func (s *events) of(kind event.Kind) (list []event.Event) {
 		}
 	}
 	return list
+}
+
+// atOnce checks that what others removed was set up again without a wait. A Weir that had not noticed would look again after a minute, which
+// is longer than a test's patience.
+func (s *events) atOnce(t *testing.T) {
+	t.Helper()
+	for _, e := range append(s.of(event.ExportWiped), s.of(event.ControllerWiped)...) {
+		if !strings.HasSuffix(e.Text, "; it is set up again") {
+			t.Errorf("event says %q, want that it is set up again at once", e.Text)
+		}
+	}
 }
 
 func newWeir(target string) (*weir, error) {
