@@ -37,7 +37,7 @@ func (c *column) cell(row int) any {
 		if v.IsNil() {
 			return nil
 		}
-		if _, ok := v.Interface().(fmt.Stringer); ok && v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
+		if _, ok := reflect.TypeAssert[fmt.Stringer](v); ok && v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
 			break // *big.Int
 		}
 		v = v.Elem()
@@ -69,7 +69,7 @@ func (c *column) number(row int) (float64, bool) {
 	case reflect.Invalid:
 		return 0, false
 	default:
-		if s, ok := v.Interface().(fmt.Stringer); ok { // decimals and large integers
+		if s, ok := reflect.TypeAssert[fmt.Stringer](v); ok { // decimals and large integers
 			f, err := strconv.ParseFloat(s.String(), 64)
 			return f, err == nil
 		}
@@ -154,7 +154,7 @@ func plain(v reflect.Value) any {
 		case net.IP, []byte:
 			return text(v.Interface())
 		}
-		if _, ok := v.Interface().(fmt.Stringer); ok {
+		if _, ok := reflect.TypeAssert[fmt.Stringer](v); ok {
 			return text(v.Interface())
 		}
 		list := make([]any, v.Len())

@@ -191,6 +191,7 @@ func conforms(t *testing.T, f *data.Frame, format model.Format) {
 		if diff := cmp.Diff([]string{"timestamp", "body", "severity", "id", "labels"}, names); diff != "" {
 			t.Errorf("fields of logs: %s", diff)
 		}
+	default:
 	}
 }
 

@@ -80,8 +80,12 @@ func planned(t *testing.T, format model.Format) *model.Plan {
 		Shape: model.Shape{
 			Format: format, From: begin, To: begin.Add(3 * time.Minute), Step: time.Minute,
 			Columns: []model.Column{
-				{Name: "row", Role: model.RoleRow}, {Name: "time", Role: model.RoleTime}, {Name: "vm", Role: model.RoleKey, Field: field(t, "vm")}, {Name: "vm_name", Role: model.RoleName},
-				{Name: "protocol", Role: model.RoleKey, Field: field(t, "protocol")}, {Name: "bps", Role: model.RoleValue, Unit: "bps", Zero: true, Doc: "how fast"},
+				{Name: "row", Role: model.RoleRow},
+				{Name: "time", Role: model.RoleTime},
+				{Name: "vm", Role: model.RoleKey, Field: field(t, "vm")},
+				{Name: "vm_name", Role: model.RoleName},
+				{Name: "protocol", Role: model.RoleKey, Field: field(t, "protocol")},
+				{Name: "bps", Role: model.RoleValue, Unit: "bps", Zero: true, Doc: "how fast"},
 			},
 		},
 	}
@@ -274,8 +278,13 @@ func TestLogsAndAnnotations(t *testing.T) {
 		"id", "UInt64", []uint64{8, 7}, "attributes", "Map(String, String)", []map[string]string{{"a": "b"}, nil}, "kind", "String", []string{"rain", ""}, "tags", "Array(String)", [][]string{{"x", "y"}, {}},
 	)
 	columns := []model.Column{
-		{Name: "time", Role: model.RoleTime}, {Name: "text", Role: model.RoleBody}, {Name: "severity", Role: model.RoleLevel}, {Name: "id", Role: model.RoleID},
-		{Name: "attributes", Role: model.RoleLabels}, {Name: "kind", Role: model.RoleKey}, {Name: "tags", Role: model.RoleTags},
+		{Name: "time", Role: model.RoleTime},
+		{Name: "text", Role: model.RoleBody},
+		{Name: "severity", Role: model.RoleLevel},
+		{Name: "id", Role: model.RoleID},
+		{Name: "attributes", Role: model.RoleLabels},
+		{Name: "kind", Role: model.RoleKey},
+		{Name: "tags", Role: model.RoleTags},
 	}
 	columns[5].Role = model.RoleKey
 	logs := build(t, &model.Plan{Shape: model.Shape{Format: model.Logs, Columns: columns[:6]}}, rows(2, "time", "", r.Columns[0].Values, "text", "", r.Columns[1].Values, "severity", "", r.Columns[2].Values,
@@ -300,7 +309,10 @@ func TestLogsAndAnnotations(t *testing.T) {
 			return model.Column{Name: name, Role: model.RoleKey, Field: field(t, name)}
 		}
 		f := build(t, &model.Plan{Shape: model.Shape{Format: model.Logs, Columns: []model.Column{
-			{Name: "time", Role: model.RoleTime}, key("src_vm"), {Name: "name", Role: model.RoleName}, key("src_addr"), key("src_port"), key("dst_addr"), key("dst_port"),
+			{Name: "time", Role: model.RoleTime},
+			key("src_vm"),
+			{Name: "name", Role: model.RoleName},
+			key("src_addr"), key("src_port"), key("dst_addr"), key("dst_port"),
 			key("protocol"), key("bytes"), key("packets"), key("sampling_rate"), key("verdict"),
 		}}}, rows(1, "time", "", []time.Time{begin}, "src_vm", "", []uint64{vm}, "name", "", []string{name}, "src_addr", "", []net.IP{net.ParseIP(addr)}, "src_port", "", []uint16{port},
 			"dst_addr", "", []net.IP{net.ParseIP("192.0.2.7")}, "dst_port", "", []uint16{443}, "protocol", "", []uint8{protocol}, "bytes", "", []uint64{12}, "packets", "", []uint64{1},

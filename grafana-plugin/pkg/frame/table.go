@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -222,9 +223,7 @@ func (b *builder) labels(row int, but ...int) (map[string]string, []string) {
 			continue
 		}
 		if i == but[len(but)-1] { // a map
-			for k, v := range asMap(c.cell(row)) {
-				m[k] = v
-			}
+			maps.Copy(m, asMap(c.cell(row)))
 			continue
 		}
 		v := b.key(row, i)

@@ -270,9 +270,8 @@ func strictly(part json.RawMessage, into any, name string) error {
 
 // properties lists what an object of the form may have.
 func properties(of any) (names []string) {
-	t := reflect.TypeOf(of).Elem()
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	for f := range reflect.TypeOf(of).Elem().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		names = append(names, name)
 	}
 	return names

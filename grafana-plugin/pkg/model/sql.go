@@ -27,6 +27,7 @@ func (s *SQL) plan(env *Env) (*Plan, error) {
 		p.MaxRows = env.Limits.Series * env.Limits.Points
 	case Number:
 		p.MaxRows = env.Limits.Series
+	default:
 	}
 	p.Statement = query.Statement{SQL: text}
 	return p, nil
