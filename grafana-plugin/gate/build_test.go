@@ -192,6 +192,7 @@ type metadata struct {
 	Metrics      bool   `json:"metrics"`
 	Tracing      bool   `json:"tracing"`
 	Streaming    bool   `json:"streaming"`
+	MultiValue   bool   `json:"multiValueFilterOperators"` // ad hoc filters offer "one of"
 	QueryOptions struct {
 		MinInterval   bool `json:"minInterval"`
 		MaxDataPoints bool `json:"maxDataPoints"`
