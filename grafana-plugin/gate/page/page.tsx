@@ -14,10 +14,10 @@ import { createRoot } from 'react-dom/client';
 import * as jsxRuntime from 'react/jsx-runtime';
 import * as rxjs from 'rxjs';
 
-import { applyFieldOverrides, CoreApp, createTheme, dateTime, FieldType, LoadingState, type DataFrame, type DataQuery, type DataQueryRequest, type DataQueryResponse, type DataSourceApi, type DataSourceInstanceSettings, type DataSourcePlugin, type DataSourceSettings, type PanelData, type TimeRange } from '@grafana/data';
+import { applyFieldOverrides, CoreApp, createTheme, dateTime, FieldColorModeId, FieldType, formattedValueToString, LoadingState, type DataFrame, type DataQuery, type DataQueryRequest, type DataQueryResponse, type DataSourceApi, type DataSourceInstanceSettings, type DataSourcePlugin, type DataSourceSettings, type Field, type PanelData, type TimeRange } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
 import { setBackendSrv, setDataSourceSrv, setTemplateSrv, type BackendSrv, type BackendSrvRequest, type DataSourceSrv, type TemplateSrv } from '@grafana/runtime';
-import { Alert, Button, GlobalStyles, PortalContainer, Table, TimeSeries } from '@grafana/ui';
+import { Alert, Button, GlobalStyles, PortalContainer, TimeSeries } from '@grafana/ui';
 
 const { ThemeContext } = grafanaData;
 
@@ -115,11 +115,17 @@ function range(params: URLSearchParams): TimeRange {
 function QueryPage({ plugin, datasource, range }: { plugin: Plugin; datasource: DataSourceApi; range: TimeRange }) {
   const Editor = plugin.components.QueryEditor;
   const [query, setQuery] = React.useState<DataQuery>(() => ({ refId: 'A', ...datasource.getDefaultQuery?.(CoreApp.Explore) }));
+  const latest = React.useRef(query);
   const [answer, setAnswer] = React.useState<DataQueryResponse>();
   if (!Editor) {
     return <Alert title="The data source has no query editor" />;
   }
-  const run = (asked: DataQuery) => {
+  const change = (next: DataQuery) => {
+    latest.current = next;
+    setQuery(next);
+  };
+  const run = () => {
+    const asked = latest.current;
     if (datasource.filterQuery && !datasource.filterQuery(asked)) {
       setAnswer({ data: [], errors: [{ message: 'filterQuery lets the query not through' }] });
       return;
@@ -134,8 +140,8 @@ function QueryPage({ plugin, datasource, range }: { plugin: Plugin; datasource: 
   const data: PanelData = { state: answer ? LoadingState.Done : LoadingState.NotStarted, series: (answer?.data ?? []) as DataFrame[], timeRange: range, errors: answer?.errors ?? [] };
   return (
     <>
-      <Editor datasource={datasource} query={query} onChange={setQuery} onRunQuery={() => run(query)} app={CoreApp.Explore} range={range} data={data} />
-      <Button data-testid="run" onClick={() => run(query)}>
+      <Editor datasource={datasource} query={query} onChange={change} onRunQuery={run} app={CoreApp.Explore} range={range} data={data} />
+      <Button data-testid="run" onClick={run}>
         Run query
       </Button>
       <pre data-testid="query">{JSON.stringify(query)}</pre>
@@ -147,7 +153,8 @@ function QueryPage({ plugin, datasource, range }: { plugin: Plugin; datasource: 
 const theme = createTheme({ colors: { mode: 'dark' } });
 
 function Answer({ frames, range, errors }: { frames: DataFrame[]; range: TimeRange; errors: string[] }) {
-  const shown = applyFieldOverrides({ data: frames, fieldConfig: { defaults: { custom: {} }, overrides: [] }, theme, timeZone: 'utc', replaceVariables: (text) => text });
+  const coloured = frames.map((frame) => ({ ...frame, fields: frame.fields.map((field) => ({ ...field, config: { color: { mode: FieldColorModeId.PaletteClassic }, ...field.config } })) }));
+  const shown = applyFieldOverrides({ data: coloured, fieldConfig: { defaults: { custom: {} }, overrides: [] }, theme, timeZone: 'utc', replaceVariables: (text) => text });
   const series = shown.filter((frame) => frame.meta?.type?.startsWith('timeseries'));
   const points = series.reduce((sum, frame) => sum + frame.length * frame.fields.filter((field) => field.type === FieldType.number).length, 0);
   const notices = frames.flatMap((frame) => frame.meta?.notices ?? []).map((notice) => notice.text);
@@ -161,8 +168,36 @@ function Answer({ frames, range, errors }: { frames: DataFrame[]; range: TimeRan
         </p>
       ))}
       {series.length > 0 && <TimeSeries frames={series} timeRange={range} timeZone="utc" width={width} height={300} legend={{ calcs: [], displayMode: grafanaSchema.LegendDisplayMode.List, placement: 'bottom', showLegend: true }} />}
-      {series.length === 0 && shown[0] && <Table data={shown[0]} width={width} height={300} />}
+      {series.length === 0 && shown[0] && <Rows frame={shown[0]} />}
     </>
+  );
+}
+
+/** The first rows of a frame, each value as its field says that it is written. */
+function Rows({ frame }: { frame: DataFrame }) {
+  const text = (field: Field, row: number) => {
+    const value: unknown = field.values[row];
+    return typeof value === 'object' && value !== null ? JSON.stringify(value) : formattedValueToString(field.display?.(value) ?? { text: String(value) });
+  };
+  return (
+    <table style={{ width: '100%' }}>
+      <thead>
+        <tr>
+          {frame.fields.map((field) => (
+            <th key={field.name}>{field.config.displayName ?? field.name}</th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {[...Array(Math.min(frame.length, 20)).keys()].map((row) => (
+          <tr key={row}>
+            {frame.fields.map((field) => (
+              <td key={field.name}>{text(field, row)}</td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
   );
 }
 
