@@ -3,7 +3,7 @@ import { defineConfig } from 'eslint/config';
 import { configs } from 'typescript-eslint';
 
 export default defineConfig(
-  { ignores: ['dist/', 'node_modules/', '*.mjs'] },
+  { ignores: ['dist/', 'node_modules/', '*.mjs', '*.cjs'] },
   configs.strictTypeChecked,
   {
     files: ['**/*.ts', '**/*.tsx'],

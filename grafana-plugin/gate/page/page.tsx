@@ -14,9 +14,10 @@ import { createRoot } from 'react-dom/client';
 import * as jsxRuntime from 'react/jsx-runtime';
 import * as rxjs from 'rxjs';
 
-import { applyFieldOverrides, CoreApp, createTheme, dateTime, FieldColorModeId, FieldType, formattedValueToString, LoadingState, type DataFrame, type DataQuery, type DataQueryRequest, type DataQueryResponse, type DataSourceApi, type DataSourceInstanceSettings, type DataSourcePlugin, type DataSourceSettings, type Field, type PanelData, type TimeRange } from '@grafana/data';
+import { applyFieldOverrides, CoreApp, createTheme, dateTime, FieldColorModeId, FieldType, formattedValueToString, LoadingState, type DataFrame, type DataQueryRequest, type DataQueryResponse, type DataSourceApi, type DataSourceInstanceSettings, type DataSourcePlugin, type DataSourceSettings, type Field, type PanelData, type TimeRange } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
-import { setBackendSrv, setDataSourceSrv, setTemplateSrv, type BackendSrv, type BackendSrvRequest, type DataSourceSrv, type TemplateSrv } from '@grafana/runtime';
+import type { DataQuery } from '@grafana/schema';
+import { setBackendSrv, setDataSourceSrv, setTemplateSrv, type BackendSrv, type BackendSrvRequest, type DataSourceSrv } from '@grafana/runtime';
 import { Alert, Button, GlobalStyles, PortalContainer, TimeSeries } from '@grafana/ui';
 
 const { ThemeContext } = grafanaData;
@@ -167,7 +168,7 @@ function Answer({ frames, range, errors }: { frames: DataFrame[]; range: TimeRan
           {text}
         </p>
       ))}
-      {series.length > 0 && <TimeSeries frames={series} timeRange={range} timeZone="utc" width={width} height={300} legend={{ calcs: [], displayMode: grafanaSchema.LegendDisplayMode.List, placement: 'bottom', showLegend: true }} />}
+      {series.length > 0 && <TimeSeries frames={series} timeRange={range} timeZone="utc" width={width} height={300} legend={{ calcs: [], displayMode: 'list' as React.ComponentProps<typeof TimeSeries>['legend']['displayMode'], placement: 'bottom', showLegend: true }} />}
       {series.length === 0 && shown[0] && <Rows frame={shown[0]} />}
     </>
   );
@@ -213,7 +214,7 @@ function SettingsPage({ plugin, datasource, saved }: { plugin: Plugin; datasourc
     setHealth(undefined);
     await backend.put('/api/datasources/uid/weir', options);
     try {
-      setHealth((await datasource.testDatasource()) as { status: string; message: string });
+      setHealth(await datasource.testDatasource());
     } catch (error) {
       setHealth({ status: 'error', message: error instanceof Error ? error.message : JSON.stringify(error) });
     }
@@ -236,7 +237,7 @@ function SettingsPage({ plugin, datasource, saved }: { plugin: Plugin; datasourc
 async function main() {
   await initPluginTranslations('weir-app');
   setBackendSrv(backend as unknown as BackendSrv);
-  setTemplateSrv({ replace: (text?: string) => text ?? '', getVariables: () => [], containsTemplate: () => false, updateTimeRange: () => undefined } as TemplateSrv);
+  setTemplateSrv({ replace: (text?: string) => text ?? '', getVariables: () => [], containsTemplate: () => false, updateTimeRange: () => undefined });
   const { plugin } = await load('/public/plugins/weir-app/datasource/module.js');
   const saved = (await backend.get('/api/datasources/uid/weir')) as Settings;
   const meta = (await backend.get('/public/plugins/weir-app/datasource/plugin.json')) as DataSourceInstanceSettings['meta'];
