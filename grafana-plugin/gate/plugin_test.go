@@ -192,7 +192,7 @@ func (s source) context() backend.PluginContext {
 		panic("BUG: settings are not JSON: " + err.Error())
 	}
 	return backend.PluginContext{
-		OrgID: 1, PluginID: plugin.ID, PluginVersion: "0.0.0", User: s.user,
+		Namespace: "default", PluginID: plugin.ID, PluginVersion: "0.0.0", User: s.user,
 		DataSourceInstanceSettings: &backend.DataSourceInstanceSettings{
 			ID: s.id, UID: "weir", Type: plugin.ID, Name: "Weir", JSONData: settings, DecryptedSecureJSONData: s.secure,
 			Updated: base.Add(time.Duration(s.id) * time.Second),

@@ -30,11 +30,11 @@ func run(args []string, stderr io.Writer) int {
 		return 2
 	}
 	if flags.NArg() != 1 || *out == "" {
-		fmt.Fprintln(stderr, "usage: pluginzip -time SECONDS -o FILE DIR")
+		_, _ = fmt.Fprintln(stderr, "usage: pluginzip -time SECONDS -o FILE DIR")
 		return 2
 	}
 	if err := write(*out, flags.Arg(0), time.Unix(*at, 0).UTC()); err != nil {
-		fmt.Fprintln(stderr, "pluginzip:", err)
+		_, _ = fmt.Fprintln(stderr, "pluginzip:", err)
 		return 1
 	}
 	return 0

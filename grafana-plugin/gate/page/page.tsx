@@ -153,6 +153,8 @@ function QueryPage({ plugin, datasource, range }: { plugin: Plugin; datasource: 
 
 const theme = createTheme({ colors: { mode: 'dark' } });
 
+const legend = { calcs: [], displayMode: 'list', placement: 'bottom', showLegend: true } as unknown as React.ComponentProps<typeof TimeSeries>['legend'];
+
 function Answer({ frames, range, errors }: { frames: DataFrame[]; range: TimeRange; errors: string[] }) {
   const coloured = frames.map((frame) => ({ ...frame, fields: frame.fields.map((field) => ({ ...field, config: { color: { mode: FieldColorModeId.PaletteClassic }, ...field.config } })) }));
   const shown = applyFieldOverrides({ data: coloured, fieldConfig: { defaults: { custom: {} }, overrides: [] }, theme, timeZone: 'utc', replaceVariables: (text) => text });
@@ -168,7 +170,7 @@ function Answer({ frames, range, errors }: { frames: DataFrame[]; range: TimeRan
           {text}
         </p>
       ))}
-      {series.length > 0 && <TimeSeries frames={series} timeRange={range} timeZone="utc" width={width} height={300} legend={{ calcs: [], displayMode: 'list' as React.ComponentProps<typeof TimeSeries>['legend']['displayMode'], placement: 'bottom', showLegend: true }} />}
+      {series.length > 0 && <TimeSeries frames={series} timeRange={range} timeZone="utc" width={width} height={300} legend={legend} />}
       {series.length === 0 && shown[0] && <Rows frame={shown[0]} />}
     </>
   );
