@@ -73,13 +73,12 @@ vulnerabilities() {
 }
 
 # The pages of the Grafana plugin: types, lint, unit tests.
-frontend() {
-  local PATH script
+frontend() (
   PATH=$(scripts/node-path.sh):$PATH
   for script in typecheck lint test; do
-    npm --prefix grafana-plugin run --silent "$script" || return 1
+    npm --prefix grafana-plugin run --silent "$script" || exit 1
   done
-}
+)
 
 # The plugin as Grafana meets it: tests look at programs, pages and files that go test does not know of, so none are remembered.
 plugin_tests() {

@@ -187,7 +187,8 @@ func (c *Client) sort(err error) *Error {
 			e.Hint += "; the scheme clickhouse wants the port of the native protocol"
 		}
 		return e
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed),
+		strings.Contains(err.Error(), "server closed idle connection"): // net/http hides the value: it was closed before the request was on it
 		return &Error{Class: ClassNetwork, Msg: "connection to " + at + " was closed", Hint: "check that the URL's scheme is the port's: http or https, or clickhouse for the native protocol"}
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
