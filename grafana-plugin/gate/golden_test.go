@@ -88,6 +88,9 @@ func describeFrame(b *strings.Builder, i int, f *data.Frame) {
 				b.WriteString(" | ")
 			}
 			value, ok := field.ConcreteAt(row)
+			if raw, isJSON := value.(json.RawMessage); isJSON {
+				value = string(raw)
+			}
 			switch at, isTime := value.(time.Time); {
 			case !ok:
 				b.WriteString("null")
