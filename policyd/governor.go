@@ -57,6 +57,7 @@ type governor struct {
 	resolved  map[uint64]*resolved                  // by revision, those of policies
 	bridges   map[reconcile.Key]*compiled           // of hosts that enforce
 	leaving   map[reconcile.Key]bool                // bridges from which all is taken
+	left      map[reconcile.Key]bool                // bridges that were found to have nothing of Weir's, and still have its controller
 	enforced  map[string]map[string]export.Enforced // by host and bridge: what exports are to know
 	hostErr   map[string]string                     // by host: why it cannot have what is wanted
 	number    uint64                                // of what was last compiled, for the reconciler
@@ -110,7 +111,7 @@ func newGovernor(s *Service, cfg *PolicyConfig) *governor {
 	return &governor{
 		s: s, cfg: cfg, poked: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 		announced: map[uint64]bool{}, waited: map[uint64][]string{}, resolved: map[uint64]*resolved{}, bridges: map[reconcile.Key]*compiled{},
-		leaving: map[reconcile.Key]bool{}, enforced: map[string]map[string]export.Enforced{}, hostErr: map[string]string{},
+		leaving: map[reconcile.Key]bool{}, left: map[reconcile.Key]bool{}, enforced: map[string]map[string]export.Enforced{}, hostErr: map[string]string{},
 	}
 }
 
@@ -770,12 +771,14 @@ func (c *compiled) verified(st *reconcile.BridgeStatus) uint64 {
 // wanted returns what each bridge is to hold, and notes which are left; g.mu is held.
 func (g *governor) wanted(subjects []*subject) []reconcile.Bridge {
 	var list []reconcile.Bridge
-	done := map[reconcile.Key]bool{}
+	// That a bridge has nothing holds on when its connection ends, as it does when its controller goes, of which the database tells later.
+	done := g.left
 	for _, st := range g.s.reconciler.Status() {
 		if st.State == reconcile.StateDetached {
 			done[reconcile.Key{Host: st.HostUUID, Bridge: st.Bridge}] = true
 		}
 	}
+	g.left = map[reconcile.Key]bool{}
 	clear(g.hostErr)
 	leaving := map[reconcile.Key]bool{}
 	for _, s := range subjects {
@@ -805,6 +808,7 @@ func (g *governor) wanted(subjects []*subject) []reconcile.Bridge {
 				leaving[key] = true
 				want.Detach = true
 			case !enforcing && done[key] && attached(b): // until the controller is gone
+				g.left[key] = true
 				want.Detach = true
 			default:
 				continue

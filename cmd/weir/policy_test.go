@@ -300,13 +300,18 @@ func (r *policyRun) leave(before string) {
 	r.says("enforced", "hosts", "mode", "hv1", "enforce", "--yes")
 	r.passes("enforced again", 81, false)
 	fails(r.T, exitFailed, "take it off", "hosts", "remove", "hv1", "--data", r.data)
-	r.says("nothing of Weir's is left", "hosts", "detach", "hv1", "--yes")
-	r.passes("detached", 81, true)
-	after, err := r.host.VSCtl(r.ctx, "--format=csv", "--columns=controller,fail_mode,other_config", "list", "Bridge")
-	r.must(err)
-	if after != before {
-		r.Errorf("bridge after detaching:\n%s\nbefore Weir:\n%s", after, before)
+	for i := range 4 { // the connection ends before the database tells that the controller is gone, or after
+		if i > 0 {
+			r.says("enforced", "hosts", "mode", "hv1", "enforce", "--yes")
+		}
+		r.says("nothing of Weir's is left", "hosts", "detach", "hv1", "--yes")
+		after, err := r.host.VSCtl(r.ctx, "--format=csv", "--columns=controller,fail_mode,other_config", "list", "Bridge")
+		r.must(err)
+		if after != before {
+			r.Fatalf("bridge after detaching:\n%s\nbefore Weir:\n%s", after, before)
+		}
 	}
+	r.passes("detached", 81, true)
 	if out, err := r.host.OFCtl(r.ctx, "dump-flows", "br0"); err != nil || strings.Count(out, "cookie=") != 1 {
 		r.Errorf("flows after detaching: %s %v", out, err)
 	}
