@@ -100,7 +100,9 @@ func (s *Status) PolicyLine() string {
 		n    int
 		text string
 	}{
-		{p.Behind, strconv.Itoa(p.Behind) + " behind"}, {p.Offline, strconv.Itoa(p.Offline) + " offline"}, {p.Bypasses, plural(p.Bypasses, "bypass", "es")},
+		{p.Behind, strconv.Itoa(p.Behind) + " behind"},
+		{p.Offline, strconv.Itoa(p.Offline) + " offline"},
+		{p.Bypasses, plural(p.Bypasses, "bypass", "es")},
 		{int(p.Drift), plural(int(p.Drift), "flow", "s") + " changed by others"},
 	} {
 		if more.n > 0 {
