@@ -2,9 +2,10 @@
 # Builds the Grafana plugin: the app weir-app, with the data source weir-datasource in it. The same commit, Go and Node give
 # the same bytes, wherever the checkout is.
 #
-#	scripts/plugin.sh [DIR]               all of it, into DIR (dist unless given): DIR/linux_<arch>/weir-app is what Grafana runs, and
+#	scripts/plugin.sh [DIR [ARCH…]]       all of it, into DIR (dist unless given), for each GOARCH (amd64 and arm64 unless given):
+#	                                      DIR/linux_<arch>/weir-app is what Grafana runs, and
 #	                                      DIR/weir-app-<version>.linux_<arch>.zip the same as one file
-#	scripts/plugin.sh zip [DIR]           the zips alone, of what is in DIR: after it was signed (docs/howto/grafana.md)
+#	scripts/plugin.sh zip [DIR [ARCH…]]   the zips alone, of what is in DIR: after it was signed (docs/howto/grafana.md)
 #	scripts/plugin.sh backend DIR ARCH…   the data source's program alone, for each GOARCH, into DIR
 #
 # The version is that of scripts/build.sh in the form of Semantic Versioning, 0.0.0-g<commit> before the first release. Times in zips
@@ -45,30 +46,37 @@ frontend() {
   mv "$log.$$" "$log"
 }
 
-zips() { # zips DIR
-  local dir arch
+zips() { # zips DIR ARCH…
+  local to=$1 dir arch
   dir=$(realpath -m "$1")
-  for arch in "${architectures[@]}"; do
+  shift
+  for arch in "$@"; do
     [ -d "$dir/linux_$arch/weir-app" ] || die "zip $dir/linux_$arch/weir-app: not there; scripts/plugin.sh builds it"
     go -C grafana-plugin run ./cmd/pluginzip -time "$(epoch)" -o "$dir/weir-app-$(plugin_version).linux_$arch.zip" "$dir/linux_$arch"
-    say "$1/weir-app-$(plugin_version).linux_$arch.zip"
+    say "$to/weir-app-$(plugin_version).linux_$arch.zip"
   done
 }
 
-all() { # all DIR
-  local arch
+all() { # all DIR ARCH…
+  local dir=$1 arch
+  shift
   frontend
-  for arch in "${architectures[@]}"; do
-    rm -rf "$1/linux_$arch"
-    mkdir -p "$1/linux_$arch"
-    cp -r grafana-plugin/dist "$1/linux_$arch/weir-app"
-    backend "$1/linux_$arch/weir-app/datasource" "$arch"
+  for arch in "$@"; do
+    rm -rf "$dir/linux_$arch"
+    mkdir -p "$dir/linux_$arch"
+    cp -r grafana-plugin/dist "$dir/linux_$arch/weir-app"
+    rm -f "$dir/linux_$arch/weir-app/datasource/$program"_* # built by hand, of any architecture
+    backend "$dir/linux_$arch/weir-app/datasource" "$arch"
   done
-  zips "$1"
+  zips "$dir" "$@"
 }
 
+command=all
 case ${1:-} in
-backend) shift && backend "$@" ;;
-zip) zips "${2:-dist}" ;;
-*) all "${1:-dist}" ;;
+backend) shift && backend "$@" && exit ;;
+zip) command=zips && shift ;;
 esac
+dir=${1:-dist}
+shift || true
+[ $# -gt 0 ] || set -- "${architectures[@]}"
+"$command" "$dir" "$@"
