@@ -72,6 +72,15 @@ vulnerabilities() {
   done < <(git ls-files -co --exclude-standard -- '*package-lock.json')
 }
 
+# go.mod and go.sum name what is imported, and nothing else.
+tidy() {
+  local module status=0
+  for module in "${modules[@]}"; do
+    go -C "$module" mod tidy -diff || status=1
+  done
+  return "$status"
+}
+
 # The pages of the Grafana plugin: types, lint, unit tests.
 frontend() (
   PATH=$(scripts/node-path.sh):$PATH
@@ -90,6 +99,7 @@ trap stop_linter EXIT
 part "dependencies" scripts/deps.sh test || summary
 part "build" scripts/build.sh || summary
 part "generated files" scripts/generate.sh --check || true
+part "modules" tidy || true
 # go vet is among the linters below; running it in go test too would analyse every dependency twice.
 part "tests" env CI_REQUIRE_SERVICES=1 go test -vet=off -timeout 10m ./... || true
 part "Grafana plugin" plugin_tests || true
