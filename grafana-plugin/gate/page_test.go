@@ -140,6 +140,7 @@ func TestSettings(t *testing.T) {
 	p.typeText("no_such_database")
 	p.click("[data-testid=test]")
 	p.has("[data-testid=health]", "no_such_database")
+	p.has("[data-testid=health]", "check the database in the data source's settings")
 	p.shot("settings-error")
 	p.quiet()
 }

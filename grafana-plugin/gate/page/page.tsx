@@ -208,7 +208,7 @@ function Rows({ frame }: { frame: DataFrame }) {
 function SettingsPage({ plugin, datasource, saved }: { plugin: Plugin; datasource: DataSourceApi; saved: Settings }) {
   const Editor = plugin.components.ConfigEditor;
   const [options, setOptions] = React.useState(saved);
-  const [health, setHealth] = React.useState<{ status: string; message: string }>();
+  const [health, setHealth] = React.useState<{ status: string; message: string; hint?: string | undefined }>();
   if (!Editor) {
     return <Alert title="The data source has no settings" />;
   }
@@ -218,7 +218,9 @@ function SettingsPage({ plugin, datasource, saved }: { plugin: Plugin; datasourc
     try {
       setHealth(await datasource.testDatasource());
     } catch (error) {
-      setHealth({ status: 'error', message: error instanceof Error ? error.message : JSON.stringify(error) });
+      // What DataSourceWithBackend throws; Grafana shows the message, and below it verboseMessage.
+      const { message, error: cause } = error as { message: string; error?: { details?: { verboseMessage?: string } } };
+      setHealth({ status: 'error', message, hint: cause?.details?.verboseMessage });
     }
   };
   return (
@@ -229,7 +231,9 @@ function SettingsPage({ plugin, datasource, saved }: { plugin: Plugin; datasourc
       </Button>
       {health && (
         <div data-testid="health">
-          <Alert severity={health.status === 'success' ? 'success' : 'error'} title={health.message} />
+          <Alert severity={health.status === 'success' ? 'success' : 'error'} title={health.message}>
+            {health.hint}
+          </Alert>
         </div>
       )}
     </>
