@@ -86,6 +86,7 @@ func TestFullDisk(t *testing.T) {
 		t.Skip("runs weir up for half a minute")
 	}
 	t.Parallel()
+	awayFromMidnight(t, 4*time.Minute)
 	disk := smallDisk(t, 192*bytesize.MiB)
 	data := configure(t, disk, `collector: {workers: 1}
 estate: {file: estate.yaml}
@@ -200,6 +201,17 @@ store:
 	a.Stop()
 	b := start(t, data, addr.String())
 	sound(t, b, 0, 0)
+}
+
+// awayFromMidnight waits, if the day (UTC) ends within d, until it has ended: which partition is the newest, and so the one that
+// stays, is then the same all through the test.
+func awayFromMidnight(t *testing.T, d time.Duration) {
+	t.Helper()
+	now := time.Now().UTC()
+	if left := now.Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now); left < d {
+		t.Logf("waiting for midnight, in %v", left)
+		time.Sleep(left)
+	}
 }
 
 // writerOf is a client of the store of a that may write.
