@@ -385,14 +385,20 @@ func render(frames data.Frames, p *model.Plan, base time.Time) string {
 			}
 		}
 	}
-	return relative.ReplaceAllStringFunc(s.String(), func(ms string) string {
-		n, _ := strconv.ParseInt(ms, 10, 64)
-		return since(time.UnixMilli(n))
+	return relative.ReplaceAllStringFunc(s.String(), func(at string) string {
+		if ms, err := strconv.ParseInt(at, 10, 64); err == nil {
+			return since(time.UnixMilli(ms))
+		}
+		day, err := time.Parse(time.DateTime, at)
+		if err != nil {
+			return at
+		}
+		return since(day)
 	})
 }
 
-// relative are times in texts, as ids of events have them.
-var relative = regexp.MustCompile(`\b1[789]\d{11}\b`)
+// relative are times in texts, as ids of events and labels of flows have them.
+var relative = regexp.MustCompile(`\b1[789]\d{11}\b|\b20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\b`)
 
 // Every fixture is answered by the store, and its frames are what they were.
 func TestGoldenFrames(t *testing.T) {
