@@ -12,6 +12,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weirhq/weir/policyd/audit"
 )
 
 // ListenAdmin binds the socket at which calls that change something are taken: a unix socket of this user only. One that an earlier
@@ -58,12 +60,13 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, whoKey{}, name)
 }
 
-// who is the user that asks.
-func who(ctx context.Context) string {
-	if name, ok := ctx.Value(whoKey{}).(string); ok {
-		return name
+// who is the user that asks, over the admin socket.
+func who(ctx context.Context) audit.Actor {
+	name, ok := ctx.Value(whoKey{}).(string)
+	if !ok {
+		name = "unknown"
 	}
-	return "unknown"
+	return audit.Actor{User: name, Source: "socket"}
 }
 
 // local refuses what a browser could be made to send: the socket is for programs.

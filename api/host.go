@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -19,13 +20,13 @@ type HostService interface {
 	Hosts() ([]policyd.HostStatus, []policyd.Waiting)
 	Host(nameOrUUID string) (policyd.HostStatus, error)
 	Pools(ctx context.Context) ([]state.Pool, error)
-	Add(ctx context.Context, r policyd.AddRequest, by string) (state.Host, error)
-	Confirm(ctx context.Context, what, fingerprint, by string) (host string, pin ovsdb.Fingerprint, err error)
-	Remove(ctx context.Context, nameOrUUID string, force bool, by string) error
-	SetExport(ctx context.Context, nameOrUUID string, o export.Override, by string) error
-	SetPoolExport(ctx context.Context, pool string, o export.Override, by string) error
+	Add(ctx context.Context, by audit.Actor, r policyd.AddRequest) (state.Host, error)
+	Confirm(ctx context.Context, by audit.Actor, what, fingerprint string) (host string, pin ovsdb.Fingerprint, err error)
+	Remove(ctx context.Context, by audit.Actor, nameOrUUID string, force bool) error
+	SetExport(ctx context.Context, by audit.Actor, nameOrUUID string, o export.Override) error
+	SetPoolExport(ctx context.Context, by audit.Actor, pool string, o export.Override) error
 	PlanDetach(ctx context.Context, nameOrUUID string) (export.Plan, error)
-	Detach(ctx context.Context, nameOrUUID, by string) error
+	Detach(ctx context.Context, by audit.Actor, nameOrUUID string) error
 	Test(ctx context.Context, r policyd.TestRequest) ([]policyd.Step, error)
 }
 
@@ -106,7 +107,7 @@ func (s *Server) adminRoutes(api huma.API) {
 		OperationID: "add-host", Method: http.MethodPost, Path: "/api/v1/hosts", Tags: []string{"hosts"},
 		Summary: "Add a host", DefaultStatus: http.StatusCreated, MaxBodyBytes: 2 << 20,
 	}, func(ctx context.Context, p *struct{ Body policyd.AddRequest }) (*body[added], error) {
-		h, err := s.deps.Hosts.Add(ctx, p.Body, who(ctx))
+		h, err := s.deps.Hosts.Add(ctx, who(ctx), p.Body)
 		if err != nil {
 			return nil, s.refusal(err)
 		}
@@ -132,7 +133,7 @@ func (s *Server) adminRoutes(api huma.API) {
 		}
 	},
 	) (*body[confirmed], error) {
-		name, pin, err := s.deps.Hosts.Confirm(ctx, p.Body.What, p.Body.Fingerprint, who(ctx))
+		name, pin, err := s.deps.Hosts.Confirm(ctx, who(ctx), p.Body.What, p.Body.Fingerprint)
 		if err != nil {
 			return nil, s.refusal(err)
 		}
@@ -146,7 +147,7 @@ func (s *Server) adminRoutes(api huma.API) {
 		Force bool `query:"force" doc:"Also if something of Weir's stays at it."`
 	},
 	) (*struct{}, error) {
-		return nil, s.refusal(s.deps.Hosts.Remove(ctx, p.Name, p.Force, who(ctx)))
+		return nil, s.refusal(s.deps.Hosts.Remove(ctx, who(ctx), p.Name, p.Force))
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "set-host-export", Method: http.MethodPut, Path: "/api/v1/hosts/{name}/export", Tags: []string{"hosts"},
@@ -156,7 +157,7 @@ func (s *Server) adminRoutes(api huma.API) {
 		Body export.Override
 	},
 	) (*struct{}, error) {
-		return nil, s.refusal(s.deps.Hosts.SetExport(ctx, p.Name, p.Body, who(ctx)))
+		return nil, s.refusal(s.deps.Hosts.SetExport(ctx, who(ctx), p.Name, p.Body))
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "set-pool-export", Method: http.MethodPut, Path: "/api/v1/pools/{name}/export", Tags: []string{"hosts"},
@@ -166,7 +167,7 @@ func (s *Server) adminRoutes(api huma.API) {
 		Body export.Override
 	},
 	) (*struct{}, error) {
-		return nil, s.refusal(s.deps.Hosts.SetPoolExport(ctx, p.Name, p.Body, who(ctx)))
+		return nil, s.refusal(s.deps.Hosts.SetPoolExport(ctx, who(ctx), p.Name, p.Body))
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "detach-host", Method: http.MethodPost, Path: "/api/v1/hosts/{name}/detach", Tags: []string{"hosts"},
@@ -179,7 +180,7 @@ func (s *Server) adminRoutes(api huma.API) {
 	) (*detachAnswer, error) {
 		waiting, cancel := context.WithTimeout(ctx, min(time.Duration(p.Wait)*time.Second, maxDetachWait))
 		defer cancel()
-		err := s.deps.Hosts.Detach(waiting, p.Name, who(ctx))
+		err := s.deps.Hosts.Detach(waiting, who(ctx), p.Name)
 		if waiting.Err() != nil && err != nil {
 			return &detachAnswer{Status: http.StatusAccepted, Body: detached{Waits: err.Error()}}, nil
 		}
@@ -207,6 +208,8 @@ type detachAnswer struct {
 // refusal is the answer to what policyd did not do; nil to what it did.
 func (s *Server) refusal(err error) error {
 	var mistake *policyd.MistakeError
+	var newer *state.NewerError
+	var pending *state.PendingError
 	switch {
 	case err == nil:
 		return nil
@@ -214,7 +217,8 @@ func (s *Server) refusal(err error) error {
 		return huma.Error422UnprocessableEntity(mistake.Error())
 	case errors.Is(err, state.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, state.ErrExists):
+	case errors.Is(err, state.ErrExists), errors.Is(err, state.ErrStale), errors.Is(err, state.ErrTooMany), errors.Is(err, state.ErrNoStep), errors.Is(err, state.ErrRaced),
+		errors.As(err, &newer), errors.As(err, &pending):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, context.Canceled):
 		return huma.Error503ServiceUnavailable("cancelled")

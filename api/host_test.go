@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -63,28 +64,28 @@ func (h *hosts) Pools(context.Context) ([]state.Pool, error) {
 	return []state.Pool{{Name: "berlin", Export: export.Override{Protocol: export.Off}}}, nil
 }
 
-func (h *hosts) Add(_ context.Context, r policyd.AddRequest, by string) (state.Host, error) {
-	h.note("add %s %s %s %s by %s", r.Name, r.Target, r.TLS.Pin, r.Export.Protocol, by)
+func (h *hosts) Add(_ context.Context, by audit.Actor, r policyd.AddRequest) (state.Host, error) {
+	h.note("add %s %s %s %s by %s", r.Name, r.Target, r.TLS.Pin, r.Export.Protocol, by.User)
 	return state.Host{Name: r.Name, UUID: "u"}, h.answer(r.Name)
 }
 
-func (h *hosts) Confirm(_ context.Context, what, fingerprint, by string) (string, ovsdb.Fingerprint, error) {
-	h.note("confirm %s %s by %s", what, fingerprint, by)
+func (h *hosts) Confirm(_ context.Context, by audit.Actor, what, fingerprint string) (string, ovsdb.Fingerprint, error) {
+	h.note("confirm %s %s by %s", what, fingerprint, by.User)
 	return what, "AB", h.answer(what)
 }
 
-func (h *hosts) Remove(_ context.Context, name string, force bool, by string) error {
-	h.note("remove %s %v by %s", name, force, by)
+func (h *hosts) Remove(_ context.Context, by audit.Actor, name string, force bool) error {
+	h.note("remove %s %v by %s", name, force, by.User)
 	return h.answer(name)
 }
 
-func (h *hosts) SetExport(_ context.Context, name string, o export.Override, by string) error {
-	h.note("export %s %s by %s", name, o.Protocol, by)
+func (h *hosts) SetExport(_ context.Context, by audit.Actor, name string, o export.Override) error {
+	h.note("export %s %s by %s", name, o.Protocol, by.User)
 	return h.answer(name)
 }
 
-func (h *hosts) SetPoolExport(_ context.Context, pool string, o export.Override, by string) error {
-	h.note("pool %s %s by %s", pool, o.Protocol, by)
+func (h *hosts) SetPoolExport(_ context.Context, by audit.Actor, pool string, o export.Override) error {
+	h.note("pool %s %s by %s", pool, o.Protocol, by.User)
 	return h.answer(pool)
 }
 
@@ -92,8 +93,8 @@ func (h *hosts) PlanDetach(_ context.Context, name string) (export.Plan, error) 
 	return export.Plan{}, h.answer(name)
 }
 
-func (h *hosts) Detach(ctx context.Context, name, by string) error {
-	h.note("detach %s by %s", name, by)
+func (h *hosts) Detach(ctx context.Context, by audit.Actor, name string) error {
+	h.note("detach %s by %s", name, by.User)
 	if name == "away" {
 		<-ctx.Done()
 		return errors.New("it goes on: not connected")

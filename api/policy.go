@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -15,17 +16,17 @@ type PolicyService interface {
 	PolicyStatus(ctx context.Context) (policyd.PolicyStatus, error)
 	PolicySummary() policyd.PolicySummary
 	Policy(ctx context.Context, revision uint64) (policyd.PolicyText, error)
-	Policies(ctx context.Context, limit int) ([]policyd.Revision, error)
+	Revisions(ctx context.Context, before uint64, limit int) ([]policyd.Revision, error)
 	CheckPolicy(ctx context.Context, text string) (policyd.PolicyCheck, error)
 	PlanPolicy(ctx context.Context, r policyd.PlanRequest) (policyd.PolicyPlan, error)
-	ApplyPolicy(ctx context.Context, r policyd.ApplyRequest, by string) (policyd.Applied, error)
+	ApplyPolicy(ctx context.Context, by audit.Actor, r policyd.ApplyRequest) (policyd.Applied, error)
 	Effective(ctx context.Context, vif string) (policyd.Effective, error)
 
 	PlanMode(ctx context.Context, host string, mode state.Mode) (policyd.ModePlan, error)
-	SetMode(ctx context.Context, host string, mode state.Mode, by string) error
-	SetPool(ctx context.Context, pool string, r policyd.PoolRequest, by string) error
-	Bypass(ctx context.Context, r policyd.BypassRequest, by string) (policyd.BypassStatus, error)
-	EndBypass(ctx context.Context, target, by string) error
+	SetMode(ctx context.Context, by audit.Actor, host string, mode state.Mode) error
+	SetPool(ctx context.Context, by audit.Actor, pool string, r policyd.PoolRequest) error
+	Bypass(ctx context.Context, by audit.Actor, r policyd.BypassRequest) (policyd.BypassStatus, error)
+	EndBypass(ctx context.Context, by audit.Actor, target string) error
 }
 
 // maxPolicy bounds the body of a request with a policy, bytes.
@@ -57,7 +58,7 @@ func (s *Server) policyRoutes(api huma.API) {
 	},
 	) (*body[revisions], error) {
 		return answer(s, func() (revisions, error) {
-			list, err := p.Policies(ctx, q.Limit)
+			list, err := p.Revisions(ctx, 0, q.Limit)
 			return revisions{list}, err
 		})
 	})
@@ -128,7 +129,7 @@ func (s *Server) policyAdminRoutes(api huma.API) {
 		Summary: "Put a policy in force", MaxBodyBytes: maxPolicy,
 		Description: "Answers when it is kept; hosts get it at once, or when they are reached again: see the status.",
 	}, func(ctx context.Context, q *struct{ Body policyd.ApplyRequest }) (*body[policyd.Applied], error) {
-		return answer(s, func() (policyd.Applied, error) { return p.ApplyPolicy(ctx, q.Body, who(ctx)) })
+		return answer(s, func() (policyd.Applied, error) { return p.ApplyPolicy(ctx, who(ctx), q.Body) })
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "set-host-mode", Method: http.MethodPut, Path: "/api/v1/hosts/{name}/mode", Tags: []string{"hosts"},
@@ -140,7 +141,7 @@ func (s *Server) policyAdminRoutes(api huma.API) {
 		}
 	},
 	) (*struct{}, error) {
-		return nil, s.refusal(p.SetMode(ctx, q.Name, modeOf(q.Body.Mode), who(ctx)))
+		return nil, s.refusal(p.SetMode(ctx, who(ctx), q.Name, modeOf(q.Body.Mode)))
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "set-pool-policy", Method: http.MethodPut, Path: "/api/v1/pools/{name}/policy", Tags: []string{"hosts"},
@@ -150,13 +151,13 @@ func (s *Server) policyAdminRoutes(api huma.API) {
 		Body policyd.PoolRequest
 	},
 	) (*struct{}, error) {
-		return nil, s.refusal(p.SetPool(ctx, q.Name, q.Body, who(ctx)))
+		return nil, s.refusal(p.SetPool(ctx, who(ctx), q.Name, q.Body))
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "bypass-policy", Method: http.MethodPost, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
 		Summary: "Switch policy off, for a VIF, a host, a pool or all",
 	}, func(ctx context.Context, q *struct{ Body policyd.BypassRequest }) (*body[policyd.BypassStatus], error) {
-		return answer(s, func() (policyd.BypassStatus, error) { return p.Bypass(ctx, q.Body, who(ctx)) })
+		return answer(s, func() (policyd.BypassStatus, error) { return p.Bypass(ctx, who(ctx), q.Body) })
 	})
 	huma.Register(api, huma.Operation{
 		OperationID: "end-bypass", Method: http.MethodDelete, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
@@ -165,6 +166,6 @@ func (s *Server) policyAdminRoutes(api huma.API) {
 		Target string `query:"target" required:"true" maxLength:"520" doc:"estate, or pool:, host: or vif: and its name."`
 	},
 	) (*struct{}, error) {
-		return nil, s.refusal(p.EndBypass(ctx, q.Target, who(ctx)))
+		return nil, s.refusal(p.EndBypass(ctx, who(ctx), q.Target))
 	})
 }

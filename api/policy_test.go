@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -33,7 +34,7 @@ func (p *policies) Policy(_ context.Context, revision uint64) (policyd.PolicyTex
 	return policyd.PolicyText{Revision: policyd.Revision{Revision: cmp.Or(revision, 3)}, Policy: "default: deny"}, nil
 }
 
-func (p *policies) Policies(_ context.Context, limit int) ([]policyd.Revision, error) {
+func (p *policies) Revisions(_ context.Context, _ uint64, limit int) ([]policyd.Revision, error) {
 	return make([]policyd.Revision, min(limit, 3)), nil
 }
 
@@ -47,8 +48,8 @@ func (p *policies) PlanPolicy(_ context.Context, r policyd.PlanRequest) (policyd
 	return policyd.PolicyPlan{}, p.answer(r.Policy)
 }
 
-func (p *policies) ApplyPolicy(_ context.Context, r policyd.ApplyRequest, by string) (policyd.Applied, error) {
-	p.note("apply %s at %s: %s by %s", r.Policy, strings.Join(r.Only, " "), r.Reason, by)
+func (p *policies) ApplyPolicy(_ context.Context, by audit.Actor, r policyd.ApplyRequest) (policyd.Applied, error) {
+	p.note("apply %s at %s: %s by %s", r.Policy, strings.Join(r.Only, " "), r.Reason, by.User)
 	return policyd.Applied{}, p.answer(r.Policy)
 }
 
@@ -60,23 +61,23 @@ func (p *policies) PlanMode(_ context.Context, host string, mode state.Mode) (po
 	return policyd.ModePlan{Host: host, Mode: mode}, p.answer(host)
 }
 
-func (p *policies) SetMode(_ context.Context, host string, mode state.Mode, by string) error {
-	p.note("mode of %s %q by %s", host, mode, by)
+func (p *policies) SetMode(_ context.Context, by audit.Actor, host string, mode state.Mode) error {
+	p.note("mode of %s %q by %s", host, mode, by.User)
 	return p.answer(host)
 }
 
-func (p *policies) SetPool(_ context.Context, pool string, r policyd.PoolRequest, by string) error {
-	p.note("pool %s %s by %s", pool, *r.Mode, by)
+func (p *policies) SetPool(_ context.Context, by audit.Actor, pool string, r policyd.PoolRequest) error {
+	p.note("pool %s %s by %s", pool, *r.Mode, by.User)
 	return p.answer(pool)
 }
 
-func (p *policies) Bypass(_ context.Context, r policyd.BypassRequest, by string) (policyd.BypassStatus, error) {
-	p.note("bypass %s: %s by %s", r.Target, r.Reason, by)
+func (p *policies) Bypass(_ context.Context, by audit.Actor, r policyd.BypassRequest) (policyd.BypassStatus, error) {
+	p.note("bypass %s: %s by %s", r.Target, r.Reason, by.User)
 	return policyd.BypassStatus{Target: r.Target}, p.answer(strings.TrimPrefix(r.Target, "host:"))
 }
 
-func (p *policies) EndBypass(_ context.Context, target, by string) error {
-	p.note("restore %s by %s", target, by)
+func (p *policies) EndBypass(_ context.Context, by audit.Actor, target string) error {
+	p.note("restore %s by %s", target, by.User)
 	return p.answer(strings.TrimPrefix(target, "host:"))
 }
 

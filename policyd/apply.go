@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"iter"
 	"maps"
 	"runtime"
 	"slices"
@@ -18,39 +17,19 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
 	"github.com/weirhq/weir/policyd/state"
 )
 
-// rulesOf yields all rules of a policy, also those that are not in force.
-func rulesOf(p *policy.Policy) iter.Seq[*policy.Rule] {
-	return func(yield func(*policy.Rule) bool) {
-		lists := [][]policy.Rule{p.Global.Mandatory, p.Global.Default}
-		for _, level := range [][]policy.Named{p.Pools, p.Networks, p.VMs} {
-			for i := range level {
-				lists = append(lists, level[i].Mandatory, level[i].Default)
-			}
-		}
-		for i := range p.VIFs {
-			lists = append(lists, p.VIFs[i].Rules)
-		}
-		for _, list := range lists {
-			for i := range list {
-				if !yield(&list[i]) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // candidate is a policy that may be put in force.
 type candidate struct {
 	intent   *state.Intent
 	base     uint64   // revision that it replaces, 0: none
 	only     []string // UUIDs of hosts; none: all
+	hosts    []string // their names
 	policy   *policy.Policy
 	text     string
 	resolved *resolved
@@ -67,8 +46,9 @@ func newRuleID() string {
 	return "r" + hex.EncodeToString(b[:])
 }
 
-// candidate resolves a policy as if it were applied now. What is wrong with it is a *MistakeError. The caller holds applying.
-func (g *governor) candidate(ctx context.Context, r PlanRequest, now time.Time) (*candidate, error) {
+// candidate resolves a policy as if it were applied now. meant is what its names meant before, which counts for those that nothing has any more. What is wrong
+// with it is a *MistakeError. The caller holds applying.
+func (g *governor) candidate(ctx context.Context, r PlanRequest, meant []state.Bound, now time.Time) (*candidate, error) {
 	c := &candidate{}
 	for _, name := range r.Only {
 		h, err := g.s.deps.State.Host(ctx, name)
@@ -76,7 +56,7 @@ func (g *governor) candidate(ctx context.Context, r PlanRequest, now time.Time) 
 			return nil, err
 		}
 		if !slices.Contains(c.only, h.UUID) {
-			c.only = append(c.only, h.UUID)
+			c.only, c.hosts = append(c.only, h.UUID), append(c.hosts, h.Name)
 		}
 	}
 	var err error
@@ -110,7 +90,7 @@ func (g *governor) candidate(ctx context.Context, r PlanRequest, now time.Time) 
 	}
 	c.text = string(text)
 	req := policy.Request{
-		Policy: c.policy, Names: g.world.names, Now: now, Former: kept(c.intent, g.others(c.intent, c.base)...), Bound: boundOf(c.intent.Bound[c.base]), Applied: true,
+		Policy: c.policy, Names: g.world.names, Now: now, Former: kept(c.intent, g.others(c.intent, c.base)...), Bound: append(boundOf(meant), boundOf(c.intent.Bound[c.base])...), Applied: true,
 	}
 	if c.before != nil {
 		req.Last = c.before.set
@@ -154,7 +134,7 @@ func (c *candidate) instances() []state.Instance {
 	for _, e := range c.resolved.set.Entries() {
 		if e.Instance >= c.first {
 			list = append(list, state.Instance{
-				Instance: e.Instance, Rule: e.Rule.ID, Action: string(e.Rule.Action), Digest: e.Digest(), Tier: uint8(e.Scope.Tier), Scope: e.Scope.Of, Text: ruleText(&e.Rule),
+				Instance: e.Instance, Rule: e.Rule.ID, Action: string(e.Rule.Action), Digest: e.Digest(), Tier: uint8(e.Scope.Tier), Scope: e.Scope.Of, Text: e.Rule.String(),
 			})
 		}
 	}
@@ -213,24 +193,10 @@ func (c *candidate) ends(n state.Instance, old map[uint32]*policy.Entry) bool {
 	}
 	for _, e := range c.resolved.set.Entries() {
 		if e.Rule.ID == n.Rule {
-			return !allowsAll(e, before)
+			return !e.AllowsAll(before)
 		}
 	}
 	return true
-}
-
-// allowsAll says whether a rule certainly allows all that it allowed as before. The zero values of what rules match are any.
-func allowsAll(e, before *policy.Entry) bool {
-	r, o := &e.Rule, &before.Rule
-	covers := func(a, b policy.Ports) bool {
-		return len(a) == 0 || len(b) > 0 && !slices.ContainsFunc(b, func(p policy.PortRange) bool {
-			return !slices.ContainsFunc(a, func(q policy.PortRange) bool { return q.First <= p.First && p.Last <= q.Last })
-		})
-	}
-	remote := r.Remote == policy.Remote{} || e.Group == before.Group && r.Remote == o.Remote ||
-		r.Remote.Prefix.IsValid() && o.Remote.Prefix.IsValid() && r.Remote.Prefix.Bits() <= o.Remote.Prefix.Bits() && r.Remote.Prefix.Contains(o.Remote.Prefix.Addr())
-	return r.Action == policy.Allow && e.Scope == before.Scope && (r.Direction == policy.Either || r.Direction == o.Direction) &&
-		(r.Protocol == policy.Protocol{} || r.Protocol == o.Protocol) && remote && covers(r.RemotePorts, o.RemotePorts) && covers(r.LocalPorts, o.LocalPorts)
 }
 
 // entries returns the rules in force by number; g.mu is held.
@@ -329,7 +295,7 @@ func (s *Service) CheckPolicy(ctx context.Context, text string) (PolicyCheck, er
 	g := s.governor
 	g.applying.Lock()
 	defer g.applying.Unlock()
-	c, err := g.candidate(ctx, PlanRequest{Policy: text}, time.Now())
+	c, err := g.candidate(ctx, PlanRequest{Policy: text}, nil, time.Now())
 	if err != nil {
 		return PolicyCheck{}, err
 	}
@@ -342,12 +308,12 @@ func (s *Service) PlanPolicy(ctx context.Context, r PlanRequest) (PolicyPlan, er
 	g.applying.Lock()
 	defer g.applying.Unlock()
 	now := time.Now()
-	c, err := g.candidate(ctx, r, now)
+	c, err := g.candidate(ctx, r, nil, now)
 	if err != nil {
 		return PolicyPlan{}, err
 	}
 	list := g.tries(c, now, func(h *host) bool { return h.mode == state.ModeEnforce && c.concerns(h.UUID) })
-	p := PolicyPlan{Base: c.base, Rules: []RuleChange{}, VIFs: []string{}, Hosts: []HostPlan{}, Warnings: c.warnings, Refused: refusals(list)}
+	p := PolicyPlan{Base: c.base, Head: c.intent.Head, Rules: []RuleChange{}, VIFs: []string{}, Hosts: []HostPlan{}, Warnings: c.warnings, Refused: refusals(list)}
 	p.Instances = int(c.next - c.first)
 	for _, t := range list {
 		if t.desired == nil {
@@ -402,16 +368,40 @@ func (s *Service) hostPlans(ctx context.Context, c *candidate, list []*trial) ([
 	return plans, nil
 }
 
-// ApplyPolicy puts a policy in force: it is kept, its numbers are announced, and hosts get it. What cannot be is refused as a whole, as a
-// *MistakeError.
-func (s *Service) ApplyPolicy(ctx context.Context, r ApplyRequest, by string) (Applied, error) {
+// application is a policy that is to be put in force, and what is kept of it.
+type application struct {
+	ApplyRequest
+	kind  state.Kind
+	of    uint64          // revision that is restored
+	bound []state.Bound   // what names meant then
+	draft *state.DraftKey // of which it is the text
+}
+
+// ApplyPolicy puts a policy in force: it is kept as a revision, its numbers are announced, and hosts get it. What cannot be is refused as a whole, as a
+// *MistakeError. A *state.NewerError: there are revisions that r.Base does not know of. A *state.PendingError: a revision waits to be confirmed.
+func (s *Service) ApplyPolicy(ctx context.Context, by audit.Actor, r ApplyRequest) (Applied, error) {
+	return s.apply(ctx, by.Does(audit.PolicyApply), application{ApplyRequest: r})
+}
+
+func (s *Service) apply(ctx context.Context, by audit.Act, a application) (Applied, error) {
+	within := time.Duration(a.ConfirmWithin)
+	if within != 0 && (within < MinConfirm || within > MaxConfirm) {
+		return Applied{}, mistake("confirm within %s: want %s to %s", within, MinConfirm, MaxConfirm)
+	}
+	by.Reason = cmp.Or(a.Reason, by.Reason)
 	g := s.governor
 	g.applying.Lock()
 	defer g.applying.Unlock()
 	now := time.Now()
-	c, err := g.candidate(ctx, r.PlanRequest, now)
+	c, err := g.candidate(ctx, a.PlanRequest, a.bound, now)
 	if err != nil {
 		return Applied{}, err
+	}
+	if a.Base != nil && *a.Base != c.intent.Head {
+		return Applied{}, s.deps.State.CheckBase(ctx, *a.Base)
+	}
+	if p := c.intent.Pending; p != nil {
+		return Applied{}, &state.PendingError{Revision: p.Revision, Deadline: p.Deadline}
 	}
 	rules := len(c.resolved.set.Entries()) - 1
 	if c.same() {
@@ -424,22 +414,44 @@ func (s *Service) ApplyPolicy(ctx context.Context, r ApplyRequest, by string) (A
 	g.mu.Lock()
 	entries := g.entries()
 	g.mu.Unlock()
-	p, err := s.deps.State.Apply(ctx, state.Application{
-		Policy: state.Policy{Text: c.text, AppliedBy: by, Reason: r.Reason}, Only: c.only, Bound: c.bound(), Rules: c.placed(),
-		Instances: c.instances(), Next: c.next, Ends: func(n state.Instance) bool { return c.ends(n, entries) },
+	kept := state.Policy{Text: c.text, Kind: a.kind, Of: a.of, Replaces: c.base, Hosts: c.hosts, Counts: countsOf(c.difference())}
+	for range c.policy.Rules() {
+		kept.Rules++
+	}
+	if within != 0 {
+		kept.Deadline = now.Add(within).UTC()
+	}
+	p, err := s.deps.State.Apply(ctx, by, state.Application{
+		Policy: kept, Only: c.only, Bound: c.bound(), Placed: c.placed(), Instances: c.instances(), Next: c.next, Base: a.Base, Draft: a.draft,
+		Ends: func(n state.Instance) bool { return c.ends(n, entries) },
 	})
 	if err != nil {
 		return Applied{}, err
 	}
-	s.log.Info("policy applied", "revision", p.Revision, "rules", rules, "only", strings.Join(r.Only, ", "), "by", by)
-	s.tellApplied(p, r, rules)
-	if err := g.read(ctx); err == nil {
-		g.announce(ctx)
-	} // else run does, as after a restart
+	s.log.Info("policy applied", "revision", p.Revision, "rules", rules, "only", strings.Join(c.hosts, ", "), "by", by.User)
+	s.tellApplied(p)
+	s.putInForce(ctx)
 	g.mu.Lock()
 	waited := g.waited[p.Revision]
 	g.mu.Unlock()
+	s.prune(ctx)
 	return Applied{Revision: revisionOf(p), Rules: rules, Waited: waited, Warnings: c.warnings}, nil
+}
+
+// putInForce has hosts get what the state says since a moment. The caller holds applying.
+func (s *Service) putInForce(ctx context.Context) {
+	if err := s.governor.read(ctx); err == nil {
+		s.governor.announce(ctx)
+	} // else run does, as after a restart
+}
+
+// difference returns how the candidate differs from what it replaces.
+func (c *candidate) difference() *policy.Difference {
+	former := &policy.Policy{}
+	if c.before != nil && c.before.policy != nil {
+		former = c.before.policy
+	}
+	return policy.Compare(former, c.policy)
 }
 
 // same says whether the candidate is what is in force already where it would be.
@@ -453,14 +465,28 @@ func (c *candidate) same() bool {
 	return !slices.ContainsFunc(c.only, func(h string) bool { return c.intent.RevisionOf(h) != c.base })
 }
 
-func (s *Service) tellApplied(p state.Policy, r ApplyRequest, rules int) {
+// tellApplied tells of a revision that was made.
+func (s *Service) tellApplied(p state.Policy) {
+	done := "applied"
+	switch p.Kind {
+	case state.KindRestore:
+		done = fmt.Sprintf("of revision %d restored", p.Of)
+	case state.KindRollback:
+		done = fmt.Sprintf("of before revision %d put in force again", p.Of)
+	case state.KindApply:
+	}
 	e := event.Event{
-		Time: p.AppliedAt, Kind: event.PolicyApplied, Subject: "policy", Text: fmt.Sprintf("policy of %d rules applied as revision %d by %s%s", rules, p.Revision, p.AppliedBy, after(": ", p.Reason)),
+		Time: p.AppliedAt, Kind: event.PolicyApplied, Subject: "policy",
+		Text:       fmt.Sprintf("policy of %d rules %s as revision %d by %s%s", p.Rules, done, p.Revision, p.AppliedBy, after(": ", p.Reason)),
 		Attributes: map[string]string{"revision": strconv.FormatUint(p.Revision, 10), "by": p.AppliedBy, "reason": p.Reason},
 	}
-	if len(r.Only) > 0 {
-		e.Attributes["only"] = strings.Join(r.Only, ", ")
+	if len(p.Hosts) > 0 {
+		e.Attributes["only"] = strings.Join(p.Hosts, ", ")
 		e.Text += ", at " + e.Attributes["only"] + " only"
+	}
+	if !p.Deadline.IsZero() {
+		e.Attributes["confirm_by"] = p.Deadline.Format(time.RFC3339)
+		e.Text += ", to be confirmed until " + p.Deadline.Format(time.DateTime)
 	}
 	s.emit(e)
 }
@@ -473,15 +499,7 @@ func (s *Service) emit(e event.Event) {
 
 // where says where a rule stands, for people.
 func where(scope policy.Scope, names map[policy.Scope]string) string {
-	words := map[policy.Tier][2]string{
-		policy.GlobalMandatory: {"global", "mandatory"}, policy.PoolMandatory: {"pool", "mandatory"}, policy.NetworkMandatory: {"network", "mandatory"},
-		policy.VMMandatory: {"VM", "mandatory"}, policy.VIFRules: {"VIF", ""}, policy.VMDefault: {"VM", "default"},
-		policy.NetworkDefault: {"network", "default"}, policy.PoolDefault: {"pool", "default"}, policy.GlobalDefault: {"global", "default"},
-	}[scope.Tier]
-	if scope.Tier == 0 {
-		return "final default"
-	}
-	return strings.Join(strings.Fields(words[0]+" "+names[scope]+" "+words[1]), " ")
+	return scope.Tier.Name(names[scope])
 }
 
 // scopeNames returns what the policy calls that whose rules its lists hold.
@@ -497,25 +515,6 @@ func scopeNames(set *policy.Set) map[policy.Scope]string {
 	return names
 }
 
-// ruleText says what a rule does, for people.
-func ruleText(r *policy.Rule) string {
-	text := string(r.Action)
-	if r.ID == policy.DefaultRule {
-		return text
-	}
-	text += " " + string(cmp.Or(r.Direction, policy.Either)) + " " + r.Remote.String() + " " + r.Protocol.String()
-	if len(r.RemotePorts) > 0 {
-		text += " remote ports " + r.RemotePorts.String()
-	}
-	if len(r.LocalPorts) > 0 {
-		text += " local ports " + r.LocalPorts.String()
-	}
-	if !r.Expires.IsZero() {
-		text += " until " + r.Expires.Format(time.RFC3339)
-	}
-	return text
-}
-
 // ruleChanges compares two policies, the first of which may be nil, rule by rule.
 func ruleChanges(before, after *resolved) []RuleChange {
 	type rule struct{ where, text, place string }
@@ -526,7 +525,7 @@ func ruleChanges(before, after *resolved) []RuleChange {
 		}
 		names := scopeNames(r.set)
 		for i, e := range r.set.Entries() {
-			m[e.Rule.ID] = rule{where(e.Scope, names), ruleText(&e.Rule), fmt.Sprintf("%d %08d", e.Scope.Tier, i)}
+			m[e.Rule.ID] = rule{where(e.Scope, names), e.Rule.String(), fmt.Sprintf("%d %08d", e.Scope.Tier, i)}
 		}
 		return m
 	}

@@ -28,6 +28,7 @@ type PolicyConfig struct {
 	Listeners      []BridgeListener `yaml:"listeners" doc:"Where bridges of hosts with mode enforce reach Weir by OpenFlow; none: no host can be enforced. Open vSwitch's port is 6653."`
 	FlowsPerBridge int              `yaml:"flows_per_bridge" doc:"A policy of which a bridge would hold more OpenFlow flows is refused, before anything is changed anywhere."`
 	Sampling       Sampling         `yaml:"sampling" doc:"Which packets enforced bridges tell of, with the rule that decided: full: all of them, which is the source of totals; new: the first packets of connections and whatever is dropped, beside the export of hosts.export; off: none. auto: full with the userspace datapath, else new. weir pool sampling says otherwise of a pool."`
+	KeepRevisions  int              `yaml:"keep_revisions" doc:"So many of the newest revisions of the policy are kept. What is in force is kept, what it replaced, what was confirmed last, and what drafts are based on."`
 	CollectorWait  time.Duration    `yaml:"collector_wait" doc:"So long at most new rules wait until collectors know their numbers, before hosts get them."`
 }
 
@@ -69,7 +70,7 @@ func (s Sampling) MarshalText() ([]byte, error) { return []byte(s), nil }
 
 // DefaultPolicy returns the configuration that is used where the file is silent.
 func DefaultPolicy() PolicyConfig {
-	return PolicyConfig{Listeners: []BridgeListener{}, FlowsPerBridge: 100_000, Sampling: SamplingAuto, CollectorWait: 3 * time.Second}
+	return PolicyConfig{Listeners: []BridgeListener{}, FlowsPerBridge: 100_000, Sampling: SamplingAuto, KeepRevisions: 1000, CollectorWait: 3 * time.Second}
 }
 
 // Validate says what is wrong with the configuration, or nil.
@@ -80,6 +81,9 @@ func (c *PolicyConfig) Validate() error {
 	}
 	if c.FlowsPerBridge < 100 || c.FlowsPerBridge > 1_000_000 {
 		refuse("flows_per_bridge", "found %d, want 100 to 1000000", c.FlowsPerBridge)
+	}
+	if c.KeepRevisions < 10 || c.KeepRevisions > 100_000 {
+		refuse("keep_revisions", "found %d, want 10 to 100000", c.KeepRevisions)
 	}
 	if c.CollectorWait < 0 || c.CollectorWait > time.Minute {
 		refuse("collector_wait", "found %s, want 0s to 1m", c.CollectorWait)

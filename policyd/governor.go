@@ -429,7 +429,7 @@ func expiries(r *resolved, now time.Time) []time.Time {
 	if r.policy == nil {
 		return nil
 	}
-	for rule := range rulesOf(r.policy) {
+	for rule := range r.policy.Rules() {
 		if e := rule.Expires; expiredLately(rule, now) {
 			list = append(list, e.Add(state.Remembered))
 		}
@@ -455,7 +455,7 @@ func retired(i *state.Intent, r *resolved, revision uint64, now time.Time) []uin
 		}
 	}
 	expired := map[string]bool{}
-	for rule := range rulesOf(r.policy) {
+	for rule := range r.policy.Rules() {
 		if expiredLately(rule, now) {
 			expired[rule.ID] = true
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -261,9 +262,9 @@ func validName(what, name string) error {
 	return nil
 }
 
-// Add adds a host; by is who did. It returns the host as it was added: what it is like is known a moment later. A *MistakeError, or
+// Add adds a host. It returns the host as it was added: what it is like is known a moment later. A *MistakeError, or
 // state.ErrExists, is the asker's.
-func (s *Service) Add(ctx context.Context, r AddRequest, by string) (state.Host, error) {
+func (s *Service) Add(ctx context.Context, by audit.Actor, r AddRequest) (state.Host, error) {
 	if err := validName("host", r.Name); err != nil {
 		return state.Host{}, err
 	}
@@ -290,16 +291,16 @@ func (s *Service) Add(ctx context.Context, r AddRequest, by string) (state.Host,
 	}
 	h := state.Host{UUID: r.UUID, Name: r.Name, Pool: r.Pool, Target: r.Target, TLS: trust, Export: r.Export}
 	if trust.Pin != "" {
-		h.ConfirmedAt, h.ConfirmedBy = time.Now().UTC(), by
+		h.ConfirmedAt, h.ConfirmedBy = time.Now().UTC(), by.User
 	}
-	h, err = s.deps.State.AddHost(ctx, h)
+	h, err = s.deps.State.AddHost(ctx, by.Does(audit.HostAdd), h)
 	if err != nil {
 		return h, err
 	}
 	if err := s.Configure(ctx); err != nil {
 		return h, err
 	}
-	s.log.Info("host added", "host", h.Name, "uuid", h.UUID, "target", h.Target.String(), "by", by)
+	s.log.Info("host added", "host", h.Name, "uuid", h.UUID, "target", h.Target.String(), "by", by.User)
 	return h, nil
 }
 
@@ -312,9 +313,9 @@ func checkOverride(o export.Override) error {
 	return nil
 }
 
-// Confirm believes a certificate that waits: what names the host, or the fingerprint. by is who compared it. fingerprint, if not empty, must be
+// Confirm believes a certificate that waits: what names the host, or the fingerprint. fingerprint, if not empty, must be
 // that of the certificate. It returns the host's name and the fingerprint that is believed from now on.
-func (s *Service) Confirm(ctx context.Context, what, fingerprint, by string) (string, ovsdb.Fingerprint, error) {
+func (s *Service) Confirm(ctx context.Context, by audit.Actor, what, fingerprint string) (string, ovsdb.Fingerprint, error) {
 	name, seen, err := s.unconfirmed(what)
 	if err != nil {
 		return "", "", err
@@ -328,9 +329,9 @@ func (s *Service) Confirm(ctx context.Context, what, fingerprint, by string) (st
 			return "", "", mistake("host %q presents another certificate: found %s, asked for %s", name, seen, want)
 		}
 	}
-	_, err = s.deps.State.UpdateHost(ctx, name, func(h *state.Host) error {
+	_, err = s.deps.State.UpdateHost(ctx, by.Does(audit.HostConfirm), name, func(h *state.Host) error {
 		h.TLS.Trust, h.TLS.Pin = ovsdb.TrustPin, seen
-		h.ConfirmedAt, h.ConfirmedBy = time.Now().UTC(), by
+		h.ConfirmedAt, h.ConfirmedBy = time.Now().UTC(), by.User
 		return nil
 	})
 	if err != nil {
@@ -339,7 +340,7 @@ func (s *Service) Confirm(ctx context.Context, what, fingerprint, by string) (st
 	if err := s.Configure(ctx); err != nil {
 		return "", "", err
 	}
-	s.log.Info("certificate of host confirmed", "host", name, "fingerprint", string(seen), "by", by)
+	s.log.Info("certificate of host confirmed", "host", name, "fingerprint", string(seen), "by", by.User)
 	return name, seen, nil
 }
 
@@ -386,7 +387,7 @@ func (s *Service) unconfirmed(what string) (name string, seen ovsdb.Fingerprint,
 }
 
 // Remove forgets a host. What Weir has set up at it stays: unless force is given, a host at which there may be something is refused.
-func (s *Service) Remove(ctx context.Context, nameOrUUID string, force bool, by string) error {
+func (s *Service) Remove(ctx context.Context, by audit.Actor, nameOrUUID string, force bool) error {
 	h, err := s.Host(nameOrUUID)
 	if err != nil {
 		return err
@@ -394,13 +395,13 @@ func (s *Service) Remove(ctx context.Context, nameOrUUID string, force bool, by 
 	if !force && !h.Detached && mayHaveOurs(&h) {
 		return mistake("host %q: Weir has, or may have, set something up there: take it off with weir hosts detach %s, or leave it as it is with --force", h.Name, h.Name)
 	}
-	if err := s.deps.State.RemoveHost(ctx, h.UUID); err != nil {
+	if err := s.deps.State.RemoveHost(ctx, by.Does(audit.HostRemove), h.UUID); err != nil {
 		return err
 	}
 	if err := s.Configure(ctx); err != nil {
 		return err
 	}
-	s.log.Info("host removed", "host", h.Name, "uuid", h.UUID, "by", by, "force", force)
+	s.log.Info("host removed", "host", h.Name, "uuid", h.UUID, "by", by.User, "force", force)
 	return nil
 }
 
@@ -419,11 +420,11 @@ func mayHaveOurs(h *HostStatus) bool {
 }
 
 // SetExport says how a host exports flows, over what its pool says. A host that was detached is looked after again, unless that is off.
-func (s *Service) SetExport(ctx context.Context, nameOrUUID string, o export.Override, by string) error {
+func (s *Service) SetExport(ctx context.Context, by audit.Actor, nameOrUUID string, o export.Override) error {
 	if err := checkOverride(o); err != nil {
 		return err
 	}
-	h, err := s.deps.State.UpdateHost(ctx, nameOrUUID, func(h *state.Host) error {
+	h, err := s.deps.State.UpdateHost(ctx, by.Does(audit.HostExport), nameOrUUID, func(h *state.Host) error {
 		h.Export = o
 		if o.Protocol != export.Off && h.Mode == state.ModeDetach {
 			h.Mode = state.ModeObserve
@@ -433,25 +434,25 @@ func (s *Service) SetExport(ctx context.Context, nameOrUUID string, o export.Ove
 	if err != nil {
 		return err
 	}
-	s.log.Info("export of host set", "host", h.Name, "protocol", string(o.Protocol), "by", by)
+	s.log.Info("export of host set", "host", h.Name, "protocol", string(o.Protocol), "by", by.User)
 	return nil
 }
 
 // SetPoolExport says how the hosts of a pool export flows.
-func (s *Service) SetPoolExport(ctx context.Context, pool string, o export.Override, by string) error {
+func (s *Service) SetPoolExport(ctx context.Context, by audit.Actor, pool string, o export.Override) error {
 	if err := validName("pool", pool); err != nil {
 		return err
 	}
 	if err := checkOverride(o); err != nil {
 		return err
 	}
-	if _, err := s.deps.State.UpdatePool(ctx, pool, func(p *state.Pool) error {
+	if _, err := s.deps.State.UpdatePool(ctx, by.Does(audit.PoolExport), pool, func(p *state.Pool) error {
 		p.Export = o
 		return nil
 	}); err != nil {
 		return err
 	}
-	s.log.Info("export of pool set", "pool", pool, "protocol", string(o.Protocol), "by", by)
+	s.log.Info("export of pool set", "pool", pool, "protocol", string(o.Protocol), "by", by.User)
 	return nil
 }
 
@@ -469,15 +470,15 @@ func (s *Service) PlanDetach(ctx context.Context, nameOrUUID string) (export.Pla
 
 // Detach takes everything of Weir's off a host, puts back what was there before, and returns when that was verified, or ctx is done: it goes
 // on then, also after a restart.
-func (s *Service) Detach(ctx context.Context, nameOrUUID, by string) error {
-	h, err := s.deps.State.UpdateHost(ctx, nameOrUUID, func(h *state.Host) error {
+func (s *Service) Detach(ctx context.Context, by audit.Actor, nameOrUUID string) error {
+	h, err := s.deps.State.UpdateHost(ctx, by.Does(audit.HostDetach), nameOrUUID, func(h *state.Host) error {
 		h.Mode = state.ModeDetach
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.log.Info("host is being detached", "host", h.Name, "by", by)
+	s.log.Info("host is being detached", "host", h.Name, "by", by.User)
 	changes, stop := s.fleet.Subscribe()
 	defer stop()
 	tick := time.NewTicker(100 * time.Millisecond)

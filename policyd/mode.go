@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/state"
@@ -89,7 +90,7 @@ func (s *Service) checkMode(mode state.Mode) error {
 }
 
 // SetMode says what Weir may do at a host.
-func (s *Service) SetMode(ctx context.Context, nameOrUUID string, mode state.Mode, by string) error {
+func (s *Service) SetMode(ctx context.Context, by audit.Actor, nameOrUUID string, mode state.Mode) error {
 	if err := s.checkMode(mode); err != nil {
 		return err
 	}
@@ -97,7 +98,7 @@ func (s *Service) SetMode(ctx context.Context, nameOrUUID string, mode state.Mod
 	if err != nil {
 		return err
 	}
-	h, err := s.deps.State.UpdateHost(ctx, before.UUID, func(h *state.Host) error {
+	h, err := s.deps.State.UpdateHost(ctx, by.Does(audit.HostMode), before.UUID, func(h *state.Host) error {
 		h.Mode = mode
 		return nil
 	})
@@ -113,8 +114,8 @@ func (s *Service) SetMode(ctx context.Context, nameOrUUID string, mode state.Mod
 	if err != nil {
 		return err
 	}
-	s.log.Info("mode of host changed", "host", h.Name, "mode", string(now.Mode), "by", by)
-	s.tellMode("host "+h.Name, h.Name, before.Mode, now.Mode, by, flow.NewID(flow.KindHost, h.UUID))
+	s.log.Info("mode of host changed", "host", h.Name, "mode", string(now.Mode), "by", by.User)
+	s.tellMode("host "+h.Name, h.Name, before.Mode, now.Mode, by.User, flow.NewID(flow.KindHost, h.UUID))
 	return nil
 }
 
@@ -126,7 +127,7 @@ func (s *Service) tellMode(what, subject string, before, after state.Mode, by st
 }
 
 // SetPool says what is so at the hosts of a pool.
-func (s *Service) SetPool(ctx context.Context, pool string, r PoolRequest, by string) error {
+func (s *Service) SetPool(ctx context.Context, by audit.Actor, pool string, r PoolRequest) error {
 	if err := validName("pool", pool); err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func (s *Service) SetPool(ctx context.Context, pool string, r PoolRequest, by st
 		}
 	}
 	var before state.Pool
-	after, err := s.deps.State.UpdatePool(ctx, pool, func(p *state.Pool) error {
+	after, err := s.deps.State.UpdatePool(ctx, by.Does(audit.PoolPolicy), pool, func(p *state.Pool) error {
 		before = *p
 		if r.Mode != nil {
 			p.Mode = mode
@@ -161,9 +162,9 @@ func (s *Service) SetPool(ctx context.Context, pool string, r PoolRequest, by st
 	}
 	s.again()
 	s.governor.poke()
-	s.log.Info("policy of pool set", "pool", pool, "mode", string(after.Mode), "sampling", after.Sampling, "by", by)
+	s.log.Info("policy of pool set", "pool", pool, "mode", string(after.Mode), "sampling", after.Sampling, "by", by.User)
 	if was, is := before.Mode.In(state.ModeInherit), after.Mode.In(state.ModeInherit); was != is {
-		s.tellMode("pool "+pool, pool, was, is, by, 0)
+		s.tellMode("pool "+pool, pool, was, is, by.User, 0)
 	}
 	return nil
 }
@@ -250,21 +251,21 @@ func (s *Service) findVIF(name string) (vif, error) {
 }
 
 // Bypass switches policy off. It is so at hosts that are reached within a moment, and lasts until EndBypass.
-func (s *Service) Bypass(ctx context.Context, r BypassRequest, by string) (BypassStatus, error) {
+func (s *Service) Bypass(ctx context.Context, by audit.Actor, r BypassRequest) (BypassStatus, error) {
 	b, err := s.parseBypass(ctx, r.Target)
 	if err != nil {
 		return BypassStatus{}, err
 	}
-	b.By, b.Reason = by, r.Reason
-	if b, err = s.deps.State.SetBypass(ctx, b); err != nil {
+	by.Reason = cmp.Or(r.Reason, by.Reason)
+	if b, err = s.deps.State.SetBypass(ctx, by.Does(audit.PolicyBypass), b); err != nil {
 		return BypassStatus{}, err
 	}
 	s.bypassed(ctx)
 	st := BypassStatus{bypassTarget(b), b.Since, b.By, b.Reason}
-	s.log.Warn("policy switched off", "target", st.Target, "by", by, "reason", r.Reason)
+	s.log.Warn("policy switched off", "target", st.Target, "by", by.User, "reason", by.Reason)
 	s.emit(event.Event{
-		Time: b.Since, Kind: event.PolicyBypassed, Subject: st.Target, Text: fmt.Sprintf("policy switched off for %s by %s%s", st.Target, by, after(": ", r.Reason)),
-		Attributes: map[string]string{"target": st.Target, "by": by, "reason": r.Reason},
+		Time: b.Since, Kind: event.PolicyBypassed, Subject: st.Target, Text: fmt.Sprintf("policy switched off for %s by %s%s", st.Target, by.User, after(": ", by.Reason)),
+		Attributes: map[string]string{"target": st.Target, "by": by.User, "reason": by.Reason},
 	})
 	return st, nil
 }
@@ -277,7 +278,7 @@ func (s *Service) bypassed(ctx context.Context) {
 }
 
 // EndBypass switches policy on again. An error for which errors.Is(err, state.ErrNotFound): it was not off there.
-func (s *Service) EndBypass(ctx context.Context, target, by string) error {
+func (s *Service) EndBypass(ctx context.Context, by audit.Actor, target string) error {
 	i, err := s.deps.State.Intent(ctx)
 	if err != nil {
 		return err
@@ -286,14 +287,14 @@ func (s *Service) EndBypass(ctx context.Context, target, by string) error {
 		if bypassTarget(b) != target && target != string(b.Kind)+":"+b.Target {
 			continue
 		}
-		if err := s.deps.State.EndBypass(ctx, b.Kind, b.Target); err != nil {
+		if err := s.deps.State.EndBypass(ctx, by.Does(audit.PolicyBypassEnd), b.Kind, b.Target); err != nil {
 			return err
 		}
 		s.bypassed(ctx)
-		s.log.Info("policy switched on again", "target", target, "by", by)
+		s.log.Info("policy switched on again", "target", target, "by", by.User)
 		s.emit(event.Event{
-			Time: time.Now(), Kind: event.PolicyRestored, Subject: target, Text: fmt.Sprintf("policy switched on again for %s by %s", target, by),
-			Attributes: map[string]string{"target": target, "by": by},
+			Time: time.Now(), Kind: event.PolicyRestored, Subject: target, Text: fmt.Sprintf("policy switched on again for %s by %s", target, by.User),
+			Attributes: map[string]string{"target": target, "by": by.User},
 		})
 		return nil
 	}
@@ -434,34 +435,6 @@ func (s *Service) planLeave(ctx context.Context, x *subject, p *ModePlan) error 
 	return err
 }
 
-// Policy returns a policy that was applied; revision 0 is the one in force at all hosts.
-func (s *Service) Policy(ctx context.Context, revision uint64) (PolicyText, error) {
-	if revision == 0 {
-		i, err := s.deps.State.Intent(ctx)
-		if err != nil {
-			return PolicyText{}, err
-		}
-		if revision = i.Revision; revision == 0 {
-			return PolicyText{}, fmt.Errorf("find policy: %w: none was applied yet, or at single hosts only: weir policy status", state.ErrNotFound)
-		}
-	}
-	p, err := s.deps.State.Policy(ctx, revision)
-	if err != nil {
-		return PolicyText{}, err
-	}
-	return PolicyText{revisionOf(p), p.Text}, nil
-}
-
-// Policies returns the policies that were applied, the newest first.
-func (s *Service) Policies(ctx context.Context, limit int) ([]Revision, error) {
-	list, err := s.deps.State.Policies(ctx, limit)
-	out := make([]Revision, len(list))
-	for i, p := range list {
-		out[i] = revisionOf(p)
-	}
-	return out, err
-}
-
 // Effective returns the rules that decide about a VIF, in their order.
 func (s *Service) Effective(_ context.Context, name string) (Effective, error) {
 	v, err := s.findVIF(name)
@@ -504,7 +477,7 @@ func (s *Service) Effective(_ context.Context, name string) (Effective, error) {
 			continue
 		}
 		n := EffectiveRule{
-			Number: len(e.Rules) + 1, Rule: rule.ID, Where: where(line.Entry.Scope, map[policy.Scope]string{line.Entry.Scope: line.Of}), Text: ruleText(rule),
+			Number: len(e.Rules) + 1, Rule: rule.ID, Where: where(line.Entry.Scope, map[policy.Scope]string{line.Entry.Scope: line.Of}), Text: rule.String(),
 			Instance: line.Entry.Instance, Comment: rule.Comment,
 		}
 		if line.Covered != nil {

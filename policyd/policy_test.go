@@ -46,7 +46,7 @@ func (r *rig) host(name string, n int) *ovsdbtest.Server {
 
 func (r *rig) apply(text string, only ...string) policyd.Applied {
 	r.t.Helper()
-	a, err := r.ApplyPolicy(r.t.Context(), policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: text, Only: only}, Reason: "a test"}, "alice")
+	a, err := r.ApplyPolicy(r.t.Context(), alice, policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: text, Only: only}, ApplyOptions: policyd.ApplyOptions{Reason: "a test"}})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -234,20 +234,20 @@ func TestRefusedPolicy(t *testing.T) {
 	bridges := listen(t)
 	r := startWith(t, t.TempDir(), func(d *policyd.Deps) { bridges(d); small(d) })
 	r.host("hv1", 1)
-	if err := r.SetMode(t.Context(), "hv1", state.ModeEnforce, "alice"); err != nil {
+	if err := r.SetMode(t.Context(), alice, "hv1", state.ModeEnforce); err != nil {
 		t.Fatal(err)
 	}
 	for want, text := range map[string]string{
 		`"nobody" is no VM`: "vms: [{name: nobody}]", "want allow or deny": "default: perhaps", "the group holds itself": "address_groups: [{name: x, members: [address-group:x]}]",
 		"host hv1, bridge br0": "default: deny",
 	} {
-		_, err := r.ApplyPolicy(t.Context(), policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: text}}, "alice")
+		_, err := r.ApplyPolicy(t.Context(), alice, policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: text}})
 		isMistake(t, err, want)
 	}
 	if p := r.plan("default: deny"); len(p.Refused) != 1 || !strings.Contains(p.Refused[0], "host hv1, bridge br0") {
 		t.Errorf("plan %+v", p)
 	}
-	_, err := r.ApplyPolicy(t.Context(), policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: "default: deny", Only: []string{"hv9"}}}, "alice")
+	_, err := r.ApplyPolicy(t.Context(), alice, policyd.ApplyRequest{PlanRequest: policyd.PlanRequest{Policy: "default: deny", Only: []string{"hv9"}}})
 	if !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("at a host that is not there: %v", err)
 	}
@@ -262,7 +262,7 @@ func TestCanary(t *testing.T) {
 	r.host("hv1", 1)
 	r.host("hv2", 2)
 	mode := "enforce"
-	if err := r.SetPool(t.Context(), "lab", policyd.PoolRequest{Mode: &mode}, "alice"); err != nil {
+	if err := r.SetPool(t.Context(), alice, "lab", policyd.PoolRequest{Mode: &mode}); err != nil {
 		t.Fatal(err)
 	}
 	if h := r.policy("hv1"); h.Mode != state.ModeEnforce || h.State != policyd.HostNoPolicy {
@@ -320,14 +320,14 @@ func TestRuleExpires(t *testing.T) {
 func TestModes(t *testing.T) {
 	r := start(t, t.TempDir())
 	r.host("hv1", 1)
-	isMistake(t, r.SetMode(t.Context(), "hv1", state.ModeEnforce, "alice"), "policy: {listeners:")
+	isMistake(t, r.SetMode(t.Context(), alice, "hv1", state.ModeEnforce), "policy: {listeners:")
 	mode, sampling := "enforce", "all"
-	isMistake(t, r.SetPool(t.Context(), "lab", policyd.PoolRequest{Mode: &mode}, "alice"), "policy: {listeners:")
-	isMistake(t, r.SetPool(t.Context(), "lab", policyd.PoolRequest{Sampling: &sampling}, "alice"), "sampling")
+	isMistake(t, r.SetPool(t.Context(), alice, "lab", policyd.PoolRequest{Mode: &mode}), "policy: {listeners:")
+	isMistake(t, r.SetPool(t.Context(), alice, "lab", policyd.PoolRequest{Sampling: &sampling}), "sampling")
 	if p, err := r.PlanMode(t.Context(), "hv1", state.ModeEnforce); err != nil || len(p.Refused) != 1 {
 		t.Errorf("plan %+v %v", p, err)
 	}
-	if err := r.SetMode(t.Context(), "nobody", state.ModeObserve, "alice"); !errors.Is(err, state.ErrNotFound) {
+	if err := r.SetMode(t.Context(), alice, "nobody", state.ModeObserve); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("mode of nobody: %v", err)
 	}
 	if h := r.policy("hv1"); h.State != policyd.HostObserving || h.Mode != state.ModeObserve {
@@ -366,7 +366,7 @@ func TestBypassWhileHostsAreAwaited(t *testing.T) {
 	r.host("hv1", 1)
 	r.host("hv2", 2)
 	mode := "enforce"
-	if err := r.SetPool(t.Context(), "lab", policyd.PoolRequest{Mode: &mode}, "alice"); err != nil {
+	if err := r.SetPool(t.Context(), alice, "lab", policyd.PoolRequest{Mode: &mode}); err != nil {
 		t.Fatal(err)
 	}
 	r.apply("default: deny")
@@ -375,7 +375,7 @@ func TestBypassWhileHostsAreAwaited(t *testing.T) {
 	r.stop()
 
 	r = startWith(t, dir, listen(t))
-	if _, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: "host:hv1"}, "alice"); err != nil {
+	if _, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: "host:hv1"}); err != nil {
 		t.Fatal(err)
 	}
 	told := func() (one, two int) { // at once, so that nothing comes in between
@@ -390,7 +390,7 @@ func TestBypassWhileHostsAreAwaited(t *testing.T) {
 		return bridges["hv1"], bridges["hv2"]
 	}
 	r.until("hv1 is told, hv2 waits", func() bool { one, two := told(); return one == 1 && two == 0 })
-	if err := r.EndBypass(t.Context(), "host:hv1", "alice"); err != nil {
+	if err := r.EndBypass(t.Context(), alice, "host:hv1"); err != nil {
 		t.Fatal(err)
 	}
 	r.until("hv2 is told", func() bool {
@@ -408,27 +408,27 @@ func TestBypassTargets(t *testing.T) {
 	r.until("the VIF is in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 1 })
 	const name = "22222222-0000-4000-8000-000000000001"
 	for _, target := range []string{"estate", "pool:lab", "host:hv1", "vif:" + name + "/0", "vif:11111111-0000-4000-8000-000000000001"} {
-		b, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: target, Reason: "x"}, "alice")
+		b, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: target, Reason: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s := r.PolicySummary(); s.Bypasses != 1 || len(s.Problems) == 0 || !strings.Contains(s.Problems[0], "POLICY IS OFF for "+b.Target) {
 			t.Errorf("%s: %+v", target, s)
 		}
-		if err := r.EndBypass(t.Context(), b.Target, "alice"); err != nil {
+		if err := r.EndBypass(t.Context(), alice, b.Target); err != nil {
 			t.Error(err)
 		}
 	}
 	for _, target := range []string{"pool:none", "host:none", "vif:none/0"} {
-		if _, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: target}, "alice"); !errors.Is(err, state.ErrNotFound) {
+		if _, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: target}); !errors.Is(err, state.ErrNotFound) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
 	for _, target := range []string{"everything", "estate:x", ""} {
-		_, err := r.Bypass(t.Context(), policyd.BypassRequest{Target: target}, "alice")
+		_, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: target})
 		isMistake(t, err, "want estate")
 	}
-	if err := r.EndBypass(t.Context(), "estate", "alice"); !errors.Is(err, state.ErrNotFound) {
+	if err := r.EndBypass(t.Context(), alice, "estate"); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("ended what is not: %v", err)
 	}
 }

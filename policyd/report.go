@@ -10,14 +10,29 @@ import (
 
 // Revision is a policy that was applied, without its text.
 type Revision struct {
-	Revision  uint64    `json:"revision" doc:"Ascends with each policy that is applied."`
-	AppliedAt time.Time `json:"applied_at"`
-	AppliedBy string    `json:"applied_by"`
-	Reason    string    `json:"reason,omitempty" doc:"What was said about it."`
+	Revision  uint64       `json:"revision" doc:"Ascends with each policy that is applied."`
+	AppliedAt time.Time    `json:"applied_at"`
+	AppliedBy string       `json:"applied_by"`
+	Source    string       `json:"source,omitempty" doc:"From where it was applied."`
+	Reason    string       `json:"reason,omitempty" doc:"What was said about it."`
+	Kind      state.Kind   `json:"kind,omitempty" enum:"apply,restore,rollback" doc:"What made it: restore: an older revision was brought back; rollback: one that was not confirmed was undone."`
+	Of        uint64       `json:"of,omitempty" doc:"Of a restore: the revision that was brought back. Of a rollback: the one that was undone."`
+	Replaces  uint64       `json:"replaces,omitempty" doc:"Revision that was in force there before; absent: none was."`
+	Hosts     []string     `json:"hosts,omitempty" doc:"Hosts at which it was put in force; absent: all."`
+	Total     int          `json:"total_rules,omitempty" doc:"Rules in it, also those that are disabled or expired."`
+	Changes   state.Counts `json:"changes,omitzero" doc:"How many rules and groups differ from those of the revision that it replaces."`
+
+	ConfirmBy   time.Time `json:"confirm_by,omitzero" doc:"Until when it was, or is, to be confirmed; absent: it was not to be."`
+	ConfirmedAt time.Time `json:"confirmed_at,omitzero"`
+	ConfirmedBy string    `json:"confirmed_by,omitempty"`
+	InForce     bool      `json:"in_force,omitempty" doc:"Somewhere, now; said in lists only."`
 }
 
 func revisionOf(p state.Policy) Revision {
-	return Revision{p.Revision, p.AppliedAt, p.AppliedBy, p.Reason}
+	return Revision{
+		Revision: p.Revision, AppliedAt: p.AppliedAt, AppliedBy: p.AppliedBy, Source: p.Source, Reason: p.Reason, Kind: p.Kind, Of: p.Of, Replaces: p.Replaces,
+		Hosts: p.Hosts, Total: p.Rules, Changes: p.Counts, ConfirmBy: p.Deadline, ConfirmedAt: p.ConfirmedAt, ConfirmedBy: p.ConfirmedBy, InForce: p.InForce,
+	}
 }
 
 // PolicyText is a policy as it was applied.
@@ -41,12 +56,22 @@ type PlanRequest struct {
 // ApplyRequest is a policy that is to be put in force.
 type ApplyRequest struct {
 	PlanRequest
-	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why; kept with the revision."`
+	ApplyOptions
+}
+
+// ApplyOptions says how a policy is to be put in force.
+type ApplyOptions struct {
+	Reason string  `json:"reason,omitempty" maxLength:"1000" doc:"Why; kept with the revision."`
+	Base   *uint64 `json:"base,omitempty" doc:"Newest revision that the asker knows of, 0 if none: if another one is newer, nothing is changed, and the answer says who made it. Absent: it is not looked at."`
+
+	// ConfirmWithin is how long somebody has to confirm; zero: nobody has to.
+	ConfirmWithin Duration `json:"confirm_within,omitzero" doc:"It is undone unless somebody confirms it within this time, e.g. 10m, 10s to 24h; absent: it stays."`
 }
 
 // PolicyPlan is what applying a policy would change.
 type PolicyPlan struct {
 	Base      uint64       `json:"base" doc:"Revision that it was compared with: of the hosts that are named, else of all; 0: none was applied yet."`
+	Head      uint64       `json:"head" doc:"Newest revision: what to apply it with as base, so that nobody else's change is overwritten unseen."`
 	Rules     []RuleChange `json:"rules"`
 	Instances int          `json:"instances" doc:"Numbers that would be given: of rules that are new or decide otherwise."`
 	Ends      int          `json:"ends" doc:"Numbers of allow rules that would end: replies of connections that they let in stop until the VM that began is heard, and decided, anew."`
@@ -86,7 +111,7 @@ type BridgePlan struct {
 type Applied struct {
 	Revision
 	Same     bool     `json:"same,omitempty" doc:"It was in force before: nothing was changed."`
-	Rules    int      `json:"rules"`
+	Rules    int      `json:"rules" doc:"In force, without those that are disabled or expired."`
 	Waited   []string `json:"waited,omitempty" doc:"Collectors that did not know the new numbers in time: their flows lack the rules for a moment."`
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -100,6 +125,8 @@ type PolicyStatus struct {
 	Hosts    []HostPolicy   `json:"hosts" doc:"By name."`
 	Pools    []PoolPolicy   `json:"pools" doc:"By name."`
 	Bypasses []BypassStatus `json:"bypasses" doc:"Where policy is switched off."`
+	Pending  *Pending       `json:"pending,omitempty" doc:"The revision that waits to be confirmed."`
+	Head     uint64         `json:"head" doc:"Newest revision; 0: none was made yet."`
 	Summary  PolicySummary  `json:"summary"`
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/own"
 	"github.com/weirhq/weir/policyd/reconcile"
@@ -38,6 +39,7 @@ type Deps struct {
 	Assembler *estate.Assembler
 	Estate    *estate.Holder // of the assembler
 	Events    event.Sink
+	Audit     audit.Sink                                                           // is told of changes; nil: they are logged
 	Listeners []hosts.Listener                                                     // for hosts that dial in; Run closes them
 	Identity  func() ([]tls.Certificate, error)                                    // what Weir presents to hosts; nil: nothing
 	Memory    *hosts.Memory                                                        // of what was seen at hosts, for the next run; nil: none. Run runs it
@@ -146,6 +148,8 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.reconciler.Run(ctx) })
 	g.Go(func() error { return s.governor.run(ctx) })
+	g.Go(func() error { return s.rollBackLate(ctx) })
+	g.Go(func() error { return s.tellAudit(ctx) })
 	for i := range s.deps.Bridges {
 		g.Go(func() error { return s.serveBridges(ctx, &s.deps.Bridges[i]) })
 	}

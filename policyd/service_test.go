@@ -22,8 +22,16 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/pki"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
+)
+
+// People of the tests.
+var (
+	alice = audit.Actor{User: "alice", Source: "test"}
+	bob   = audit.Actor{User: "bob", Source: "test"}
+	carol = audit.Actor{User: "carol", Source: "test"}
 )
 
 const patience = 30 * time.Second
@@ -133,7 +141,7 @@ func (r *rig) await(name string, want ovsdb.State) policyd.HostStatus {
 
 func (r *rig) add(a policyd.AddRequest) {
 	r.t.Helper()
-	if _, err := r.Add(r.t.Context(), a, "alice"); err != nil {
+	if _, err := r.Add(r.t.Context(), alice, a); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -200,14 +208,14 @@ func TestEstateFollowsHosts(t *testing.T) {
 	// A change at the host follows.
 	server.VSCtl("--no-wait", "del-port", "vif1.0")
 	r.until("the VIF is gone", func() bool { return r.estate.Load().Count(flow.KindVIF) == 0 })
-	if err := r.Remove(t.Context(), "hv1", false, "alice"); err != nil {
+	if err := r.Remove(t.Context(), alice, "hv1", false); err != nil {
 		t.Fatal(err)
 	}
 	if list, _ := r.Hosts(); len(list) != 0 {
 		t.Errorf("removed, and there: %+v", list)
 	}
 	r.until("the host is gone", func() bool { return r.estate.Load().Count(flow.KindHost) == 0 })
-	if err := r.Remove(t.Context(), "hv1", false, "alice"); !errors.Is(err, state.ErrNotFound) {
+	if err := r.Remove(t.Context(), alice, "hv1", false); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("removed twice: %v", err)
 	}
 }
@@ -229,12 +237,12 @@ func TestPinOfDialledHost(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	other := strings.Repeat("AB:", 31) + "AB"
-	_, _, err := r.Confirm(t.Context(), "hv1", other, "bob")
+	_, _, err := r.Confirm(t.Context(), bob, "hv1", other)
 	isMistake(t, err, "presents another certificate")
-	if _, _, err := r.Confirm(t.Context(), other, "", "bob"); !errors.Is(err, state.ErrNotFound) {
+	if _, _, err := r.Confirm(t.Context(), bob, other, ""); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("an unknown fingerprint: %v", err)
 	}
-	name, seen, err := r.Confirm(t.Context(), "hv1", "", "bob")
+	name, seen, err := r.Confirm(t.Context(), bob, "hv1", "")
 	if err != nil || name != "hv1" || seen != pin {
 		t.Fatalf("%s %s %v", name, seen, err)
 	}
@@ -242,7 +250,7 @@ func TestPinOfDialledHost(t *testing.T) {
 	if h.Trust.Pin != pin || h.Trust.ConfirmedBy != "bob" || time.Since(h.Trust.ConfirmedAt) > time.Minute {
 		t.Errorf("%+v", h.Trust)
 	}
-	_, _, err = r.Confirm(t.Context(), "hv1", "", "bob")
+	_, _, err = r.Confirm(t.Context(), bob, "hv1", "")
 	isMistake(t, err, "no certificate of host \"hv1\" waits")
 
 	r.stop()
@@ -255,7 +263,7 @@ func TestPinOfDialledHost(t *testing.T) {
 	if h.Certificate == nil || h.Certificate.Fingerprint != next {
 		t.Errorf("%+v", h)
 	}
-	if _, _, err := r.Confirm(t.Context(), string(next), "", "carol"); err != nil {
+	if _, _, err := r.Confirm(t.Context(), carol, string(next), ""); err != nil {
 		t.Fatal(err)
 	}
 	r.await("hv1", ovsdb.StateConnected)
@@ -274,7 +282,7 @@ func TestPinOfHostThatDialsIn(t *testing.T) {
 	if w := waiting[0]; w.Certificate == nil || w.Certificate.Fingerprint != pin || w.Host != "" || w.Hostname != "hv1.example" || w.Reason == "" {
 		t.Errorf("%+v", w)
 	}
-	_, _, err := r.Confirm(t.Context(), string(pin), "", "bob")
+	_, _, err := r.Confirm(t.Context(), bob, string(pin), "")
 	isMistake(t, err, "is none that was added: add it with weir hosts add NAME --dials-in --pin "+string(pin))
 	r.add(policyd.AddRequest{Name: "hv1", TLS: policyd.TLSRequest{Pin: strings.ReplaceAll(strings.ToLower(string(pin)), ":", "")}})
 	h := r.await("hv1", ovsdb.StateConnected)
@@ -302,11 +310,11 @@ func TestAddMistakes(t *testing.T) {
 		`export: `:             {Name: "a", Target: to, Export: export.Override{External: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1")}}},
 		"UUID \"x\": want one": {Name: "a", Target: to, UUID: "x"},
 	} {
-		_, err := r.Add(t.Context(), a, "alice")
+		_, err := r.Add(t.Context(), alice, a)
 		isMistake(t, err, want)
 	}
 	r.add(policyd.AddRequest{Name: "a", Target: to})
-	if _, err := r.Add(t.Context(), policyd.AddRequest{Name: "a", Target: to}, "alice"); !errors.Is(err, state.ErrExists) {
+	if _, err := r.Add(t.Context(), alice, policyd.AddRequest{Name: "a", Target: to}); !errors.Is(err, state.ErrExists) {
 		t.Errorf("a name that is used: %v", err)
 	}
 	if list, _ := r.Hosts(); len(list) != 1 {
@@ -329,18 +337,18 @@ func TestExportSettings(t *testing.T) {
 	}
 	awaitExport(export.Off, export.StateOff)
 	collector := netip.MustParseAddrPort("192.0.2.5:4739")
-	if err := r.SetPoolExport(t.Context(), "lab", export.Override{Protocol: export.NetFlow, Collector: collector}, "alice"); err != nil {
+	if err := r.SetPoolExport(t.Context(), alice, "lab", export.Override{Protocol: export.NetFlow, Collector: collector}); err != nil {
 		t.Fatal(err)
 	}
 	awaitExport(export.NetFlow, export.StateSet)
-	if err := r.SetExport(t.Context(), "hv1", export.Override{Protocol: export.Off}, "alice"); err != nil {
+	if err := r.SetExport(t.Context(), alice, "hv1", export.Override{Protocol: export.Off}); err != nil {
 		t.Fatal(err)
 	}
 	awaitExport(export.Off, export.StateOff)
-	if err := r.SetExport(t.Context(), "nobody", export.Override{}, "alice"); !errors.Is(err, state.ErrNotFound) {
+	if err := r.SetExport(t.Context(), alice, "nobody", export.Override{}); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("export of nobody: %v", err)
 	}
-	isMistake(t, r.SetPoolExport(t.Context(), "", export.Override{}, "alice"), "name of pool")
+	isMistake(t, r.SetPoolExport(t.Context(), alice, "", export.Override{}), "name of pool")
 	pools, err := r.Pools(t.Context())
 	if err != nil || !slices.ContainsFunc(pools, func(p state.Pool) bool { return p.Name == "lab" && p.Export.Protocol == export.NetFlow }) {
 		t.Errorf("%+v %v", pools, err)
@@ -359,13 +367,13 @@ func TestDetachGoesOn(t *testing.T) {
 		h, err := r.Host("hv1")
 		return err == nil && len(h.Exports) == 1 && h.Exports[0].State == export.StateSet
 	})
-	isMistake(t, r.Remove(t.Context(), "hv1", false, "alice"), "weir hosts detach hv1")
+	isMistake(t, r.Remove(t.Context(), alice, "hv1", false), "weir hosts detach hv1")
 	server.Stop()
 	r.until("it is away", func() bool { h, _ := r.Host("hv1"); return h.State != ovsdb.StateConnected })
 	impatient, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	detached := make(chan error, 1)
-	go func() { detached <- r.Detach(impatient, "hv1", "alice") }()
+	go func() { detached <- r.Detach(impatient, alice, "hv1") }()
 	r.until("it is to be detached", func() bool { h, err := r.Host("hv1"); return err == nil && h.Mode == state.ModeDetach })
 	cancel()
 	if err := <-detached; err == nil || !strings.Contains(err.Error(), "it goes on") {
@@ -376,7 +384,7 @@ func TestDetachGoesOn(t *testing.T) {
 	server.Run()
 	ctx, cancel2 := context.WithTimeout(t.Context(), patience)
 	defer cancel2()
-	if err := r.Detach(ctx, "hv1", "alice"); err != nil {
+	if err := r.Detach(ctx, alice, "hv1"); err != nil {
 		t.Fatal(err)
 	}
 	if after := server.VSCtl("--no-wait", "list", "bridge"); after != before {
@@ -385,7 +393,7 @@ func TestDetachGoesOn(t *testing.T) {
 	if h, err := r.Host("hv1"); err != nil || !h.Detached || h.Mode != state.ModeDetach {
 		t.Errorf("%+v %v", h, err)
 	}
-	if err := r.Remove(t.Context(), "hv1", false, "alice"); err != nil {
+	if err := r.Remove(t.Context(), alice, "hv1", false); err != nil {
 		t.Error(err)
 	}
 }

@@ -374,8 +374,9 @@ With --only, the revision is tried at some hosts; the others keep theirs. Withou
   weir policy apply policy.yaml --only host:xcp1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r := policyd.ApplyRequest{Reason: reason}
+			var r policyd.ApplyRequest
 			var err error
+			r.Reason = reason
 			if r.Only, err = onlyHosts(only); err != nil {
 				return err
 			}

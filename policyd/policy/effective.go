@@ -110,10 +110,18 @@ func (e *Entry) coversRemote(o *Entry, in *Estate) bool {
 }
 
 func contains(p, q netip.Prefix) bool {
-	return p.IsValid() && p.Bits() <= q.Bits() && p.Contains(q.Addr())
+	return p.IsValid() && q.IsValid() && p.Bits() <= q.Bits() && p.Contains(q.Addr())
 }
 
 // coversReplies reports whether r decides the replies, too, that s lets pass where connections are not tracked.
 func coversReplies(r, s *Rule) bool {
 	return s.Action != Allow || s.Direction == Either && !s.Protocol.HasType || r.Action == Allow || r.Direction == Either && !r.Protocol.HasType
+}
+
+// AllowsAll reports whether e certainly allows all that before allowed: that rule as it was. What is not certainly more is less.
+func (e *Entry) AllowsAll(before *Entry) bool {
+	r, o := &e.Rule, &before.Rule
+	remote := r.Remote == Remote{} || e.Group == before.Group && r.Remote == o.Remote || contains(r.Remote.Prefix, o.Remote.Prefix)
+	return r.Action == Allow && e.Scope == before.Scope && (r.Direction == Either || r.Direction == o.Direction) &&
+		(r.Protocol == Protocol{} || r.Protocol == o.Protocol) && remote && r.RemotePorts.covers(o.RemotePorts) && r.LocalPorts.covers(o.LocalPorts)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -60,6 +61,34 @@ type Host struct {
 
 	Export export.Override // over that of its pool
 	Added  time.Time
+}
+
+// told is what the audit says of a host.
+func (h *Host) told() any {
+	return struct {
+		UUID        string            `json:"uuid"`
+		Name        string            `json:"name"`
+		Pool        string            `json:"pool,omitempty"`
+		Target      string            `json:"target,omitempty"`
+		Trust       ovsdb.Trust       `json:"trust"`
+		Authority   string            `json:"authority,omitempty"`
+		CertName    string            `json:"cert_name,omitempty"`
+		Pin         ovsdb.Fingerprint `json:"pin,omitempty"`
+		OldTLS      bool              `json:"old_tls,omitempty"`
+		Mode        Mode              `json:"mode,omitempty"`
+		ConfirmedAt time.Time         `json:"confirmed_at,omitzero"`
+		ConfirmedBy string            `json:"confirmed_by,omitempty"`
+		Export      export.Override   `json:"export,omitzero"`
+	}{h.UUID, h.Name, h.Pool, h.Target.String(), h.TLS.Trust, h.TLS.Authority, h.TLS.Name, h.TLS.Pin, h.TLS.Legacy, h.Mode, h.ConfirmedAt, h.ConfirmedBy, h.Export}
+}
+
+// told is what the audit says of a pool.
+func (p *Pool) told() any {
+	return struct {
+		Mode     Mode            `json:"mode,omitempty"`
+		Sampling string          `json:"sampling,omitempty"`
+		Export   export.Override `json:"export,omitzero"`
+	}{p.Mode, p.Sampling, p.Export}
 }
 
 // NewUUID returns a random UUID (RFC 9562 §5.4).
@@ -134,7 +163,7 @@ func (s *State) Host(ctx context.Context, nameOrUUID string) (Host, error) {
 
 // AddHost adds a host and returns it with what it did not say: a UUID, the time. Its pool is added if it is not
 // there. ErrExists: there is one of its name or UUID.
-func (s *State) AddHost(ctx context.Context, h Host) (Host, error) {
+func (s *State) AddHost(ctx context.Context, by audit.Act, h Host) (Host, error) {
 	h.UUID = strings.ToLower(h.UUID)
 	if h.UUID == "" {
 		h.UUID = NewUUID()
@@ -148,7 +177,10 @@ func (s *State) AddHost(ctx context.Context, h Host) (Host, error) {
 		if n > 0 {
 			return ErrExists
 		}
-		return writeHost(ctx, tx, h)
+		if err := writeHost(ctx, tx, h); err != nil {
+			return err
+		}
+		return s.Record(ctx, tx, by, h.Name, nil, h.told())
 	})
 	if err != nil {
 		return Host{}, fmt.Errorf("add host %q: %w", h.Name, err)
@@ -186,13 +218,13 @@ func writeHost(ctx context.Context, tx *sql.Tx, h Host) error {
 
 // UpdateHost has f change the host of a name or UUID, in a transaction, and returns it as it is then. f may not change its UUID; an
 // error of f leaves everything as it was and is returned. ErrNotFound: there is none. ErrExists: another one has its new name.
-func (s *State) UpdateHost(ctx context.Context, nameOrUUID string, f func(*Host) error) (Host, error) {
+func (s *State) UpdateHost(ctx context.Context, by audit.Act, nameOrUUID string, f func(*Host) error) (Host, error) {
 	var h Host
 	err := s.update(ctx, func(tx *sql.Tx) (err error) {
 		if h, err = readHost(ctx, tx, nameOrUUID); err != nil {
 			return err
 		}
-		uuid := h.UUID
+		uuid, before := h.UUID, h.told()
 		if err := f(&h); err != nil {
 			return err
 		}
@@ -206,7 +238,10 @@ func (s *State) UpdateHost(ctx context.Context, nameOrUUID string, f func(*Host)
 		if n > 0 {
 			return fmt.Errorf("name %q: %w", h.Name, ErrExists)
 		}
-		return writeHost(ctx, tx, h)
+		if err := writeHost(ctx, tx, h); err != nil {
+			return err
+		}
+		return s.Record(ctx, tx, by, h.Name, before, h.told())
 	})
 	if err != nil {
 		return Host{}, fmt.Errorf("change host %q: %w", nameOrUUID, err)
@@ -216,7 +251,7 @@ func (s *State) UpdateHost(ctx context.Context, nameOrUUID string, f func(*Host)
 }
 
 // RemoveHost forgets the host of a name or UUID. ErrNotFound: there is none.
-func (s *State) RemoveHost(ctx context.Context, nameOrUUID string) error {
+func (s *State) RemoveHost(ctx context.Context, by audit.Act, nameOrUUID string) error {
 	err := s.update(ctx, func(tx *sql.Tx) error {
 		h, err := readHost(ctx, tx, nameOrUUID)
 		if err != nil {
@@ -229,7 +264,7 @@ func (s *State) RemoveHost(ctx context.Context, nameOrUUID string) error {
 				return err
 			}
 		}
-		return nil
+		return s.Record(ctx, tx, by, h.Name, h.told(), nil)
 	})
 	if err != nil {
 		return fmt.Errorf("remove host %q: %w", nameOrUUID, err)
@@ -272,7 +307,7 @@ func scanPool(row scanner) (Pool, error) {
 
 // UpdatePool has f change the pool of a name, which is added if it is not there, in a transaction, and returns it as it is then. An
 // error of f leaves everything as it was and is returned.
-func (s *State) UpdatePool(ctx context.Context, name string, f func(*Pool) error) (Pool, error) {
+func (s *State) UpdatePool(ctx context.Context, by audit.Act, name string, f func(*Pool) error) (Pool, error) {
 	p := Pool{Name: name}
 	err := s.update(ctx, func(tx *sql.Tx) error {
 		found, err := scanPool(tx.QueryRowContext(ctx, "SELECT "+poolColumns+" FROM pools WHERE name = ?", name))
@@ -282,6 +317,7 @@ func (s *State) UpdatePool(ctx context.Context, name string, f func(*Pool) error
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
+		before := p.told()
 		if err := f(&p); err != nil {
 			return err
 		}
@@ -292,7 +328,10 @@ func (s *State) UpdatePool(ctx context.Context, name string, f func(*Pool) error
 		_, err = tx.ExecContext(ctx, `INSERT INTO pools (name, export, mode, sampling) VALUES (?, ?, ?, ?)
 			ON CONFLICT (name) DO UPDATE SET export = excluded.export, mode = excluded.mode, sampling = excluded.sampling`,
 			name, string(exported), string(p.Mode), p.Sampling)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.Record(ctx, tx, by, name, before, p.told())
 	})
 	if err != nil {
 		return Pool{}, fmt.Errorf("change pool %q: %w", name, err)

@@ -55,11 +55,11 @@ func writeForEver(file string) error {
 			return err
 		}
 		fmt.Println("events", first)
-		if _, err := s.AddHost(ctx, state.Host{Name: fmt.Sprintf("new-%05d", n), Pool: fmt.Sprintf("pool-%d", n)}); err != nil {
+		if _, err := s.AddHost(ctx, alice.Does("test"), state.Host{Name: fmt.Sprintf("new-%05d", n), Pool: fmt.Sprintf("pool-%d", n)}); err != nil {
 			return err
 		}
 		fmt.Println("added", n)
-		if _, err := s.UpdateHost(ctx, fmt.Sprintf("new-%05d", n), func(h *state.Host) error {
+		if _, err := s.UpdateHost(ctx, alice.Does("test"), fmt.Sprintf("new-%05d", n), func(h *state.Host) error {
 			h.Name, h.ConfirmedBy = fmt.Sprintf("host-%05d", n), "child"
 			return nil
 		}); err != nil {
@@ -82,8 +82,8 @@ func applyNext(ctx context.Context, s *state.State) error {
 		return err
 	}
 	n := max(i.Next, 256)
-	p, err := s.Apply(ctx, state.Application{
-		Policy: state.Policy{Text: fmt.Sprint(n)}, Rules: []state.Placed{{Tier: 1, Rule: "r", Instance: n, Rank: 1}}, Next: n + 1,
+	p, err := s.Apply(ctx, alice.Does("test"), state.Application{
+		Policy: state.Policy{Text: fmt.Sprint(n)}, Placed: []state.Placed{{Tier: 1, Rule: "r", Instance: n, Rank: 1}}, Next: n + 1,
 		Instances: []state.Instance{{Instance: n, Rule: "r", Action: "allow"}}, Ends: func(state.Instance) bool { return true },
 	})
 	if err == nil {

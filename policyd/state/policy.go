@@ -9,16 +9,8 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/policyd/audit"
 )
-
-// Policy is a policy as it was applied.
-type Policy struct {
-	Revision  uint64
-	Text      string // YAML
-	AppliedAt time.Time
-	AppliedBy string
-	Reason    string
-}
 
 // Placed is a rule of a revision: where it stands, and its number.
 type Placed struct {
@@ -85,6 +77,8 @@ type Intent struct {
 	Live     []Instance          // in force, or remembered; ascending
 	Next     uint32              // number that the next instance gets; 0: none was given yet
 	Bypasses []Bypass            // by kind and target
+	Pending  *Pending            // the revision that waits to be confirmed; nil: none does
+	Head     uint64              // newest revision that was made; 0: none was
 }
 
 // RevisionOf returns the revision that is in force at the host of a UUID; 0 is none.
@@ -99,7 +93,10 @@ func (i *Intent) RevisionOf(host string) uint64 {
 func (s *State) Intent(ctx context.Context) (*Intent, error) {
 	i := &Intent{Only: map[string]uint64{}, Policies: map[uint64]Policy{}, Rules: map[uint64][]Placed{}, Bound: map[uint64][]Bound{}}
 	err := s.update(ctx, func(tx *sql.Tx) error {
-		return errors.Join(i.readForce(ctx, tx), i.readRules(ctx, tx), i.readInstances(ctx, tx, s.now()), i.readBypasses(ctx, tx))
+		var err1, err2 error
+		i.Pending, err1 = readPending(ctx, tx)
+		i.Head, err2 = head(ctx, tx)
+		return errors.Join(i.readForce(ctx, tx), i.readRules(ctx, tx), i.readInstances(ctx, tx, s.now()), i.readBypasses(ctx, tx), err1, err2)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
@@ -125,37 +122,30 @@ func each(ctx context.Context, tx *sql.Tx, scan func(scanner) error, query strin
 func (i *Intent) readForce(ctx context.Context, tx *sql.Tx) error {
 	return each(ctx, tx, func(row scanner) error {
 		var host, bound string
-		p, err := scanPolicy(row, &host, &bound)
+		var packed bool
+		var text []byte
+		p, err := scanPolicy(row, &host, &bound, &packed, &text)
 		if err != nil {
 			return err
+		}
+		if host == "" {
+			i.Revision = p.Revision
+		} else {
+			i.Only[host] = p.Revision
+		}
+		if _, ok := i.Policies[p.Revision]; ok {
+			return nil
+		}
+		if p.Text, err = unpack(packed, text); err != nil {
+			return fmt.Errorf("text of revision %d: %w", p.Revision, err)
 		}
 		var names []Bound
 		if err := json.Unmarshal([]byte(bound), &names); err != nil {
 			return fmt.Errorf("names of revision %d: %w", p.Revision, err)
 		}
 		i.Policies[p.Revision], i.Bound[p.Revision] = p, names
-		if host == "" {
-			i.Revision = p.Revision
-		} else {
-			i.Only[host] = p.Revision
-		}
 		return nil
-	}, "SELECT "+policyColumns+", host, bound FROM policy_in_force JOIN policies USING (revision)")
-}
-
-const policyColumns = "revision, policy, applied_at, applied_by, reason"
-
-func scanPolicy(row scanner, more ...any) (Policy, error) {
-	var p Policy
-	var revision int64
-	var at string
-	if err := row.Scan(append([]any{&revision, &p.Text, &at, &p.AppliedBy, &p.Reason}, more...)...); err != nil {
-		return p, err
-	}
-	p.Revision = uint64(revision)
-	var err error
-	p.AppliedAt, err = time.Parse(time.RFC3339Nano, at)
-	return p, err
+	}, "SELECT "+policyColumns+", host, bound, packed, text FROM policy_in_force JOIN policies USING (revision) JOIN documents ON documents.id = document")
 }
 
 func (i *Intent) readRules(ctx context.Context, tx *sql.Tx) error {
@@ -218,199 +208,27 @@ func (i *Intent) readBypasses(ctx context.Context, tx *sql.Tx) error {
 	}, "SELECT kind, target, name, since, set_by, reason FROM bypasses ORDER BY kind, target")
 }
 
-// Application is a policy to be put in force.
-type Application struct {
-	Policy             // its revision and time are given by Apply
-	Only      []string // UUIDs of the hosts at which it is put in force; none: at all, and no host has one of its own any more
-	Bound     []Bound
-	Rules     []Placed   // of the policy; their instances are those of Instances, or are in force
-	Instances []Instance // new ones; Since is given by Apply
-	Next      uint32     // number that the next instance gets: above all that were given
-
-	// Ends says of an instance that no revision in force has any more whether connections that it let in are ended.
-	Ends func(n Instance) bool
-}
-
-// ErrRaced says that somebody else changed the policy in between.
-var ErrRaced = errors.New("the policy was changed by somebody else meanwhile: try again")
-
-// Apply puts a policy in force and returns its revision, in one transaction. Instances that no revision in force has any more
-// end. ErrRaced: numbers of new instances were given to others.
-func (s *State) Apply(ctx context.Context, a Application) (Policy, error) {
-	p := a.Policy
-	err := s.update(ctx, func(tx *sql.Tx) (err error) {
-		if p, err = s.insertPolicy(ctx, tx, p, a.Bound); err != nil {
-			return err
-		}
-		if err := s.placeRules(ctx, tx, p, &a); err != nil {
-			return err
-		}
-		if len(a.Only) == 0 {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM policy_in_force"); err != nil {
-				return err
-			}
-			a.Only = []string{""}
-		}
-		for _, host := range a.Only {
-			const q = "INSERT INTO policy_in_force (host, revision) VALUES (?, ?) ON CONFLICT (host) DO UPDATE SET revision = excluded.revision"
-			if _, err := tx.ExecContext(ctx, q, host, int64(p.Revision)); err != nil {
-				return err
-			}
-		}
-		return s.endInstances(ctx, tx, &a)
-	})
-	if err != nil {
-		return Policy{}, fmt.Errorf("put policy in force: %w", err)
-	}
-	s.changed()
-	return p, nil
-}
-
-func (s *State) insertPolicy(ctx context.Context, tx *sql.Tx, p Policy, bound []Bound) (Policy, error) {
-	var newest int64
-	if err := tx.QueryRowContext(ctx, "SELECT ifnull(max(revision), 0) FROM policies").Scan(&newest); err != nil {
-		return p, err
-	}
-	p.Revision, p.AppliedAt = uint64(newest)+1, s.now().UTC()
-	names, err := json.Marshal(bound)
-	if err != nil {
-		return p, err
-	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO policies ("+policyColumns+", bound) VALUES (?, ?, ?, ?, ?, ?)",
-		int64(p.Revision), p.Text, formatTime(p.AppliedAt), p.AppliedBy, p.Reason, string(names))
-	return p, err
-}
-
-// placeRules writes new instances and the places of the rules.
-func (s *State) placeRules(ctx context.Context, tx *sql.Tx, p Policy, a *Application) error {
-	insert, err := tx.PrepareContext(ctx, "INSERT INTO rule_instances (instance, rule, action, digest, tier, scope, text, since, ends) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)")
-	if err != nil {
-		return err
-	}
-	defer insert.Close()
-	next, err := nextInstance(ctx, tx)
-	if err != nil {
-		return err
-	}
-	for _, n := range a.Instances {
-		if n.Instance < next {
-			return ErrRaced
-		}
-		if n.Instance >= a.Next {
-			panic("BUG: an instance is not below the next one")
-		}
-		if _, err := insert.ExecContext(ctx, n.Instance, n.Rule, n.Action, n.Digest, n.Tier, int64(n.Scope), n.Text, formatTime(p.AppliedAt)); err != nil {
-			return err
-		}
-	}
-	if err := setNextInstance(ctx, tx, max(next, a.Next)); err != nil {
-		return err
-	}
-	place, err := tx.PrepareContext(ctx, "INSERT INTO policy_rules (revision, tier, scope, rule, instance, rank) VALUES (?, ?, ?, ?, ?, ?)")
-	if err != nil {
-		return err
-	}
-	defer place.Close()
-	for _, r := range a.Rules {
-		if _, err := place.ExecContext(ctx, int64(p.Revision), r.Tier, int64(r.Scope), r.Rule, r.Instance, r.Rank); err != nil {
-			return fmt.Errorf("rule %q: %w", r.Rule, err)
-		}
-	}
-	return nil
-}
-
-// endInstances ends what no revision in force has any more, and forgets the places of rules of other revisions.
-func (s *State) endInstances(ctx context.Context, tx *sql.Tx, a *Application) error {
-	if _, err := tx.ExecContext(ctx, "DELETE FROM policy_rules WHERE revision NOT IN (SELECT revision FROM policy_in_force)"); err != nil {
-		return err
-	}
-	var ended []Instance
-	err := each(ctx, tx, func(row scanner) error {
-		n, err := scanInstance(row)
-		ended = append(ended, n)
-		return err
-	}, "SELECT "+instanceColumns+" FROM rule_instances WHERE until IS NULL AND instance NOT IN (SELECT instance FROM policy_rules)")
-	if err != nil {
-		return err
-	}
-	now := formatTime(s.now())
-	for _, n := range ended {
-		ends := a.Ends != nil && a.Ends(n)
-		if _, err := tx.ExecContext(ctx, "UPDATE rule_instances SET until = ?, ends = ? WHERE instance = ?", now, ends, n.Instance); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func nextInstance(ctx context.Context, tx *sql.Tx) (uint32, error) {
-	var next sql.NullInt64
-	err := tx.QueryRowContext(ctx, "SELECT next FROM counters WHERE name = 'instance'").Scan(&next)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	return uint32(next.Int64), err
-}
-
-func setNextInstance(ctx context.Context, tx *sql.Tx, next uint32) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO counters (name, next) VALUES ('instance', ?) ON CONFLICT (name) DO UPDATE SET next = excluded.next", next)
-	return err
-}
-
-// SkipInstances says that instances up to one were given, by a state that was lost: they will not be given again.
-func (s *State) SkipInstances(ctx context.Context, upTo uint32) error {
-	err := s.update(ctx, func(tx *sql.Tx) error {
-		next, err := nextInstance(ctx, tx)
-		if err != nil || upTo < next {
-			return err
-		}
-		return setNextInstance(ctx, tx, upTo+1)
-	})
-	if err != nil {
-		return fmt.Errorf("skip rule instances: %w", err)
-	}
-	return nil
-}
-
-// Policies returns the policies that were applied, the newest first, at most limit, without their text.
-func (s *State) Policies(ctx context.Context, limit int) ([]Policy, error) {
-	list := []Policy{}
-	rows, err := s.db.QueryContext(ctx, "SELECT revision, '', applied_at, applied_by, reason FROM policies ORDER BY revision DESC LIMIT ?", limit)
-	if err != nil {
-		return nil, fmt.Errorf("list policies: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		p, err := scanPolicy(rows)
-		if err != nil {
-			return nil, fmt.Errorf("list policies: %w", err)
-		}
-		list = append(list, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list policies: %w", err)
-	}
-	return list, nil
-}
-
-// Policy returns the policy of a revision. ErrNotFound: there is none.
-func (s *State) Policy(ctx context.Context, revision uint64) (Policy, error) {
-	p, err := scanPolicy(s.db.QueryRowContext(ctx, "SELECT "+policyColumns+" FROM policies WHERE revision = ?", int64(revision)))
-	if errors.Is(err, sql.ErrNoRows) {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return Policy{}, fmt.Errorf("find policy of revision %d: %w", revision, err)
-	}
-	return p, nil
-}
-
 // SetBypass switches policy off as b says, or replaces why that is so.
-func (s *State) SetBypass(ctx context.Context, b Bypass) (Bypass, error) {
+func (s *State) SetBypass(ctx context.Context, by audit.Act, b Bypass) (Bypass, error) {
 	b.Since = s.now().UTC()
-	_, err := s.db.ExecContext(ctx, `INSERT INTO bypasses (kind, target, name, since, set_by, reason) VALUES (?, ?, ?, ?, ?, ?)
+	b.By, b.Reason = by.User, by.Reason
+	err := s.update(ctx, func(tx *sql.Tx) error {
+		before, err := toldBypass(ctx, tx, b.Kind, b.Target)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO bypasses (kind, target, name, since, set_by, reason) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (kind, target) DO UPDATE SET name = excluded.name, since = excluded.since, set_by = excluded.set_by, reason = excluded.reason`,
-		string(b.Kind), b.Target, b.Name, formatTime(b.Since), b.By, b.Reason)
+			string(b.Kind), b.Target, b.Name, formatTime(b.Since), b.By, b.Reason)
+		if err != nil {
+			return err
+		}
+		after, err := toldBypass(ctx, tx, b.Kind, b.Target)
+		if err != nil {
+			return err
+		}
+		return s.Record(ctx, tx, by, b.object(), before, after)
+	})
 	if err != nil {
 		return b, fmt.Errorf("bypass %s %q: %w", b.Kind, b.Name, err)
 	}
@@ -418,17 +236,51 @@ func (s *State) SetBypass(ctx context.Context, b Bypass) (Bypass, error) {
 	return b, nil
 }
 
+// object is what the audit calls where policy is off.
+func (b *Bypass) object() string {
+	if b.Kind == BypassEstate {
+		return string(b.Kind)
+	}
+	return string(b.Kind) + ":" + b.Name
+}
+
+// bypassTold is what the audit says of a bypass.
+type bypassTold struct {
+	Name   string `json:"name"`
+	Since  string `json:"since"`
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// toldBypass returns a bypassTold, nil if there is none.
+func toldBypass(ctx context.Context, tx *sql.Tx, kind BypassKind, target string) (any, error) {
+	var b bypassTold
+	err := tx.QueryRowContext(ctx, "SELECT name, since, set_by, reason FROM bypasses WHERE kind = ? AND target = ?", string(kind), target).Scan(&b.Name, &b.Since, &b.By, &b.Reason)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return b, nil
+}
+
 // EndBypass switches policy on again. ErrNotFound: it was not switched off there.
-func (s *State) EndBypass(ctx context.Context, kind BypassKind, target string) error {
+func (s *State) EndBypass(ctx context.Context, by audit.Act, kind BypassKind, target string) error {
 	err := s.update(ctx, func(tx *sql.Tx) error {
-		done, err := tx.ExecContext(ctx, "DELETE FROM bypasses WHERE kind = ? AND target = ?", string(kind), target)
+		b := Bypass{Kind: kind, Target: target}
+		before, err := toldBypass(ctx, tx, kind, target)
 		if err != nil {
 			return err
 		}
-		if n, err := done.RowsAffected(); err != nil || n > 0 {
+		if before == nil {
+			return ErrNotFound
+		}
+		b.Name = before.(bypassTold).Name
+		if _, err := tx.ExecContext(ctx, "DELETE FROM bypasses WHERE kind = ? AND target = ?", string(kind), target); err != nil {
 			return err
 		}
-		return ErrNotFound
+		return s.Record(ctx, tx, by, b.object(), before, nil)
 	})
 	if err != nil {
 		return fmt.Errorf("end bypass of %s %q: %w", kind, target, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -33,9 +34,9 @@ func intent(t *testing.T, s *state.State) *state.Intent {
 	return i
 }
 
-func apply(t *testing.T, s *state.State, a state.Application) state.Policy {
+func apply(t *testing.T, s *state.State, by audit.Actor, a state.Application) state.Policy {
 	t.Helper()
-	p, err := s.Apply(t.Context(), a)
+	p, err := s.Apply(t.Context(), by.Does(audit.PolicyApply), a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +61,8 @@ func TestPolicyLasts(t *testing.T) {
 	}
 	changes, cancel := s.Subscribe()
 	defer cancel()
-	first := apply(t, s, state.Application{
-		Policy: state.Policy{Text: "default: allow\n", AppliedBy: "alice", Reason: "because"}, Rules: rules(256, 257), Next: 258,
+	first := apply(t, s, alice, state.Application{
+		Policy: state.Policy{Text: "default: allow\n"}, Placed: rules(256, 257), Next: 258,
 		Bound:     []state.Bound{{Kind: flow.KindVIF, Name: "web/0", ID: web}},
 		Instances: []state.Instance{{Instance: 256, Rule: "r", Action: "allow", Digest: "d1", Tier: 5, Scope: web, Text: "allow any"}, {Instance: 257, Rule: "s", Action: "deny", Digest: "d2"}},
 	})
@@ -69,8 +70,8 @@ func TestPolicyLasts(t *testing.T) {
 		t.Error("no news of a policy that was applied")
 	}
 	now = now.Add(time.Minute)
-	canary := apply(t, s, state.Application{
-		Policy: state.Policy{Text: "default: deny\n", AppliedBy: "bob"}, Only: []string{"h1"}, Rules: rules(258, 257), Next: 259,
+	canary := apply(t, s, bob, state.Application{
+		Policy: state.Policy{Text: "default: deny\n"}, Only: []string{"h1"}, Placed: rules(258, 257), Next: 259,
 		Instances: []state.Instance{{Instance: 258, Rule: "r", Action: "deny", Digest: "d3"}},
 	})
 	if err := s.Close(); err != nil {
@@ -78,7 +79,7 @@ func TestPolicyLasts(t *testing.T) {
 	}
 	s = clocked(t, name, &now)
 	want := &state.Intent{
-		Revision: 1, Only: map[string]uint64{"h1": 2}, Policies: map[uint64]state.Policy{1: first, 2: canary}, Next: 259,
+		Head: 2, Revision: 1, Only: map[string]uint64{"h1": 2}, Policies: map[uint64]state.Policy{1: first, 2: canary}, Next: 259,
 		Rules: map[uint64][]state.Placed{1: rules(256, 257), 2: rules(258, 257)},
 		Bound: map[uint64][]state.Bound{1: {{Kind: flow.KindVIF, Name: "web/0", ID: web}}, 2: nil},
 		Live: []state.Instance{
@@ -98,8 +99,8 @@ func TestPolicyLasts(t *testing.T) {
 	// Then everywhere: what is replaced ends, and what it let in is ended for a while.
 	now = now.Add(time.Minute)
 	ended := now
-	apply(t, s, state.Application{
-		Policy: state.Policy{Text: "default: deny\n", AppliedBy: "bob"}, Rules: rules(258, 257), Next: 259,
+	apply(t, s, bob, state.Application{
+		Policy: state.Policy{Text: "default: deny\n"}, Placed: rules(258, 257), Next: 259,
 		Ends: func(n state.Instance) bool { return n.Action == "allow" },
 	})
 	got = intent(t, s)
@@ -113,14 +114,14 @@ func TestPolicyLasts(t *testing.T) {
 	if got = intent(t, s); len(got.Live) != 2 || got.Next != 259 {
 		t.Errorf("an hour later: %+v, next %d", got.Live, got.Next)
 	}
-	list, err := s.Policies(t.Context(), 2)
+	list, err := s.Revisions(t.Context(), 0, 2)
 	if err != nil || len(list) != 2 || list[0].Revision != 3 || list[1].Revision != 2 || list[0].AppliedBy != "bob" {
 		t.Errorf("%+v %v", list, err)
 	}
-	if p, err := s.Policy(t.Context(), 1); err != nil || cmp.Diff(first, p) != "" {
+	if p, _, err := s.Revision(t.Context(), 1); err != nil || cmp.Diff(first, p) != "" {
 		t.Errorf("%+v %v, want %+v", p, err, first)
 	}
-	if _, err := s.Policy(t.Context(), 9); !errors.Is(err, state.ErrNotFound) {
+	if _, _, err := s.Revision(t.Context(), 9); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("a revision that was never there: %v", err)
 	}
 }
@@ -129,17 +130,17 @@ func TestPolicyLasts(t *testing.T) {
 func TestApplyIsWhole(t *testing.T) {
 	now := then
 	s := clocked(t, file(t), &now)
-	apply(t, s, state.Application{Policy: state.Policy{Text: "a"}, Rules: rules(256), Next: 257, Instances: []state.Instance{{Instance: 256, Rule: "r", Action: "allow"}}})
+	apply(t, s, alice, state.Application{Policy: state.Policy{Text: "a"}, Placed: rules(256), Next: 257, Instances: []state.Instance{{Instance: 256, Rule: "r", Action: "allow"}}})
 	before := intent(t, s)
 	for name, c := range map[string]struct {
 		a    state.Application
 		want error
 	}{
 		"number that was given": {state.Application{Next: 257, Instances: []state.Instance{{Instance: 256, Rule: "x"}}}, state.ErrRaced},
-		"rule without number":   {state.Application{Next: 258, Instances: []state.Instance{{Instance: 257, Rule: "x"}}, Rules: rules(257, 300)}, nil},
-		"rule twice":            {state.Application{Next: 257, Rules: append(rules(256), rules(256)...)}, nil},
+		"rule without number":   {state.Application{Next: 258, Instances: []state.Instance{{Instance: 257, Rule: "x"}}, Placed: rules(257, 300)}, nil},
+		"rule twice":            {state.Application{Next: 257, Placed: append(rules(256), rules(256)...)}, nil},
 	} {
-		_, err := s.Apply(t.Context(), c.a)
+		_, err := s.Apply(t.Context(), alice.Does("test"), c.a)
 		if err == nil || c.want != nil && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
@@ -161,7 +162,7 @@ func TestSkipInstances(t *testing.T) {
 			t.Errorf("after %d the next is %d, want %d", c.upTo, got, c.want)
 		}
 	}
-	_, err := s.Apply(t.Context(), state.Application{Next: 402, Instances: []state.Instance{{Instance: 401, Rule: "r"}}})
+	_, err := s.Apply(t.Context(), alice.Does("test"), state.Application{Next: 402, Instances: []state.Instance{{Instance: 401, Rule: "r"}}})
 	if !errors.Is(err, state.ErrRaced) {
 		t.Errorf("401 was given again: %v", err)
 	}
@@ -171,13 +172,13 @@ func TestBypasses(t *testing.T) {
 	name, now := file(t), then
 	s := clocked(t, name, &now)
 	want := []state.Bypass{
-		{Kind: state.BypassEstate, Name: "estate", By: "alice", Reason: "fire"},
-		{Kind: state.BypassVIF, Target: "18446744073709551615", Name: "web/0", By: "bob"},
+		{Kind: state.BypassEstate, Name: "estate", By: "alice", Reason: "because"},
+		{Kind: state.BypassVIF, Target: "18446744073709551615", Name: "web/0", By: "alice", Reason: "because"},
 	}
 	for i, b := range want {
 		for range 2 { // again, as by somebody who is not sure
 			var err error
-			if want[i], err = s.SetBypass(t.Context(), b); err != nil {
+			if want[i], err = s.SetBypass(t.Context(), alice.Does("test"), b); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -189,10 +190,10 @@ func TestBypasses(t *testing.T) {
 	if diff := cmp.Diff(want, intent(t, s).Bypasses); diff != "" {
 		t.Error(diff)
 	}
-	if err := s.EndBypass(t.Context(), state.BypassEstate, ""); err != nil {
+	if err := s.EndBypass(t.Context(), alice.Does("test"), state.BypassEstate, ""); err != nil {
 		t.Error(err)
 	}
-	if err := s.EndBypass(t.Context(), state.BypassEstate, ""); !errors.Is(err, state.ErrNotFound) {
+	if err := s.EndBypass(t.Context(), alice.Does("test"), state.BypassEstate, ""); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("ended twice: %v", err)
 	}
 	if diff := cmp.Diff(want[1:], intent(t, s).Bypasses); diff != "" {
@@ -204,15 +205,15 @@ func TestBypasses(t *testing.T) {
 func TestPolicyOfRemovedHost(t *testing.T) {
 	now := then
 	s := clocked(t, file(t), &now)
-	h, err := s.AddHost(t.Context(), state.Host{Name: "xcp1"})
+	h, err := s.AddHost(t.Context(), alice.Does("test"), state.Host{Name: "xcp1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply(t, s, state.Application{Policy: state.Policy{Text: "a"}, Only: []string{h.UUID}, Rules: rules(256), Next: 257, Instances: []state.Instance{{Instance: 256, Rule: "r"}}})
-	if _, err := s.SetBypass(t.Context(), state.Bypass{Kind: state.BypassHost, Target: h.UUID, Name: "xcp1"}); err != nil {
+	apply(t, s, alice, state.Application{Policy: state.Policy{Text: "a"}, Only: []string{h.UUID}, Placed: rules(256), Next: 257, Instances: []state.Instance{{Instance: 256, Rule: "r"}}})
+	if _, err := s.SetBypass(t.Context(), alice.Does("test"), state.Bypass{Kind: state.BypassHost, Target: h.UUID, Name: "xcp1"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RemoveHost(t.Context(), "xcp1"); err != nil {
+	if err := s.RemoveHost(t.Context(), alice.Does("test"), "xcp1"); err != nil {
 		t.Fatal(err)
 	}
 	if i := intent(t, s); len(i.Only)+len(i.Bypasses)+len(i.Rules) != 0 || i.Next != 257 {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +33,9 @@ type State struct {
 	now      func() time.Time
 	instance string
 
-	changes notify.Changes // of hosts, pools and policy
+	changes  notify.Changes // of hosts, pools and policy
+	audited  notify.Changes // of waiting audit entries
+	recorded atomic.Bool    // the transaction that runs has recorded one
 }
 
 // Deps are what a State uses and does not own.
@@ -160,7 +163,14 @@ func (s *State) update(ctx context.Context, f func(*sql.Tx) error) error {
 		}
 		return err
 	}
-	return tx.Commit()
+	told := s.recorded.Swap(false)
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if told {
+		s.audited.Tell()
+	}
+	return nil
 }
 
 //go:embed migrations/*.sql

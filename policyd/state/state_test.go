@@ -13,11 +13,18 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/state"
 )
 
 var then = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+
+// People of the tests.
+var (
+	alice = audit.Actor{User: "alice", Source: "test", Reason: "because"}
+	bob   = audit.Actor{User: "bob"}
+)
 
 func open(t testing.TB, file string) *state.State {
 	t.Helper()
@@ -50,7 +57,7 @@ func TestHostsLast(t *testing.T) {
 	s := open(t, name)
 	changes, cancel := s.Subscribe()
 	defer cancel()
-	added, err := s.AddHost(t.Context(), whole)
+	added, err := s.AddHost(t.Context(), alice.Does("test"), whole)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +66,7 @@ func TestHostsLast(t *testing.T) {
 	default:
 		t.Error("no news of a host that was added")
 	}
-	bare, err := s.AddHost(t.Context(), state.Host{Name: "kvm1"})
+	bare, err := s.AddHost(t.Context(), alice.Does("test"), state.Host{Name: "kvm1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,12 +75,12 @@ func TestHostsLast(t *testing.T) {
 	}
 	berlin := state.Pool{Name: "berlin", Export: export.Override{Protocol: export.Off, Bridges: map[string]export.Protocol{"br0": export.Auto}}, Mode: state.ModeEnforce, Sampling: "new"}
 	for _, name := range []string{"berlin", "rome"} {
-		if _, err := s.UpdatePool(t.Context(), name, func(p *state.Pool) error { *p = berlin; p.Name = name; return nil }); err != nil {
+		if _, err := s.UpdatePool(t.Context(), alice.Does("test"), name, func(p *state.Pool) error { *p = berlin; p.Name = name; return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	refused := errors.New("refused")
-	if _, err := s.UpdatePool(t.Context(), "rome", func(p *state.Pool) error { p.Mode = state.ModeObserve; return refused }); !errors.Is(err, refused) {
+	if _, err := s.UpdatePool(t.Context(), alice.Does("test"), "rome", func(p *state.Pool) error { p.Mode = state.ModeObserve; return refused }); !errors.Is(err, refused) {
 		t.Errorf("a refused change: %v", err)
 	}
 	rome := berlin
@@ -114,10 +121,10 @@ func TestHostsLast(t *testing.T) {
 
 func TestHostErrors(t *testing.T) {
 	s := open(t, file(t))
-	if _, err := s.AddHost(t.Context(), whole); err != nil {
+	if _, err := s.AddHost(t.Context(), alice.Does("test"), whole); err != nil {
 		t.Fatal(err)
 	}
-	other, err := s.AddHost(t.Context(), state.Host{Name: "other"})
+	other, err := s.AddHost(t.Context(), alice.Does("test"), state.Host{Name: "other"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,14 +133,20 @@ func TestHostErrors(t *testing.T) {
 		do   func() error
 		want error
 	}{
-		"same name":      {func() error { _, err := s.AddHost(t.Context(), state.Host{Name: "xcp1"}); return err }, state.ErrExists},
-		"same UUID":      {func() error { _, err := s.AddHost(t.Context(), state.Host{Name: "x", UUID: whole.UUID}); return err }, state.ErrExists},
+		"same name": {func() error {
+			_, err := s.AddHost(t.Context(), alice.Does("test"), state.Host{Name: "xcp1"})
+			return err
+		}, state.ErrExists},
+		"same UUID": {func() error {
+			_, err := s.AddHost(t.Context(), alice.Does("test"), state.Host{Name: "x", UUID: whole.UUID})
+			return err
+		}, state.ErrExists},
 		"find none":      {func() error { _, err := s.Host(t.Context(), "nobody"); return err }, state.ErrNotFound},
-		"remove none":    {func() error { return s.RemoveHost(t.Context(), "nobody") }, state.ErrNotFound},
-		"change none":    {func() error { _, err := s.UpdateHost(t.Context(), "nobody", nil); return err }, state.ErrNotFound},
+		"remove none":    {func() error { return s.RemoveHost(t.Context(), alice.Does("test"), "nobody") }, state.ErrNotFound},
+		"change none":    {func() error { _, err := s.UpdateHost(t.Context(), alice.Does("test"), "nobody", nil); return err }, state.ErrNotFound},
 		"rename to used": {func() error { return rename(t, s, "other", "xcp1") }, state.ErrExists},
 		"refused change": {func() error {
-			_, err := s.UpdateHost(t.Context(), "xcp1", func(h *state.Host) error { h.Name = "gone"; return refused })
+			_, err := s.UpdateHost(t.Context(), alice.Does("test"), "xcp1", func(h *state.Host) error { h.Name = "gone"; return refused })
 			return err
 		}, refused},
 	} {
@@ -153,13 +166,13 @@ func TestHostErrors(t *testing.T) {
 	if err := rename(t, s, whole.UUID, "xcp-renamed"); err != nil {
 		t.Error(err)
 	}
-	if err := s.RemoveHost(t.Context(), "xcp-renamed"); err != nil {
+	if err := s.RemoveHost(t.Context(), alice.Does("test"), "xcp-renamed"); err != nil {
 		t.Error(err)
 	}
 }
 
 func rename(t *testing.T, s *state.State, from, to string) error {
-	_, err := s.UpdateHost(t.Context(), from, func(h *state.Host) error { h.Name = to; return nil })
+	_, err := s.UpdateHost(t.Context(), alice.Does("test"), from, func(h *state.Host) error { h.Name = to; return nil })
 	return err
 }
 
@@ -220,14 +233,14 @@ func TestKeptEvents(t *testing.T) {
 // A copy that is made while the database is in use is whole.
 func TestBackup(t *testing.T) {
 	s := open(t, file(t))
-	if _, err := s.AddHost(t.Context(), whole); err != nil {
+	if _, err := s.AddHost(t.Context(), alice.Does("test"), whole); err != nil {
 		t.Fatal(err)
 	}
 	copied := file(t)
 	if err := s.Backup(t.Context(), copied); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RemoveHost(t.Context(), "xcp1"); err != nil {
+	if err := s.RemoveHost(t.Context(), alice.Does("test"), "xcp1"); err != nil {
 		t.Fatal(err)
 	}
 	h, err := open(t, copied).Host(t.Context(), "xcp1")
