@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"strconv"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/weirhq/weir/policyd/audit"
 )
 
 // ListenAdmin binds the socket at which calls that change something are taken: a unix socket of this user only. One that an earlier
@@ -60,20 +57,10 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, whoKey{}, name)
 }
 
-// who is the user that asks, over the admin socket.
-func who(ctx context.Context) audit.Actor {
-	name, ok := ctx.Value(whoKey{}).(string)
-	if !ok {
-		name = "unknown"
+// peerOf is the user at the other end of a socket.
+func peerOf(ctx context.Context) string {
+	if name, ok := ctx.Value(whoKey{}).(string); ok {
+		return name
 	}
-	return audit.Actor{User: name, Source: "socket"}
-}
-
-// local refuses what a browser could be made to send: the socket is for programs.
-func local(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
+	return "unknown"
 }

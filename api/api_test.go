@@ -40,7 +40,15 @@ type running struct {
 // serve runs a server until the test ends. What d does not say is harmless.
 func serve(t *testing.T, d api.Deps) *running {
 	t.Helper()
-	l, err := api.Listen(api.Config{Listen: "127.0.0.1:0"})
+	cfg := api.Default()
+	cfg.Listen = "127.0.0.1:0"
+	return serveAs(t, cfg, d)
+}
+
+// serveAs is serve with a configuration.
+func serveAs(t *testing.T, cfg api.Config, d api.Deps) *running {
+	t.Helper()
+	l, err := api.Listen(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +71,7 @@ func serve(t *testing.T, d api.Deps) *running {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{t: t, addr: l.Addr().String(), log: log, stop: cancel, done: make(chan error, 1)}
-	go func() { r.done <- api.New(d).Run(ctx) }()
+	go func() { r.done <- api.New(cfg, d).Run(ctx) }()
 	t.Cleanup(r.end)
 	return r
 }
@@ -140,13 +148,26 @@ func TestConfig(t *testing.T) {
 	good("localhost:8080")
 	good("[::1]:0")
 	good("127.9.9.9:1")
+	good(":8080")
+	good("[::]:8080")
+	good("192.0.2.1:8080")
 	bad("")
 	bad("8080")
-	bad(":8080")
-	bad("0.0.0.0:8080")
-	bad("[::]:8080")
-	bad("192.0.2.1:8080")
-	bad("localhost.example:8080")
+	for listen, want := range map[string]bool{
+		"localhost:1": false, "127.9.9.9:1": false, "[::1]:1": false,
+		":1": true, "0.0.0.0:1": true, "[::]:1": true, "192.0.2.1:1": true, "localhost.example:1": true,
+	} {
+		c := api.Default()
+		if c.Listen = listen; c.Encrypted() != want {
+			t.Errorf("listen %q: TLS is %v by itself, want %v", listen, c.Encrypted(), want)
+		}
+		if c.TLS.Mode = api.TLSOff; c.Encrypted() {
+			t.Errorf("listen %q: TLS although it is off", listen)
+		}
+		if c.TLS.Mode = api.TLSOn; !c.Encrypted() {
+			t.Errorf("listen %q: no TLS although it is on", listen)
+		}
+	}
 
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -651,7 +672,7 @@ func TestOpenAPI(t *testing.T) {
 					t.Errorf("%s: parameter %s has no description or schema", name, p.Name)
 				}
 			}
-			for _, code := range []string{"200", "default"} {
+			for _, code := range []string{"200", "401", "403", "422"} {
 				if response := op.Responses[code]; response.Description == "" || len(response.Content) == 0 {
 					t.Errorf("%s: answer %s is not described", name, code)
 				}

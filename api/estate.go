@@ -49,7 +49,8 @@ type explainQuery struct {
 }
 
 func (s *Server) estateRoutes(api huma.API) {
-	huma.Register(api, huma.Operation{
+	s.inventoryRoutes(api)
+	read(api, huma.Operation{
 		OperationID: "get-estate", Method: http.MethodGet, Path: "/api/v1/estate", Tags: []string{"estate"},
 		Summary: "What is in the estate, or was at a time",
 	}, func(ctx context.Context, q *estateQuery) (*body[EstateAnswer], error) {
@@ -67,7 +68,7 @@ func (s *Server) estateRoutes(api huma.API) {
 		a.Entities = search(list, q.Search)
 		return &body[EstateAnswer]{a}, nil
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "explain-estate", Method: http.MethodGet, Path: "/api/v1/estate/explain", Tags: []string{"estate"},
 		Summary: "Which source says what of something, and what a flow with it is resolved to",
 	}, func(_ context.Context, q *explainQuery) (*body[estate.Explanation], error) {
@@ -79,30 +80,32 @@ func (s *Server) estateRoutes(api huma.API) {
 // of an entity are not entities.
 func search(list []estate.Entity, text string) []Entity {
 	text = strings.ToLower(text)
-	has := func(e *estate.Entity) bool {
-		if strings.Contains(strings.ToLower(e.Name), text) || strings.Contains(strings.ToLower(e.Key), text) {
-			return true
-		}
-		for _, v := range e.Attributes {
-			if strings.Contains(strings.ToLower(v), text) {
-				return true
-			}
-		}
-		return false
-	}
 	byID := make(map[flow.ID]*estate.Entity, len(list))
 	for i := range list {
 		byID[list[i].ID] = &list[i]
 	}
 	wanted := map[flow.ID]bool{}
 	for i := range list {
-		for e := &list[i]; e != nil && has(&list[i]) && !wanted[e.ID] && list[i].SameAs == 0; e = byID[e.Parent] {
+		for e := &list[i]; e != nil && hasText(&list[i], text) && !wanted[e.ID] && list[i].SameAs == 0; e = byID[e.Parent] {
 			wanted[e.ID] = true
 		}
 	}
 	found := []Entity{}
 	for _, e := range slices.DeleteFunc(slices.Clone(list), func(e estate.Entity) bool { return !wanted[e.ID] }) {
-		found = append(found, Entity{e.Kind, e.ID, e.Key, e.Name, e.Parent, e.Pool, e.Attributes, e.Source})
+		found = append(found, entityOf(&e))
 	}
 	return found
+}
+
+// hasText tells whether name, key or attributes of an entity have a text, which is in lower case.
+func hasText(e *estate.Entity, text string) bool {
+	if strings.Contains(strings.ToLower(e.Name), text) || strings.Contains(strings.ToLower(e.Key), text) {
+		return true
+	}
+	for _, v := range e.Attributes {
+		if strings.Contains(strings.ToLower(v), text) {
+			return true
+		}
+	}
+	return false
 }

@@ -163,7 +163,7 @@ const (
 )
 
 func (s *Server) eventRoutes(api huma.API) {
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "list-events", Method: http.MethodGet, Path: "/api/v1/events", Tags: []string{"events"},
 		Summary: "What happened in the estate",
 	}, func(ctx context.Context, p *EventsQuery) (*body[eventsBody], error) {
@@ -190,7 +190,7 @@ func (s *Server) eventRoutes(api huma.API) {
 		}
 		return &body[eventsBody]{answer}, nil
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "stream-events", Method: http.MethodGet, Path: "/api/v1/events/stream", Tags: []string{"events"},
 		Summary:     "What happens in the estate, as it happens",
 		Description: "Server-sent events: id is the event's, event its kind, data the event as JSON. A client that comes back with Last-Event-ID misses none.",

@@ -2,8 +2,27 @@ package api_test
 
 import (
 	"bytes"
+	"path/filepath"
 	"sync"
+	"testing"
+
+	"github.com/weirhq/weir/policyd/state"
 )
+
+// openState opens a state of its own.
+func openState(t *testing.T) *state.State {
+	t.Helper()
+	s, err := state.Open(t.Context(), filepath.Join(t.TempDir(), "state.db"), state.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
 
 // lockedBuffer is a log that several goroutines write.
 type lockedBuffer struct {

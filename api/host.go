@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -39,9 +40,13 @@ type Hosts struct {
 
 // HostPool is a pool of hosts.
 type HostPool struct {
-	Name   string          `json:"name"`
-	Export export.Override `json:"export,omitzero" doc:"How its hosts export flows, over what is configured."`
+	Name     string          `json:"name"`
+	Export   export.Override `json:"export,omitzero" doc:"How its hosts export flows, over what is configured."`
+	Mode     state.Mode      `json:"mode,omitempty" doc:"Of its hosts that have none of their own: observe or enforce."`
+	Sampling string          `json:"sampling,omitempty" doc:"Which packets its hosts tell of by rule: full, new or off."`
 }
+
+func hostPool(p *state.Pool) HostPool { return HostPool{p.Name, p.Export, p.Mode, p.Sampling} }
 
 // HostPath names a host.
 type HostPath struct {
@@ -50,7 +55,7 @@ type HostPath struct {
 
 // hostRoutes are what anybody may read.
 func (s *Server) hostRoutes(api huma.API) {
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "list-hosts", Method: http.MethodGet, Path: "/api/v1/hosts", Tags: []string{"hosts"},
 		Summary: "Hosts, the sessions with them, and what waits to be confirmed",
 	}, func(ctx context.Context, _ *struct{}) (*body[Hosts], error) {
@@ -61,22 +66,35 @@ func (s *Server) hostRoutes(api huma.API) {
 			return nil, s.refusal(err)
 		}
 		list.Pools = make([]HostPool, len(pools))
-		for i, p := range pools {
-			list.Pools[i] = HostPool{p.Name, p.Export}
+		for i := range pools {
+			list.Pools[i] = hostPool(&pools[i])
 		}
 		return &body[Hosts]{list}, nil
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "get-host", Method: http.MethodGet, Path: "/api/v1/hosts/{name}", Tags: []string{"hosts"},
-		Summary: "One host",
-	}, func(_ context.Context, p *HostPath) (*body[policyd.HostStatus], error) {
+		Summary: "One host", Description: "Its ETag is of what people said of it, not of how it does.", Errors: []int{http.StatusNotFound},
+	}, func(_ context.Context, p *HostPath) (*taggedBody[policyd.HostStatus], error) {
 		h, err := s.deps.Hosts.Host(p.Name)
 		if err != nil {
 			return nil, s.refusal(err)
 		}
-		return &body[policyd.HostStatus]{h}, nil
+		return &taggedBody[policyd.HostStatus]{Tag{entityTag(settingsOf(&h))}, h}, nil
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
+		OperationID: "get-pool", Method: http.MethodGet, Path: "/api/v1/pools/{name}", Tags: []string{"hosts"},
+		Summary: "What was said of the hosts of a pool", Errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, p *PoolPath) (*taggedBody[HostPool], error) {
+		v, err := s.poolSettings(ctx, p.Name)
+		if errors.Is(err, errNone) {
+			err = fmt.Errorf("find pool %q: %w", p.Name, state.ErrNotFound)
+		}
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		return withTag(v.(HostPool)), nil
+	})
+	read(api, huma.Operation{
 		OperationID: "plan-detach", Method: http.MethodGet, Path: "/api/v1/hosts/{name}/detach", Tags: []string{"hosts"},
 		Summary: "What detaching a host would change at it",
 	}, func(ctx context.Context, p *HostPath) (*body[export.Plan], error) {
@@ -101,11 +119,101 @@ type confirmed struct {
 // maxDetachWait bounds how long a request waits for a host to be detached.
 const maxDetachWait = 5 * time.Minute
 
-// adminRoutes are what changes something: on the admin socket only.
+// hostSettings are what people said of a host: what of it can be changed.
+type hostSettings struct {
+	UUID    string              `json:"uuid"`
+	Name    string              `json:"name"`
+	Pool    string              `json:"pool,omitempty"`
+	Target  string              `json:"target,omitempty"`
+	Mode    string              `json:"mode"`
+	Trust   policyd.TrustStatus `json:"trust"`
+	Exports export.Override     `json:"export,omitzero"`
+}
+
+func settingsOf(h *policyd.HostStatus) any {
+	mode := modeInherit
+	if h.OwnMode {
+		mode = string(h.Mode)
+	}
+	return hostSettings{h.UUID, h.Name, h.Pool, h.Target, mode, h.Trust, h.Export}
+}
+
+// hostSettings reads a host for entity tag and record.
+func (s *Server) hostSettings(name string) func(context.Context) (any, error) {
+	return func(context.Context) (any, error) {
+		h, err := s.deps.Hosts.Host(name)
+		if errors.Is(err, state.ErrNotFound) {
+			return nil, errNone
+		}
+		return settingsOf(&h), err
+	}
+}
+
+// aboutHost is a subject that is a host.
+func (s *Server) aboutHost(name string) subject {
+	return subject{object: name, read: s.hostSettings(name)}
+}
+
+// poolSettings reads what was said of a pool.
+func (s *Server) poolSettings(ctx context.Context, name string) (any, error) {
+	pools, err := s.deps.Hosts.Pools(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range pools {
+		if pools[i].Name == name {
+			return hostPool(&pools[i]), nil
+		}
+	}
+	return nil, errNone
+}
+
+func (s *Server) aboutPool(name string) subject {
+	return subject{object: name, read: func(ctx context.Context) (any, error) { return s.poolSettings(ctx, name) }}
+}
+
+type removeHostInput struct {
+	HostPath
+	Match
+	Force bool `query:"force" doc:"Also if something of Weir's stays at it."`
+}
+
+type hostExportInput struct {
+	HostPath
+	Match
+	Body export.Override
+}
+
+// PoolPath names a pool.
+type PoolPath struct {
+	Name string `path:"name" maxLength:"128" doc:"Name of the pool."`
+}
+
+type poolExportInput struct {
+	PoolPath
+	Match
+	Body export.Override
+}
+
+type confirmInput struct {
+	Body struct {
+		What        string `json:"what" minLength:"1" maxLength:"200" doc:"Name of the host, or fingerprint of the certificate."`
+		Fingerprint string `json:"fingerprint,omitempty" maxLength:"200" doc:"What the certificate has to be, if what is a name."`
+	}
+}
+
+type detachInput struct {
+	HostPath
+	Wait int `query:"wait" minimum:"0" maximum:"300" default:"60" doc:"Longest wait, s."`
+}
+
+// adminRoutes are what changes something, or has Weir dial.
 func (s *Server) adminRoutes(api huma.API) {
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "add-host", Method: http.MethodPost, Path: "/api/v1/hosts", Tags: []string{"hosts"},
-		Summary: "Add a host", DefaultStatus: http.StatusCreated, MaxBodyBytes: 2 << 20,
+		Summary: "Add a host", DefaultStatus: http.StatusCreated, MaxBodyBytes: 2 << 20, Errors: []int{http.StatusConflict},
+	}, func(_ context.Context, p *struct{ Body policyd.AddRequest }) (subject, error) {
+		return s.aboutHost(p.Body.Name), nil
 	}, func(ctx context.Context, p *struct{ Body policyd.AddRequest }) (*body[added], error) {
 		h, err := s.deps.Hosts.Add(ctx, who(ctx), p.Body)
 		if err != nil {
@@ -113,9 +221,9 @@ func (s *Server) adminRoutes(api huma.API) {
 		}
 		return &body[added]{added{h.UUID, h.Name}}, nil
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "test-host", Method: http.MethodPost, Path: "/api/v1/hosts/test", Tags: []string{"hosts"},
-		Summary: "Try the way to a host, step by step; nothing is changed", MaxBodyBytes: 2 << 20,
+		Summary: "Try the way to a host, step by step; nothing is changed", MaxBodyBytes: 2 << 20, Errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, p *struct{ Body policyd.TestRequest }) (*body[tested], error) {
 		steps, err := s.deps.Hosts.Test(ctx, p.Body)
 		if err != nil {
@@ -123,61 +231,50 @@ func (s *Server) adminRoutes(api huma.API) {
 		}
 		return &body[tested]{tested{steps}}, nil
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "confirm-certificate", Method: http.MethodPost, Path: "/api/v1/hosts/confirm", Tags: []string{"hosts"},
-		Summary: "Believe a certificate that waits to be confirmed",
-	}, func(ctx context.Context, p *struct {
-		Body struct {
-			What        string `json:"what" minLength:"1" maxLength:"200" doc:"Name of the host, or fingerprint of the certificate."`
-			Fingerprint string `json:"fingerprint,omitempty" maxLength:"200" doc:"What the certificate has to be, if what is a name."`
-		}
-	},
-	) (*body[confirmed], error) {
+		Summary: "Believe a certificate that waits to be confirmed", Errors: []int{http.StatusNotFound},
+	}, func(_ context.Context, p *confirmInput) (subject, error) {
+		return subject{object: p.Body.What}, nil
+	}, func(ctx context.Context, p *confirmInput) (*body[confirmed], error) {
 		name, pin, err := s.deps.Hosts.Confirm(ctx, who(ctx), p.Body.What, p.Body.Fingerprint)
 		if err != nil {
 			return nil, s.refusal(err)
 		}
 		return &body[confirmed]{confirmed{name, pin}}, nil
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "remove-host", Method: http.MethodDelete, Path: "/api/v1/hosts/{name}", Tags: []string{"hosts"},
-		Summary: "Forget a host", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, p *struct {
-		HostPath
-		Force bool `query:"force" doc:"Also if something of Weir's stays at it."`
-	},
-	) (*struct{}, error) {
+		Summary: "Forget a host", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
+	}, func(_ context.Context, p *removeHostInput) (subject, error) {
+		return s.aboutHost(p.Name), nil
+	}, func(ctx context.Context, p *removeHostInput) (*struct{}, error) {
 		return nil, s.refusal(s.deps.Hosts.Remove(ctx, who(ctx), p.Name, p.Force))
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "set-host-export", Method: http.MethodPut, Path: "/api/v1/hosts/{name}/export", Tags: []string{"hosts"},
-		Summary: "Say how a host exports flows", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, p *struct {
-		HostPath
-		Body export.Override
-	},
-	) (*struct{}, error) {
-		return nil, s.refusal(s.deps.Hosts.SetExport(ctx, who(ctx), p.Name, p.Body))
+		Summary: "Say how a host exports flows", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
+	}, func(_ context.Context, p *hostExportInput) (subject, error) {
+		return s.aboutHost(p.Name), nil
+	}, func(ctx context.Context, p *hostExportInput) (*Tag, error) {
+		return &Tag{}, s.refusal(s.deps.Hosts.SetExport(ctx, who(ctx), p.Name, p.Body))
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "set-pool-export", Method: http.MethodPut, Path: "/api/v1/pools/{name}/export", Tags: []string{"hosts"},
-		Summary: "Say how the hosts of a pool export flows", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, p *struct {
-		Name string `path:"name" maxLength:"128"`
-		Body export.Override
-	},
-	) (*struct{}, error) {
-		return nil, s.refusal(s.deps.Hosts.SetPoolExport(ctx, who(ctx), p.Name, p.Body))
+		Summary: "Say how the hosts of a pool export flows", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
+	}, func(_ context.Context, p *poolExportInput) (subject, error) {
+		return s.aboutPool(p.Name), nil
+	}, func(ctx context.Context, p *poolExportInput) (*Tag, error) {
+		return &Tag{}, s.refusal(s.deps.Hosts.SetPoolExport(ctx, who(ctx), p.Name, p.Body))
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "detach-host", Method: http.MethodPost, Path: "/api/v1/hosts/{name}/detach", Tags: []string{"hosts"},
 		Summary:     "Take everything of Weir's off a host, and put back what was there before",
 		Description: "Answers when that was verified. If it takes longer than wait, the answer is 202: it goes on, also after a restart of Weir.",
-	}, func(ctx context.Context, p *struct {
-		HostPath
-		Wait int `query:"wait" minimum:"0" maximum:"300" default:"60" doc:"Longest wait, s."`
-	},
-	) (*detachAnswer, error) {
+		Errors:      []int{http.StatusNotFound},
+	}, func(_ context.Context, p *detachInput) (subject, error) {
+		return s.aboutHost(p.Name), nil
+	}, func(ctx context.Context, p *detachInput) (*detachAnswer, error) {
 		waiting, cancel := context.WithTimeout(ctx, min(time.Duration(p.Wait)*time.Second, maxDetachWait))
 		defer cancel()
 		err := s.deps.Hosts.Detach(waiting, who(ctx), p.Name)

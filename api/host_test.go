@@ -128,7 +128,7 @@ func adminServer(t *testing.T) (r *running, h *hosts, do func(method, path, body
 	}
 	h = &hosts{}
 	snapshot, _ := estateOf(t)
-	r = serve(t, api.Deps{Admin: l, Hosts: h, Policy: &policies{h}, Events: newEvents(), Estate: staticEstate(snapshot)})
+	r = serve(t, api.Deps{Admin: l, Refusals: openState(t), Hosts: h, Policy: &policies{h}, Events: newEvents(), Estate: staticEstate(snapshot)})
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}
@@ -221,17 +221,22 @@ func TestAdminSocket(t *testing.T) {
 // The two documents describe what each way offers.
 func TestOpenAPIOfAdmin(t *testing.T) {
 	r, _, do := adminServer(t)
-	paths := func(text string) map[string]map[string]any {
+	type operation struct {
+		Change string `json:"x-weir-change"`
+	}
+	paths := func(text string) map[string]map[string]*operation {
 		t.Helper()
-		var doc struct{ Paths map[string]map[string]any }
+		var doc struct {
+			Paths map[string]map[string]*operation
+		}
 		if err := json.Unmarshal([]byte(text), &doc); err != nil {
 			t.Fatal(err)
 		}
 		return doc.Paths
 	}
 	for path, methods := range paths(r.get("/api/v1/openapi.json").body) {
-		for method := range methods {
-			if method != "get" {
+		for method, op := range methods {
+			if op.Change != "" {
 				t.Errorf("over TCP: %s %s", method, path)
 			}
 		}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -32,16 +33,22 @@ type PolicyService interface {
 // maxPolicy bounds the body of a request with a policy, bytes.
 const maxPolicy = 80 << 20
 
+// policyReadTimeout is how long such a body may take to come.
+const policyReadTimeout = 2 * time.Minute
+
+// modeInherit is the word for a host's having no mode of its own.
+const modeInherit = "inherit"
+
 // policyRoutes are what anybody may read.
 func (s *Server) policyRoutes(api huma.API) {
 	p := s.deps.Policy
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "get-policy-status", Method: http.MethodGet, Path: "/api/v1/policy/status", Tags: []string{"policy"},
 		Summary: "Which policy is in force where, and where it is switched off",
 	}, func(ctx context.Context, _ *struct{}) (*body[policyd.PolicyStatus], error) {
 		return answer(s, func() (policyd.PolicyStatus, error) { return p.PolicyStatus(ctx) })
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "get-policy", Method: http.MethodGet, Path: "/api/v1/policy", Tags: []string{"policy"},
 		Summary: "A policy that was applied",
 	}, func(ctx context.Context, q *struct {
@@ -50,7 +57,7 @@ func (s *Server) policyRoutes(api huma.API) {
 	) (*body[policyd.PolicyText], error) {
 		return answer(s, func() (policyd.PolicyText, error) { return p.Policy(ctx, q.Revision) })
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "list-policies", Method: http.MethodGet, Path: "/api/v1/policy/revisions", Tags: []string{"policy"},
 		Summary: "Policies that were applied, the newest first",
 	}, func(ctx context.Context, q *struct {
@@ -62,7 +69,7 @@ func (s *Server) policyRoutes(api huma.API) {
 			return revisions{list}, err
 		})
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "get-effective-rules", Method: http.MethodGet, Path: "/api/v1/policy/effective", Tags: []string{"policy"},
 		Summary: "The rules that decide about a VIF, in their order",
 	}, func(ctx context.Context, q *struct {
@@ -71,7 +78,7 @@ func (s *Server) policyRoutes(api huma.API) {
 	) (*body[policyd.Effective], error) {
 		return answer(s, func() (policyd.Effective, error) { return p.Effective(ctx, q.VIF) })
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "plan-host-mode", Method: http.MethodGet, Path: "/api/v1/hosts/{name}/mode", Tags: []string{"hosts"},
 		Summary: "What another mode would change at a host",
 	}, func(ctx context.Context, q *struct {
@@ -98,18 +105,40 @@ func answer[T any](s *Server, f func() (T, error)) (*body[T], error) {
 
 // modeOf returns the mode of a word.
 func modeOf(word string) state.Mode {
-	if word == "inherit" {
+	if word == modeInherit {
 		return state.ModeInherit
 	}
 	return state.Mode(word)
 }
 
-// policyAdminRoutes are what changes something, or may take long: on the admin socket only.
+type applyInput struct{ Body policyd.ApplyRequest }
+
+type hostModeInput struct {
+	HostPath
+	Match
+	Body struct {
+		Mode string `json:"mode" enum:"observe,enforce,inherit"`
+	}
+}
+
+type poolPolicyInput struct {
+	PoolPath
+	Match
+	Body policyd.PoolRequest
+}
+
+type bypassInput struct{ Body policyd.BypassRequest }
+
+type endBypassInput struct {
+	Target string `query:"target" required:"true" maxLength:"520" doc:"estate, or pool:, host: or vif: and its name."`
+}
+
+// policyAdminRoutes are what changes something, or may take long.
 func (s *Server) policyAdminRoutes(api huma.API) {
 	p := s.deps.Policy
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "check-policy", Method: http.MethodPost, Path: "/api/v1/policy/check", Tags: []string{"policy"},
-		Summary: "Say what is wrong with a policy; nothing is changed", MaxBodyBytes: maxPolicy,
+		Summary: "Say what is wrong with a policy; nothing is changed", MaxBodyBytes: maxPolicy, BodyReadTimeout: policyReadTimeout,
 	}, func(ctx context.Context, q *struct {
 		Body struct {
 			Policy string `json:"policy" maxLength:"67108864" doc:"YAML."`
@@ -118,54 +147,52 @@ func (s *Server) policyAdminRoutes(api huma.API) {
 	) (*body[policyd.PolicyCheck], error) {
 		return answer(s, func() (policyd.PolicyCheck, error) { return p.CheckPolicy(ctx, q.Body.Policy) })
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "plan-policy", Method: http.MethodPost, Path: "/api/v1/policy/plan", Tags: []string{"policy"},
-		Summary: "Say what applying a policy would change; nothing is changed", MaxBodyBytes: maxPolicy,
+		Summary: "Say what applying a policy would change; nothing is changed", MaxBodyBytes: maxPolicy, BodyReadTimeout: policyReadTimeout,
 	}, func(ctx context.Context, q *struct{ Body policyd.PlanRequest }) (*body[policyd.PolicyPlan], error) {
 		return answer(s, func() (policyd.PolicyPlan, error) { return p.PlanPolicy(ctx, q.Body) })
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "apply-policy", Method: http.MethodPost, Path: "/api/v1/policy/apply", Tags: []string{"policy"},
-		Summary: "Put a policy in force", MaxBodyBytes: maxPolicy,
+		Summary: "Put a policy in force", MaxBodyBytes: maxPolicy, BodyReadTimeout: policyReadTimeout,
 		Description: "Answers when it is kept; hosts get it at once, or when they are reached again: see the status.",
-	}, func(ctx context.Context, q *struct{ Body policyd.ApplyRequest }) (*body[policyd.Applied], error) {
+	}, func(_ context.Context, q *applyInput) (subject, error) {
+		return subject{reason: q.Body.Reason}, nil
+	}, func(ctx context.Context, q *applyInput) (*body[policyd.Applied], error) {
 		return answer(s, func() (policyd.Applied, error) { return p.ApplyPolicy(ctx, who(ctx), q.Body) })
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "set-host-mode", Method: http.MethodPut, Path: "/api/v1/hosts/{name}/mode", Tags: []string{"hosts"},
-		Summary: "Say what Weir may do at a host", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, q *struct {
-		HostPath
-		Body struct {
-			Mode string `json:"mode" enum:"observe,enforce,inherit"`
-		}
-	},
-	) (*struct{}, error) {
-		return nil, s.refusal(p.SetMode(ctx, who(ctx), q.Name, modeOf(q.Body.Mode)))
+		Summary: "Say what Weir may do at a host", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
+	}, func(_ context.Context, q *hostModeInput) (subject, error) {
+		return s.aboutHost(q.Name), nil
+	}, func(ctx context.Context, q *hostModeInput) (*Tag, error) {
+		return &Tag{}, s.refusal(p.SetMode(ctx, who(ctx), q.Name, modeOf(q.Body.Mode)))
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "set-pool-policy", Method: http.MethodPut, Path: "/api/v1/pools/{name}/policy", Tags: []string{"hosts"},
-		Summary: "Say what Weir may do at the hosts of a pool, and which packets they tell of", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, q *struct {
-		Name string `path:"name" maxLength:"128"`
-		Body policyd.PoolRequest
-	},
-	) (*struct{}, error) {
-		return nil, s.refusal(p.SetPool(ctx, who(ctx), q.Name, q.Body))
+		Summary:       "Say what Weir may do at the hosts of a pool, and which packets they tell of",
+		DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound, http.StatusPreconditionFailed},
+	}, func(_ context.Context, q *poolPolicyInput) (subject, error) {
+		return s.aboutPool(q.Name), nil
+	}, func(ctx context.Context, q *poolPolicyInput) (*Tag, error) {
+		return &Tag{}, s.refusal(p.SetPool(ctx, who(ctx), q.Name, q.Body))
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "bypass-policy", Method: http.MethodPost, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
-		Summary: "Switch policy off, for a VIF, a host, a pool or all",
-	}, func(ctx context.Context, q *struct{ Body policyd.BypassRequest }) (*body[policyd.BypassStatus], error) {
+		Summary: "Switch policy off, for a VIF, a host, a pool or all", Errors: []int{http.StatusNotFound},
+	}, func(_ context.Context, q *bypassInput) (subject, error) {
+		return subject{object: q.Body.Target, reason: q.Body.Reason}, nil
+	}, func(ctx context.Context, q *bypassInput) (*body[policyd.BypassStatus], error) {
 		return answer(s, func() (policyd.BypassStatus, error) { return p.Bypass(ctx, who(ctx), q.Body) })
 	})
-	huma.Register(api, huma.Operation{
+	change(s, api, huma.Operation{
 		OperationID: "end-bypass", Method: http.MethodDelete, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
-		Summary: "Switch policy on again where it is off", DefaultStatus: http.StatusNoContent,
-	}, func(ctx context.Context, q *struct {
-		Target string `query:"target" required:"true" maxLength:"520" doc:"estate, or pool:, host: or vif: and its name."`
-	},
-	) (*struct{}, error) {
+		Summary: "Switch policy on again where it is off", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound},
+	}, func(_ context.Context, q *endBypassInput) (subject, error) {
+		return subject{object: q.Target}, nil
+	}, func(ctx context.Context, q *endBypassInput) (*struct{}, error) {
 		return nil, s.refusal(p.EndBypass(ctx, who(ctx), q.Target))
 	})
 }

@@ -71,45 +71,137 @@ func (s *Server) routes(api huma.API) {
 	if s.deps.EstateOf != nil {
 		s.estateRoutes(api)
 	}
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "get-status", Method: http.MethodGet, Path: "/api/v1/status", Tags: []string{"status"},
 		Summary: "How the instance does, from socket to store",
 	}, func(context.Context, *struct{}) (*body[Status], error) {
 		return &body[Status]{s.status()}, nil
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "list-exporters", Method: http.MethodGet, Path: "/api/v1/exporters", Tags: []string{"status"},
 		Summary: "Every observation domain of every exporter, with its templates, sampling and counters",
 	}, func(context.Context, *struct{}) (*body[exportersBody], error) {
 		status := s.status()
 		return &body[exportersBody]{exportersBody{status.Ledger, status.Exporters}}, nil
 	})
-	huma.Register(api, huma.Operation{
+	read(api, huma.Operation{
 		OperationID: "query-flows", Method: http.MethodGet, Path: "/api/v1/flows", Tags: []string{"flows"},
 		Summary: "Ask about flows",
 	}, func(ctx context.Context, q *FlowsQuery) (*body[FlowsAnswer], error) {
 		answer, err := s.deps.Flows(ctx, q.request(time.Now()))
-		var mistake *query.Error
-		switch {
-		case errors.As(err, &mistake):
-			return nil, huma.Error422UnprocessableEntity(mistake.Error(), detail(mistake))
-		case ctx.Err() != nil: // who asked is gone
-			return nil, huma.Error503ServiceUnavailable("cancelled")
-		case err != nil:
-			s.deps.Log.Warn("flow query", "err", err)
-			return nil, huma.Error503ServiceUnavailable(err.Error())
+		if err != nil {
+			return nil, s.queryRefusal(ctx, err, "query.")
 		}
 		return &body[FlowsAnswer]{answer}, nil
 	})
+	read(api, huma.Operation{
+		OperationID: "ask-flows", Method: http.MethodPost, Path: "/api/v1/flows", Tags: []string{"flows"},
+		Summary: "Ask about flows, with all that a question can say; nothing is changed", MaxBodyBytes: 64 << 10,
+	}, func(ctx context.Context, q *struct{ Body FlowsRequest }) (*body[FlowsAnswer], error) {
+		answer, err := s.deps.Flows(ctx, q.Body.request(time.Now()))
+		if err != nil {
+			return nil, s.queryRefusal(ctx, err, "body.")
+		}
+		return &body[FlowsAnswer]{answer}, nil
+	})
+	if s.deps.Hits == nil {
+		return
+	}
+	read(api, huma.Operation{
+		OperationID: "list-rule-hits", Method: http.MethodGet, Path: "/api/v1/policy/hits", Tags: []string{"policy"},
+		Summary: "How often rules were met, and which were not",
+	}, func(ctx context.Context, q *HitsQuery) (*body[hitsBody], error) {
+		list, err := s.deps.Hits(ctx, q.request(time.Now()))
+		if err != nil {
+			return nil, s.queryRefusal(ctx, err, "query.")
+		}
+		return &body[hitsBody]{hitsBody{list}}, nil
+	})
+}
+
+// FlowsRequest is a question about flows, with all that it can say. See docs/reference/filter.md for the filter language.
+type FlowsRequest struct {
+	Kind         string    `json:"kind,omitempty" enum:"top,list,series" default:"top" doc:"Largest groups, single records (newest first), or the groups over time."`
+	By           []string  `json:"by,omitempty" maxItems:"100" doc:"Fields to group by, at most 8; for a list, the columns."`
+	Filter       string    `json:"filter,omitempty" maxLength:"16384" doc:"Filter, as in: src_vm = web-01 and port = 443"`
+	From         time.Time `json:"from,omitzero" doc:"Start; default 15 minutes before to."`
+	To           time.Time `json:"to,omitzero" doc:"End; default now."`
+	Units        []string  `json:"units,omitempty" maxItems:"4" enum:"bytes,bits,packets,flows,bps,pps,fps" doc:"What is summed; the first one ranks; default bytes."`
+	Traffic      string    `json:"traffic,omitempty" enum:"seen,delivered,denied" default:"seen" doc:"Which packets are summed."`
+	Direction    string    `json:"direction,omitempty" enum:"both,in,out" default:"both" doc:"Narrows fields that mean either end."`
+	Split        bool      `json:"split,omitempty" doc:"Also what is in and what is out."`
+	Limit        int       `json:"limit,omitempty" minimum:"0" maximum:"10000" doc:"Groups or rows; 0 is the default of 10, for lists 100."`
+	Bottom       bool      `json:"bottom,omitempty" doc:"The smallest groups instead of the largest."`
+	Other        bool      `json:"other,omitempty" doc:"A row for all other groups together."`
+	Total        bool      `json:"total,omitempty" doc:"A row for the total, and each row's share of it."`
+	StepSeconds  int       `json:"step_seconds,omitempty" minimum:"0" maximum:"31622400" doc:"Step of a series; 0: about 300 steps."`
+	Observations bool      `json:"observations,omitempty" doc:"Every observation, also those that totals do not count."`
+	Basis        string    `json:"basis,omitempty" enum:"received,lived" doc:"For tops and series: by when flows were received, or when they lived; default is what the table allows."`
+}
+
+// request returns the planner's form of q.
+func (q *FlowsRequest) request(now time.Time) query.Request {
+	if q.To.IsZero() {
+		q.To = now
+	}
+	if q.From.IsZero() {
+		q.From = q.To.Add(-15 * time.Minute)
+	}
+	r := query.Request{
+		Kind: query.Kind(q.Kind), By: q.By, Filter: q.Filter, From: q.From, To: q.To, Traffic: query.Traffic(q.Traffic), Direction: query.Direction(q.Direction),
+		Split: q.Split, Limit: q.Limit, Bottom: q.Bottom, Other: q.Other, Total: q.Total, Step: query.Duration(time.Duration(q.StepSeconds) * time.Second),
+		Observations: q.Observations, Basis: query.Basis(q.Basis),
+	}
+	for _, u := range q.Units {
+		r.Units = append(r.Units, query.Unit(u))
+	}
+	return r
+}
+
+// HitsQuery are the parameters of a question about rules.
+type HitsQuery struct {
+	From   time.Time `query:"from" doc:"Start, RFC 3339; default an hour before to."`
+	To     time.Time `query:"to" doc:"End, RFC 3339; default now."`
+	Rule   string    `query:"rule" maxLength:"256" doc:"Only this rule."`
+	Unused bool      `query:"unused" doc:"Only rules in force that were not met."`
+	System bool      `query:"system" doc:"Built-in rules, too, as far as they were met."`
+	Limit  int       `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many versions of rules."`
+}
+
+func (q *HitsQuery) request(now time.Time) query.HitsRequest {
+	if q.To.IsZero() {
+		q.To = now
+	}
+	if q.From.IsZero() {
+		q.From = q.To.Add(-time.Hour)
+	}
+	return query.HitsRequest{From: q.From, To: q.To, Rule: q.Rule, Unused: q.Unused, System: q.System, Limit: q.Limit}
+}
+
+type hitsBody struct {
+	Rules []query.RuleHits `json:"rules"`
+}
+
+// queryRefusal is the answer to a question that was not answered.
+func (s *Server) queryRefusal(ctx context.Context, err error, where string) error {
+	var mistake *query.Error
+	switch {
+	case errors.As(err, &mistake):
+		return huma.Error422UnprocessableEntity(mistake.Error(), detail(mistake, where))
+	case ctx.Err() != nil: // who asked is gone
+		return huma.Error503ServiceUnavailable("cancelled")
+	}
+	s.deps.Log.Warn("question not answered", "err", err)
+	return huma.Error503ServiceUnavailable(err.Error())
 }
 
 // detail says which parameter of a question is wrong.
-func detail(e *query.Error) *huma.ErrorDetail {
+func detail(e *query.Error, where string) *huma.ErrorDetail {
 	parameter := e.Part
-	if parameter == "units" {
+	if parameter == "units" && where == "query." {
 		parameter = "unit" // the API takes one
 	}
-	return &huma.ErrorDetail{Location: "query." + parameter, Message: strings.TrimPrefix(e.Error(), e.Part+": ")}
+	return &huma.ErrorDetail{Location: where + parameter, Message: strings.TrimPrefix(e.Error(), e.Part+": ")}
 }
 
 // health answers 200 when flows that come in are stored, else 503 and why.

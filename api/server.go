@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirhq/weir/api/account"
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/query"
@@ -28,22 +31,52 @@ import (
 
 // Config is api in the YAML file.
 type Config struct {
-	Listen string `yaml:"listen" doc:"host:port of the API, status page and metrics; loopback only, since there are no users yet."`
+	Listen     string    `yaml:"listen" doc:"host:port of the API, status page and metrics."`
+	LocalReads bool      `yaml:"local_reads" doc:"With a listener on loopback, users of this machine may look without logging in; what changes something, and who may do what, is not for them."`
+	Names      []string  `yaml:"names" doc:"Further names by which clients reach the API, as of a proxy in front: of a listener on loopback, requests for other names are refused; Weir's own certificate is for them, too."`
+	TLS        TLSConfig `yaml:"tls" doc:"Encryption of listen."`
 }
 
 // Default returns the configuration that is used where the file is silent.
-func Default() Config { return Config{Listen: "127.0.0.1:8080"} }
+func Default() Config {
+	return Config{Listen: "127.0.0.1:8080", LocalReads: true, TLS: TLSConfig{Mode: TLSAuto}}
+}
 
-// Validate refuses addresses that others could reach.
+// Validate refuses what is no address.
 func (c Config) Validate() error {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return strictyaml.At("listen", fmt.Errorf("found %q, want host:port, e.g. %q", c.Listen, Default().Listen))
 	}
-	if !loopback(host) {
-		return strictyaml.At("listen", fmt.Errorf("found %q, want a loopback address such as 127.0.0.1 or [::1]: the API has no users yet; use an SSH tunnel from elsewhere", c.Listen))
+	for i, name := range c.Names {
+		if name == "" || strings.ContainsAny(name, " /:") && !validAddr(name) {
+			return strictyaml.At(fmt.Sprintf("names[%d]", i), fmt.Errorf("found %q, want the name of a host, or an address, without a port", name))
+		}
 	}
 	return nil
+}
+
+func validAddr(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
+// Loopback tells whether only this machine reaches the listener.
+func (c Config) Loopback() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	return err == nil && loopback(host)
+}
+
+// Encrypted tells whether the listener speaks TLS.
+func (c Config) Encrypted() bool {
+	return c.TLS.Mode == TLSOn || c.TLS.Mode != TLSOff && (!c.Loopback() || c.TLS.CertFile != "")
+}
+
+// Scheme is that of the API's addresses.
+func (c Config) Scheme() string {
+	if c.Encrypted() {
+		return "https"
+	}
+	return "http"
 }
 
 // Deps are what a Server uses and does not own, except Listener and Admin, which Run closes.
@@ -56,19 +89,30 @@ type Deps struct {
 
 	// These are safe for concurrent use.
 	Status func() Status
-	Flows  func(context.Context, query.Request) (FlowsAnswer, error) // a *query.Error is the asker's mistake
-	Ready  func(context.Context) error                               // nil when flows that come in are stored
+	Flows  func(context.Context, query.Request) (FlowsAnswer, error)          // a *query.Error is the asker's mistake
+	Hits   func(context.Context, query.HitsRequest) ([]query.RuleHits, error) // likewise; nil: not asked here
+	Ready  func(context.Context) error                                        // nil when flows that come in are stored
 	Estate func() *estate.Snapshot
 
 	EstateOf EstateService
 	Events   EventSource
 	Hosts    HostService
 	Policy   PolicyService
+
+	// With accounts the API asks who it is, and takes calls that change something over TCP, too.
+	Accounts *account.Accounts
+	Refusals Refusals                         // nil: what is not done is not written down
+	Admins   *AdminEvents                     // nil: they are not told
+	Identity func() (*tls.Certificate, error) // what is presented by TLS; nil: Listener is plain
 }
 
 // Server is the HTTP server.
 type Server struct {
-	deps  Deps
+	config Config
+	deps   Deps
+
+	changing sync.Mutex // held by who changes what he has seen
+
 	http  *http.Server
 	admin *http.Server // nil without Deps.Admin
 	fresh sync.Map     // net.Conn → struct{}: connections that have not asked anything yet
@@ -91,28 +135,64 @@ func Listen(cfg Config) (net.Listener, error) {
 }
 
 // New wires the routes and starts nothing.
-func New(d Deps) *Server {
-	s := &Server{deps: d}
+func New(cfg Config, d Deps) *Server {
+	s := &Server{config: cfg, deps: d}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.page)
+	status := account.Permission{Least: account.Viewer, Area: account.AreaStatus}
+	mux.Handle("GET /{$}", s.protected(status, http.HandlerFunc(s.page)))
 	mux.HandleFunc("GET /healthz", s.health)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{}))
-	s.routes(humago.New(mux, openAPI(d.Version)))
-	s.http = s.server(guard(mux))
+	mux.Handle("GET /metrics", s.protected(status, promhttp.HandlerFor(d.Metrics, promhttp.HandlerOpts{})))
+	s.mount(mux, d.Accounts != nil)
+	s.http = s.server(s.guard(http.NewCrossOriginProtection().Handler(s.identified(mux))))
+	if d.Identity != nil {
+		s.http.TLSConfig = serverTLS(d.Identity)
+	}
 	if d.Admin != nil {
 		mux := http.NewServeMux()
-		api := humago.New(mux, openAPI(d.Version))
-		s.routes(api)
-		s.adminRoutes(api)
-		if d.Policy != nil {
-			s.policyAdminRoutes(api)
-		}
+		s.mount(mux, true)
 		s.admin = s.server(local(mux))
 		s.admin.ConnContext = withPeer
-		s.admin.WriteTimeout = maxDetachWait + time.Minute
 	}
 	return s
+}
+
+// mount registers the operations: those that change something, too, or not.
+func (s *Server) mount(mux *http.ServeMux, changes bool) huma.API {
+	api := humago.New(mux, openAPI(s.deps.Version))
+	api.UseMiddleware(s.authorize(api))
+	s.routes(api)
+	if !changes {
+		return api
+	}
+	if s.deps.Hosts != nil {
+		s.adminRoutes(api)
+	}
+	if s.deps.Policy != nil {
+		s.policyAdminRoutes(api)
+	}
+	if s.deps.Accounts != nil {
+		s.sessionRoutes(api)
+		s.userRoutes(api)
+	}
+	if s.deps.Admins != nil {
+		s.auditRoutes(api)
+	}
+	return api
+}
+
+// protected serves what is no operation of the API to who may see it.
+func (s *Server) protected(p account.Permission, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := s.allowed(entryOf(r.Context()), p)
+		var status huma.StatusError
+		if errors.As(err, &status) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="weir"`)
+			http.Error(w, err.Error(), status.GetStatus())
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) server(handler http.Handler) *http.Server {
@@ -120,7 +200,7 @@ func (s *Server) server(handler http.Handler) *http.Server {
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      2 * time.Minute, // the longest query that the API allows, and its answer
+		WriteTimeout:      maxDetachWait + time.Minute, // the longest that the API allows, and its answer
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug),
@@ -186,7 +266,7 @@ func (s *Server) serve(ctx context.Context, server *http.Server, l net.Listener)
 		err := server.Shutdown(grace)
 		stopped <- errors.Join(err, server.Close())
 	})
-	err := server.Serve(l)
+	err := serveOn(server, l)
 	if stop() || !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve api: %w", err)
 	}
@@ -196,20 +276,27 @@ func (s *Server) serve(ctx context.Context, server *http.Server, l net.Listener)
 	return nil
 }
 
-// guard refuses requests by a name that is not this machine's own, and sets the headers every answer carries.
-func guard(next http.Handler) http.Handler {
+// serveOn serves by TLS, if the server is to.
+func serveOn(server *http.Server, l net.Listener) error {
+	if server.TLSConfig != nil {
+		return server.ServeTLS(l, "", "")
+	}
+	return server.Serve(l)
+}
+
+// guard sets the headers every answer carries. Of a listener on loopback it refuses requests by a name that is not this machine's own, so that
+// a page in a browser cannot reach it by a DNS name of its own.
+func (s *Server) guard(next http.Handler) http.Handler {
+	own := loopbackListener(s.deps.Listener)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-		if !loopback(host) {
-			http.Error(w, fmt.Sprintf("host %q: expected localhost or a loopback address", host), http.StatusMisdirectedRequest)
+		host := hostOf(r)
+		if own && !loopback(host) && !slices.ContainsFunc(s.config.Names, func(name string) bool { return strings.EqualFold(name, strings.Trim(host, "[]")) }) {
+			http.Error(w, fmt.Sprintf("host %q: expected localhost or a loopback address, or one of api.names", host), http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

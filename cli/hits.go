@@ -10,24 +10,7 @@ import (
 )
 
 // RuleHits is how often a version of a rule was met.
-type RuleHits struct {
-	Rule     string    `json:"rule" doc:"Name; empty if nothing is known of it any more."`
-	RuleID   string    `json:"rule_id" doc:"Column rule_id of flows; 0 of built-in rules."`
-	Instance uint32    `json:"rule_instance" doc:"Column rule_instance of flows."`
-	Scope    string    `json:"scope,omitempty" doc:"Pool, network, VM or VIF whose rule it is."`
-	Tier     string    `json:"tier" doc:"Of the hierarchy; system of built-in rules."`
-	Action   string    `json:"action" doc:"allow, deny or shadow."`
-	Text     string    `json:"text" doc:"The rule in a line."`
-	InForce  bool      `json:"in_force" doc:"It is a rule of the policy that is in force."`
-	Egress   uint64    `json:"egress" doc:"Packets that met it as a rule of their source."`
-	Ingress  uint64    `json:"ingress" doc:"Packets that met it as a rule of their destination."`
-	Reply    uint64    `json:"reply" doc:"Packets of replies that it let pass."`
-	System   uint64    `json:"system" doc:"Packets that met it as a built-in rule."`
-	Packets  uint64    `json:"packets" doc:"All of them."`
-	Bytes    uint64    `json:"bytes" doc:"Their bytes, from the Ethernet header on."`
-	Rate     float64   `json:"packets_per_second" doc:"Over the range."`
-	LastHit  time.Time `json:"last_hit,omitzero" doc:"Minute in which it was met last, in the range or not; absent if never, as far as is known."`
-}
+type RuleHits = query.RuleHits
 
 // Hits asks how often rules are met. A rule that nobody knows is an error that says which names are near. Errors of type [*query.Error]
 // are mistakes of the user.
@@ -67,8 +50,8 @@ func Hits(ctx context.Context, db DB, r query.HitsRequest, now time.Time) ([]Rul
 	return list, nil
 }
 
-// Last says how long ago it was met last.
-func (h *RuleHits) Last(now time.Time) string {
+// LastHit says how long ago a rule was met last.
+func LastHit(h *RuleHits, now time.Time) string {
 	if h.LastHit.IsZero() {
 		return "never"
 	}
@@ -104,7 +87,7 @@ func HitsTable(list []RuleHits, now time.Time) *Table {
 		}
 		count := func(n uint64) Cell { return Cell{Count(float64(n)), style} }
 		t.Add(Cell{name, style}, Cell{h.Tier, style}, Cell{h.Scope, style}, Cell{h.Action, style}, count(h.Egress), count(h.Ingress), count(h.Reply), count(h.System),
-			Cell{Bytes(float64(h.Bytes)), style}, Cell{Count(h.Rate), style}, Cell{h.Last(now), style}, Cell{h.Text, style})
+			Cell{Bytes(float64(h.Bytes)), style}, Cell{Count(h.Rate), style}, Cell{LastHit(&h, now), style}, Cell{h.Text, style})
 	}
 	return t
 }

@@ -60,6 +60,7 @@ type Authority struct {
 
 	mu         sync.Mutex // guards what follows, and the files
 	identities []identity
+	server     *tls.Certificate // nil until it is asked for
 }
 
 // identity is one of the certificates that Weir presents.
@@ -239,7 +240,7 @@ func (a *Authority) issue(r Request, now time.Time) (Pair, error) {
 	if r.Algorithm == "" {
 		r.Algorithm = a.Algorithm()
 	}
-	pair, err := a.signNew(r, now)
+	pair, err := a.signNew(r, now, nil)
 	if err != nil {
 		return Pair{}, err
 	}
@@ -253,7 +254,8 @@ func (a *Authority) issue(r Request, now time.Time) (Pair, error) {
 }
 
 // signNew makes a key and a certificate for both sides of a connection: a switch listens with the same one with which it dials.
-func (a *Authority) signNew(r Request, now time.Time) (Pair, error) {
+// adjust, unless nil, may make another one of it.
+func (a *Authority) signNew(r Request, now time.Time, adjust func(*x509.Certificate)) (Pair, error) {
 	if !now.Before(a.self.Certificate.NotAfter) {
 		return Pair{}, fmt.Errorf("the authority's own certificate expired on %s; renew it: weir ca renew", a.self.Certificate.NotAfter.Format(time.DateOnly))
 	}
@@ -288,7 +290,47 @@ func (a *Authority) signNew(r Request, now time.Time) (Pair, error) {
 	for _, addr := range r.Addresses {
 		template.IPAddresses = append(template.IPAddresses, net.IP(addr.Unmap().AsSlice()))
 	}
+	if adjust != nil {
+		adjust(template)
+	}
 	return sign(template, a.self.Certificate, key, a.self.Key)
+}
+
+// serverFile is where the certificate for clients of the API is, without .pem and .key.
+const serverFile = "api"
+
+// Server returns a certificate by which clients believe a server at those names and addresses, if they believe the authority. It is made when it is
+// asked for first, and anew when two thirds of its time are over, it is for others, or another authority signed it. It is for servers only.
+func (a *Authority) Server(names []string, addresses []netip.Addr, now time.Time) (*tls.Certificate, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.server == nil {
+		if pair, err := readPair(a.dir, serverFile); err == nil { // else it is made anew
+			chain := a.chain(pair)
+			a.server = &chain
+		}
+	}
+	if a.server != nil && !a.stale(a.server.Leaf, now) && covers(a.server.Leaf, names, addresses) {
+		return a.server, nil
+	}
+	pair, err := a.signNew(Request{Name: ownName, Addresses: addresses, Algorithm: ECDSA, Life: identityLife}, now, func(c *x509.Certificate) {
+		c.Subject.CommonName, c.DNSNames = "Weir API", names
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	})
+	if err == nil {
+		err = writePair(a.dir, serverFile, pair)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make certificate of the API: %w", err)
+	}
+	chain := a.chain(pair)
+	a.server = &chain
+	return a.server, nil
+}
+
+// covers tells whether a certificate is for names and addresses, and no others.
+func covers(c *x509.Certificate, names []string, addresses []netip.Addr) bool {
+	return slices.Equal(c.DNSNames, names) && slices.EqualFunc(c.IPAddresses, addresses, func(ip net.IP, a netip.Addr) bool { return ip.Equal(a.AsSlice()) })
 }
 
 // Renew gives the authority a new certificate of the same key and name: what it has signed stays good, and hosts that have the old
@@ -332,7 +374,7 @@ func (a *Authority) Identities(now time.Time) ([]tls.Certificate, error) {
 	for i := range a.identities {
 		id := &a.identities[i]
 		if a.stale(id.tls.Leaf, now) {
-			pair, err := a.signNew(Request{Name: ownName, Algorithm: identities[i].algorithm, Life: identityLife}, now)
+			pair, err := a.signNew(Request{Name: ownName, Algorithm: identities[i].algorithm, Life: identityLife}, now, nil)
 			if err == nil {
 				err = writePair(a.dir, id.file, pair)
 			}

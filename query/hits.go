@@ -24,6 +24,26 @@ const MaxHits = 100_000
 
 const defaultHits = 1000
 
+// RuleHits is how often a version of a rule was met.
+type RuleHits struct {
+	Rule     string    `json:"rule" doc:"Name; empty if nothing is known of it any more."`
+	RuleID   string    `json:"rule_id" doc:"Column rule_id of flows; 0 of built-in rules."`
+	Instance uint32    `json:"rule_instance" doc:"Column rule_instance of flows."`
+	Scope    string    `json:"scope,omitempty" doc:"Pool, network, VM or VIF whose rule it is."`
+	Tier     string    `json:"tier" doc:"Of the hierarchy; system of built-in rules."`
+	Action   string    `json:"action" doc:"allow, deny or shadow."`
+	Text     string    `json:"text" doc:"The rule in a line."`
+	InForce  bool      `json:"in_force" doc:"It is a rule of the policy that is in force."`
+	Egress   uint64    `json:"egress" doc:"Packets that met it as a rule of their source."`
+	Ingress  uint64    `json:"ingress" doc:"Packets that met it as a rule of their destination."`
+	Reply    uint64    `json:"reply" doc:"Packets of replies that it let pass."`
+	System   uint64    `json:"system" doc:"Packets that met it as a built-in rule."`
+	Packets  uint64    `json:"packets" doc:"All of them."`
+	Bytes    uint64    `json:"bytes" doc:"Their bytes, from the Ethernet header on."`
+	Rate     float64   `json:"packets_per_second" doc:"Over the range."`
+	LastHit  time.Time `json:"last_hit,omitzero" doc:"Minute in which it was met last, in the range or not; absent if never, as far as is known."`
+}
+
 // HitsColumns are the columns of the answer to [Hits], in order: instance, rule_id, rule, scope_name, tier, action, text, in_force,
 // egress, ingress, reply, system, packets, bytes, last_hit (1970: never, as far as is known). It is not to be modified.
 var HitsColumns = []Column{

@@ -1,5 +1,31 @@
 -- Code generated from sql/migrations by `go test ./store -run Schema -update`. DO NOT EDIT.
 
+CREATE TABLE admin_events
+(
+    `id` UInt64 COMMENT 'Identifier; ascends in the order in which things were changed or refused, with gaps.' CODEC(Delta(8), ZSTD(1)),
+    `time` DateTime64(3, 'UTC') COMMENT 'When it was changed, or refused.' CODEC(Delta(8), ZSTD(1)),
+    `actor` LowCardinality(String) COMMENT 'User who asked; weir: by itself, as at a deadline; empty if that is not known.',
+    `role` LowCardinality(String) COMMENT 'Role that the user had: superuser, operator, viewer.',
+    `via` LowCardinality(String) COMMENT 'How the user is known: socket (of the machine itself), session, token, nobody.',
+    `token` String COMMENT 'Id of the token that was presented; empty if none was.' CODEC(ZSTD(1)),
+    `source` String COMMENT 'From where: an address, socket of the machine, or what made Weir do it.' CODEC(ZSTD(1)),
+    `request` String COMMENT 'Id of the request, as in its answer and in the log.' CODEC(ZSTD(1)),
+    `operation` LowCardinality(String) COMMENT 'What was asked: host.add, policy.apply, … (docs/reference/api.md lists all).',
+    `object` String COMMENT 'Name of what was to be changed, of the kind that the operation begins with.' CODEC(ZSTD(1)),
+    `reason` String COMMENT 'Why, as the user said.' CODEC(ZSTD(1)),
+    `outcome` Enum8('done' = 1, 'refused' = 2, 'failed' = 3) COMMENT 'What became of it; unless it is done, nothing was changed.',
+    `text` String COMMENT 'Why it was not done.' CODEC(ZSTD(1)),
+    `before` String COMMENT 'What was there before, JSON without secrets; empty if nothing was.' CODEC(ZSTD(3)),
+    `after` String COMMENT 'What was there afterwards, JSON without secrets.' CODEC(ZSTD(3)),
+    INDEX id_range id TYPE minmax GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(time)
+ORDER BY (time, id)
+TTL toDateTime(time) + toIntervalYear(3)
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 8192
+COMMENT 'Administrative events: what people asked Weir to change.';
+
 CREATE TABLE collectors
 (
     `number` UInt16 COMMENT 'Number of the collector, 1 to 299; column collector of other tables has it.',

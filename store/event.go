@@ -52,25 +52,31 @@ func (t *Events) insert(ctx context.Context, events []event.Event) error {
 
 // EventIDs returns which ids from first to last the table has.
 func (t *Events) EventIDs(ctx context.Context, first, last uint64) (map[uint64]bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, t.client.cfg.Timeout)
-	defer cancel()
-	rows, err := t.client.conn.Query(ctx, "SELECT id FROM network_events WHERE id BETWEEN ? AND ?", first, last)
+	ids, err := t.client.ids(ctx, "SELECT id FROM network_events WHERE id BETWEEN ? AND ?", first, last)
 	if err != nil {
-		return nil, fmt.Errorf("ask for events: %w", classify(ctx, err))
+		return nil, fmt.Errorf("ask for events: %w", err)
+	}
+	return ids, nil
+}
+
+// ids returns the ids that a query selects.
+func (c *Client) ids(ctx context.Context, query string, args ...any) (map[uint64]bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	rows, err := c.conn.Query(ctx, query, args...)
+	if err != nil {
+		return nil, classify(ctx, err)
 	}
 	defer rows.Close()
 	ids := map[uint64]bool{}
 	for rows.Next() {
 		var id uint64
 		if err := rows.Scan(&id); err != nil {
-			return nil, fmt.Errorf("ask for events: %w", err)
+			return nil, err
 		}
 		ids[id] = true
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("ask for events: %w", classify(ctx, err))
-	}
-	return ids, nil
+	return ids, classify(ctx, rows.Err())
 }
 
 // LastEventID returns the highest id of the table, 0 if it is empty.

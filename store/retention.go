@@ -42,6 +42,7 @@ type Ages struct {
 	Hours    time.Duration `yaml:"flows_1h" doc:"Sums by hour."`
 	Stats    time.Duration `yaml:"exporter_stats" doc:"What each exporter sent and lost."`
 	Events   time.Duration `yaml:"network_events" doc:"What happened in the estate."`
+	Changes  time.Duration `yaml:"admin_events" doc:"What people asked to be changed."`
 	Hits     time.Duration `yaml:"rule_hits_1m" doc:"How often rules were met, by minute."`
 }
 
@@ -72,13 +73,14 @@ var keptTables = []keptTable{
 	{"flows_rx_1m", "flows_rx_1m_rows", "slot", func(a *Ages) time.Duration { return a.Received }},
 	{"flows_1h", "flows_1h_rows", "slot", func(a *Ages) time.Duration { return a.Hours }},
 	{"network_events", "network_events", "toDateTime(time)", func(a *Ages) time.Duration { return a.Events }},
+	{"admin_events", "admin_events", "toDateTime(time)", func(a *Ages) time.Duration { return a.Changes }},
 }
 
 // DefaultRetention is that of the migrations, with room left for the write-ahead log and merges.
 func DefaultRetention() RetentionConfig {
 	const day = 24 * time.Hour
 	return RetentionConfig{
-		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day, Stats: 90 * day, Events: 365 * day, Hits: 90 * day},
+		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day, Stats: 90 * day, Events: 365 * day, Changes: 3 * 365 * day, Hits: 90 * day},
 		WarnFree: 5 * bytesize.GiB, // about a day of 3000 flows a second
 		MinFree:  2 * bytesize.GiB,
 		Interval: 10 * time.Second,

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 
 	"github.com/weirhq/weir/internal/instance"
@@ -46,13 +45,7 @@ func adminDo(ctx context.Context, in instance.Instance, method, path string, bod
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", in.Admin)
-		},
-		DisableKeepAlives: true,
-	}}
-	resp, err := client.Do(req)
+	resp, err := socketClient(in.Admin).Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask weir: %w", err)
 	}

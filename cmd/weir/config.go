@@ -192,6 +192,7 @@ func (c *config) rebase(file, data string) {
 		&c.Store.WAL.Dir, &c.Store.Fold.File, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
 		&c.Follow.CA, &c.Follow.Cert, &c.Follow.Key, &c.Follow.Cache,
 		&receiver.CAFile, &receiver.CertFile, &receiver.KeyFile,
+		&c.API.TLS.CertFile, &c.API.TLS.KeyFile,
 	} {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/internal/instance"
@@ -88,11 +90,12 @@ func openReader(data string) (*store.Client, instance.Instance, error) {
 func getJSON(ctx context.Context, in instance.Instance, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+in.API+path, nil)
+	client, base := apiOf(in)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", path, err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask weir: %w", err)
 	}
@@ -104,6 +107,25 @@ func getJSON(ctx context.Context, in instance.Instance, path string, into any) e
 		return fmt.Errorf("ask weir for %s: %w", path, err)
 	}
 	return nil
+}
+
+// apiOf returns how the API of an instance is asked: by its socket, where whoever may is known; else, as of a collector alone or by another user of
+// the machine, over loopback, where api.local_reads lets everybody look.
+func apiOf(in instance.Instance) (client *http.Client, base string) {
+	if in.Admin == "" || unix.Access(in.Admin, unix.W_OK) != nil {
+		return http.DefaultClient, "http://" + in.API
+	}
+	return socketClient(in.Admin), "http://weir"
+}
+
+// socketClient asks over a unix socket.
+func socketClient(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		},
+		DisableKeepAlives: true,
+	}}
 }
 
 // refusal is what an answer says that is not 200: an error with its status and, where it has one, its sentence.

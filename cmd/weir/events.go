@@ -219,12 +219,13 @@ func (o *eventsOptions) streamOnce(ctx context.Context, after *uint64, show func
 	defer cancel()
 	silent := time.AfterFunc(streamSilent, cancel)
 	defer silent.Stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+in.API+"/api/v1/events/stream?"+o.filter().Encode(), http.NoBody)
+	client, base := apiOf(in)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/v1/events/stream?"+o.filter().Encode(), http.NoBody)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Last-Event-ID", strconv.FormatUint(*after, 10))
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask weir for events: %w", err)
 	}

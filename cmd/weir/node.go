@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/api/account"
+	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/enricher"
 	"github.com/weirhq/weir/estate"
@@ -28,6 +30,7 @@ import (
 	"github.com/weirhq/weir/lab/flowgen"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/state"
+	"github.com/weirhq/weir/query"
 	"github.com/weirhq/weir/sql"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
@@ -84,6 +87,9 @@ type node struct {
 	feed      *feed.Publisher // nil where no collectors are served
 	feedReady chan struct{}
 	follower  *feed.Follower // of a collector that works alone
+	authority *authority
+	accounts  *account.Accounts
+	first     firstUser // made at this start
 	api       *api.Server
 	demo      *demo.Demo // nil without --demo
 }
@@ -91,6 +97,7 @@ type node struct {
 // newNode makes what needs neither sockets nor store.
 func newNode(e *env, r role, started time.Time) (n *node, err error) {
 	n = &node{env: e, role: r, started: started, metrics: prometheus.NewRegistry(), estate: estate.NewHolder()}
+	n.authority = &authority{dir: authorityDir(e.data)}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if !r.governs {
 		return n, nil
@@ -182,7 +189,7 @@ func (n *node) wire(o upOptions) error {
 		steps = append(steps, n.wireCollector)
 	}
 	if n.role.governs {
-		steps = append(steps, n.wireRetention, n.wireEvents, n.wirePolicyd, n.wireFeed)
+		steps = append(steps, n.wireRetention, n.wireEvents, n.wireAccounts, n.wirePolicyd, n.wireFeed)
 	} else {
 		steps = append(steps, n.wireFollower)
 	}
@@ -203,8 +210,16 @@ func (n *node) wire(o upOptions) error {
 	}
 	if n.role.governs {
 		d.EstateOf, d.Events, d.Hosts, d.Policy = estateService{n.assembler, n.client}, n.events, n.policyd, n.policyd
+		d.Accounts, d.Refusals, d.Admins = n.accounts, n.state, &api.AdminEvents{Stored: store.NewAdminEvents(n.client).Events, Waiting: n.state.AuditEntries}
+		d.Hits = func(ctx context.Context, r query.HitsRequest) ([]query.RuleHits, error) {
+			return cli.Hits(ctx, cli.Conn(n.reader.Conn()), r, time.Now())
+		}
 	}
-	n.api = api.New(d)
+	var err error
+	if d.Identity, err = n.apiIdentity(); err != nil {
+		return err
+	}
+	n.api = api.New(n.config.API, d)
 	return nil
 }
 
@@ -414,7 +429,7 @@ func (n *node) instance() instance.Instance {
 func (n *node) announce(out io.Writer) {
 	i := n.instance()
 	fmt.Fprintf(out, "weir %s is up after %.1f s, data in %s\n\n", i.Version, time.Since(n.started).Seconds(), i.Data)
-	fmt.Fprintf(out, "  status page  http://%s/\n", i.API)
+	fmt.Fprintf(out, "  status page  %s://%s/\n", n.config.API.Scheme(), i.API)
 	fmt.Fprintf(out, "  ClickHouse   http://%s/\n", i.Store)
 	if n.role.collects {
 		fmt.Fprintf(out, "  flows        NetFlow 5, NetFlow 9 and IPFIX to UDP %s\n", strings.Join(i.Listen, ", "))
@@ -424,6 +439,9 @@ func (n *node) announce(out io.Writer) {
 	}
 	if n.follower != nil {
 		fmt.Fprintf(out, "  estate       of %s\n", n.config.Follow.URL)
+	}
+	if n.first.name != "" {
+		fmt.Fprintf(out, "  first user   %s, with the password %s for one time, also in %s\n", n.first.name, n.first.password, firstPasswordFile(n.data))
 	}
 	if n.demo != nil {
 		fmt.Fprintln(out, "  demo         3 simulated hosts with 24 VMs are sending")

@@ -26,7 +26,6 @@ func authorityDir(data string) string { return filepath.Join(data, "ca") }
 
 // wirePolicyd makes what looks after hosts.
 func (n *node) wirePolicyd() (err error) {
-	ca := &authority{dir: authorityDir(n.data)}
 	port := uint16(0)
 	if len(n.sockets.flows) > 0 {
 		port = n.sockets.flows[0].LocalAddr().Port()
@@ -36,9 +35,9 @@ func (n *node) wirePolicyd() (err error) {
 	n.policyd, err = policyd.New(n.config.Hosts, policyd.Deps{
 		Log: n.log, Metrics: n.metrics, State: n.state, Assembler: n.assembler, Estate: n.estate, Events: n.events, Listeners: n.sockets.hosts,
 		Memory:   hosts.NewMemory(filepath.Join(n.data, "hosts"), hosts.MemoryDeps{Log: n.log}),
-		Identity: ca.identities, Authority: ca.pool, CollectorPort: port,
+		Identity: n.authority.identities, Authority: n.authority.pool, CollectorPort: port,
 		ActiveTimeout: n.config.Collector.ActiveTimeout,
-		Policy:        n.config.Policy, Bridges: n.sockets.bridges, Announce: n.announceRules, Hits: n.addHits,
+		Audit:         adminSink{store.NewAdminEvents(n.client)}, Policy: n.config.Policy, Bridges: n.sockets.bridges, Announce: n.announceRules, Hits: n.addHits,
 	})
 	return err
 }

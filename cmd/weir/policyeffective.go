@@ -122,7 +122,7 @@ func (e *effective) write(out *cli.Output, now time.Time) error {
 		}
 		packets, last := cell("?"), cell("?")
 		if r.Hits != nil {
-			packets, last = cell(cli.Count(float64(r.Hits.Packets))), cell(r.Hits.Last(now))
+			packets, last = cell(cli.Count(float64(r.Hits.Packets))), cell(cli.LastHit(r.Hits, now))
 		}
 		t.Add(cell(r.Number), cell(r.Rule), cell(r.Where), cell(r.Text), cell(r.Instance), packets, last, note)
 	}

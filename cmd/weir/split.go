@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,9 @@ func (r role) check(c *config) error {
 	}
 	if c.Store.Mode == storeEmbedded {
 		errs = append(errs, strictyaml.At("store.mode", errors.New("found embedded, want server: a collector alone runs no store; that of policyd or of weir store is a server to it")))
+	}
+	if !c.API.Loopback() {
+		errs = append(errs, strictyaml.At("api.listen", fmt.Errorf("found %q, want a loopback address: a collector alone knows no users; those of policyd reach its API there", c.API.Listen)))
 	}
 	return errors.Join(errs...)
 }

@@ -158,7 +158,7 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 	}
 	if n.follower != nil {
 		n.follower.Load()
-	} else if err := errors.Join(n.recall(ctx), n.recallRules(ctx), n.policyd.Configure(ctx)); err != nil {
+	} else if err := errors.Join(n.recall(ctx), n.recallRules(ctx), n.policyd.Configure(ctx), n.firstUser(ctx)); err != nil {
 		return err
 	}
 	if err := instance.Write(n.instance()); err != nil {

@@ -12,8 +12,24 @@ import (
 type Actor struct {
 	User   string `json:"user" doc:"Account; of who asks over the admin socket, the name of the process's user; weir of Weir itself."`
 	Source string `json:"source,omitempty" doc:"From where: socket, an address, or what made Weir do it."`
+	Role   string `json:"role,omitempty" doc:"That the user had: superuser, operator, viewer."`
+	Via    Via    `json:"via,omitempty" doc:"How the user is known."`
+	Token  string `json:"token,omitempty" doc:"Id of the token that was presented."`
+
+	Request string `json:"request,omitempty" doc:"Id of the request: X-Request-Id of its answer."`
 	Reason string `json:"reason,omitempty" doc:"What was said about it."`
 }
+
+// Via is how who asks is known.
+type Via string
+
+// The values of Via.
+const (
+	ViaSocket  Via = "socket"  // the admin socket: a user of the machine
+	ViaSession Via = "session" // logged in
+	ViaToken   Via = "token"
+	ViaNobody  Via = "nobody" // he is not known
+)
 
 // Weir is the user of changes that Weir makes by itself, as when a deadline passes. Nobody else may be called so.
 const Weir = "weir"
@@ -46,6 +62,13 @@ const (
 	SnapshotTake    Operation = "snapshot.take"
 	SnapshotRemove  Operation = "snapshot.remove"
 	SnapshotRestore Operation = "snapshot.restore"
+	SessionBegin    Operation = "session.begin" // somebody logs in
+	SessionEnd      Operation = "session.end"
+	UserSet         Operation = "user.set"
+	UserPassword    Operation = "user.password"
+	UserRemove      Operation = "user.remove"
+	TokenAdd        Operation = "token.add"
+	TokenRemove     Operation = "token.remove"
 )
 
 // Act is an operation that somebody asks for.
@@ -57,7 +80,17 @@ type Act struct {
 // Does returns the act of doing op.
 func (a Actor) Does(op Operation) Act { return Act{a, op} }
 
-// Entry is a change that was made.
+// Outcome is what became of what somebody asked for.
+type Outcome string
+
+// The values of Outcome.
+const (
+	Done    Outcome = "done"
+	Refused Outcome = "refused" // nothing was changed: he may not, or asked for something wrong
+	Failed  Outcome = "failed"  // Weir could not
+)
+
+// Entry is a change that was made, or that was asked for and not made.
 type Entry struct {
 	ID uint64    `json:"id" doc:"Ascends with each change; never used again."`
 	At time.Time `json:"at"`
@@ -65,6 +98,9 @@ type Entry struct {
 	Object string          `json:"object" doc:"Name of what was changed, of the kind that the operation says."`
 	Before json.RawMessage `json:"before,omitempty" doc:"Absent: it was not there."`
 	After  json.RawMessage `json:"after,omitempty" doc:"Absent: it is there no more."`
+
+	Outcome Outcome `json:"outcome" enum:"done,refused,failed"`
+	Text    string  `json:"text,omitempty" doc:"Why it was not done."`
 }
 
 // MaxValue bounds Entry.Before and Entry.After, bytes: of what is longer, {"omitted_bytes": N} is kept.

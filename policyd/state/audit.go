@@ -19,7 +19,7 @@ func (s *State) Record(ctx context.Context, tx *sql.Tx, by audit.Act, object str
 	if by.Operation == "" {
 		panic("BUG: a change without an operation")
 	}
-	e := audit.Entry{At: s.now().UTC(), Act: by, Object: object}
+	e := audit.Entry{Act: by, Object: object, Outcome: audit.Done}
 	var err error
 	if e.Before, err = told(before); err != nil {
 		return err
@@ -27,21 +27,42 @@ func (s *State) Record(ctx context.Context, tx *sql.Tx, by audit.Act, object str
 	if e.After, err = told(after); err != nil {
 		return err
 	}
+	return s.keep(ctx, tx, e)
+}
+
+// keep keeps an entry until DropAudit.
+func (s *State) keep(ctx context.Context, tx *sql.Tx, e audit.Entry) error {
 	id, err := take(ctx, tx, "audit", 1)
 	if err != nil {
 		return err
 	}
-	e.ID = id
+	e.ID, e.At = id, s.now().UTC()
 	text, err := json.Marshal(&e)
 	if err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, "INSERT INTO waiting_audit (id, entry) VALUES (?, ?)", int64(id), string(text)); err != nil {
-		return fmt.Errorf("record %s of %q: %w", by.Operation, object, err)
+		return fmt.Errorf("record %s of %q: %w", e.Operation, e.Object, err)
 	}
 	s.recorded.Store(true)
 	return nil
 }
+
+// RecordRefusal keeps that something was asked for, and not done, and why. While maxRefusals entries wait to be told it does nothing: who asks for what he
+// may not cannot fill the disk.
+func (s *State) RecordRefusal(ctx context.Context, by audit.Act, object string, outcome audit.Outcome, why string) error {
+	const most = 1000 // bytes
+	e := audit.Entry{Act: by, Object: object[:min(len(object), most)], Outcome: outcome, Text: why[:min(len(why), most)]}
+	return s.update(ctx, func(tx *sql.Tx) error {
+		var waiting int
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM waiting_audit").Scan(&waiting); err != nil || waiting >= maxRefusals {
+			return err
+		}
+		return s.keep(ctx, tx, e)
+	})
+}
+
+const maxRefusals = 10_000
 
 // told returns v as JSON; of what is too long, its length.
 func told(v any) (json.RawMessage, error) {

@@ -1,0 +1,260 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/weirhq/weir/api/account"
+	"github.com/weirhq/weir/policyd/audit"
+)
+
+// operations is the one table of what there is to do and who may: by the id of the operation.
+var operations = map[string]account.Permission{
+	"get-status":     {Least: account.Viewer, Area: account.AreaStatus},
+	"list-exporters": {Least: account.Viewer, Area: account.AreaStatus},
+
+	"get-estate":     {Least: account.Viewer, Area: account.AreaEstate},
+	"explain-estate": {Least: account.Viewer, Area: account.AreaEstate},
+
+	"list-entities": {Least: account.Viewer, Area: account.AreaEstate},
+	"get-entity":    {Least: account.Viewer, Area: account.AreaEstate},
+
+	"query-flows":    {Least: account.Viewer, Area: account.AreaFlows},
+	"ask-flows":      {Least: account.Viewer, Area: account.AreaFlows},
+	"list-rule-hits": {Least: account.Viewer, Area: account.AreaPolicy},
+
+	"list-events":       {Least: account.Viewer, Area: account.AreaEvents},
+	"stream-events":     {Least: account.Viewer, Area: account.AreaEvents},
+	"list-admin-events": {Least: account.Viewer, Area: account.AreaAccounts},
+
+	"list-hosts":          {Least: account.Viewer, Area: account.AreaHosts},
+	"get-host":            {Least: account.Viewer, Area: account.AreaHosts},
+	"get-pool":            {Least: account.Viewer, Area: account.AreaHosts},
+	"plan-detach":         {Least: account.Viewer, Area: account.AreaHosts},
+	"plan-host-mode":      {Least: account.Viewer, Area: account.AreaHosts},
+	"test-host":           {Least: account.Superuser, Area: account.AreaHosts}, // Weir dials what is named
+	"add-host":            {Least: account.Superuser, Area: account.AreaHosts, Change: audit.HostAdd},
+	"confirm-certificate": {Least: account.Superuser, Area: account.AreaHosts, Change: audit.HostConfirm},
+	"remove-host":         {Least: account.Superuser, Area: account.AreaHosts, Change: audit.HostRemove},
+	"detach-host":         {Least: account.Operator, Area: account.AreaHosts, Change: audit.HostDetach},
+	"set-host-export":     {Least: account.Operator, Area: account.AreaHosts, Change: audit.HostExport},
+	"set-pool-export":     {Least: account.Operator, Area: account.AreaHosts, Change: audit.PoolExport},
+	"set-host-mode":       {Least: account.Operator, Area: account.AreaHosts, Change: audit.HostMode},
+	"set-pool-policy":     {Least: account.Operator, Area: account.AreaHosts, Change: audit.PoolPolicy},
+
+	"get-policy-status":   {Least: account.Viewer, Area: account.AreaPolicy},
+	"get-policy":          {Least: account.Viewer, Area: account.AreaPolicy},
+	"list-policies":       {Least: account.Viewer, Area: account.AreaPolicy},
+	"get-effective-rules": {Least: account.Viewer, Area: account.AreaPolicy},
+	"check-policy":        {Least: account.Operator, Area: account.AreaPolicy}, // it takes a core for a while
+	"plan-policy":         {Least: account.Operator, Area: account.AreaPolicy},
+	"apply-policy":        {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyApply},
+	"bypass-policy":       {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyBypass},
+	"end-bypass":          {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyBypassEnd},
+
+	"login":           {Area: account.AreaAccounts, Change: audit.SessionBegin, First: true},
+	"get-session":     {Least: account.Viewer, Area: account.AreaAccounts, First: true},
+	"logout":          {Least: account.Viewer, Area: account.AreaAccounts, Change: audit.SessionEnd, First: true},
+	"change-password": {Least: account.Viewer, Area: account.AreaAccounts, Change: audit.UserPassword, First: true},
+
+	// Of oneself; of others it takes a superuser: see Server.mine.
+	"list-sessions": {Least: account.Viewer, Area: account.AreaAccounts},
+	"end-session":   {Least: account.Viewer, Area: account.AreaAccounts, Change: audit.SessionEnd},
+	"list-tokens":   {Least: account.Viewer, Area: account.AreaAccounts},
+	"get-token":     {Least: account.Viewer, Area: account.AreaAccounts},
+	"add-token":     {Least: account.Viewer, Area: account.AreaAccounts, Change: audit.TokenAdd},
+	"remove-token":  {Least: account.Viewer, Area: account.AreaAccounts, Change: audit.TokenRemove},
+
+	"list-users":     {Least: account.Superuser, Area: account.AreaAccounts},
+	"get-user":       {Least: account.Superuser, Area: account.AreaAccounts},
+	"set-user":       {Least: account.Superuser, Area: account.AreaAccounts, Change: audit.UserSet},
+	"remove-user":    {Least: account.Superuser, Area: account.AreaAccounts, Change: audit.UserRemove},
+	"reset-password": {Least: account.Superuser, Area: account.AreaAccounts, Change: audit.UserPassword},
+}
+
+// permission is what an operation needs.
+func permission(operation string) account.Permission {
+	p, ok := operations[operation]
+	if !ok {
+		panic(fmt.Sprintf("BUG: operation %q is not in the table of operations", operation))
+	}
+	return p
+}
+
+const (
+	maxBody = 1 << 20 // bytes, of requests that do not say otherwise
+)
+
+// describe completes what the document says of an operation.
+func describe(op huma.Operation) huma.Operation {
+	p := permission(op.OperationID)
+	if op.MaxBodyBytes == 0 {
+		op.MaxBodyBytes = maxBody
+	}
+	op.Security = []map[string][]string{{"token": {}}, {"session": {}}}
+	who := "nobody needs to be logged in"
+	if p.Least != "" {
+		who = fmt.Sprintf("at least %s; tokens with %s", p.Least, p.Scope())
+		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
+	} else {
+		op.Security = []map[string][]string{{}}
+	}
+	op.Errors = append(op.Errors, http.StatusUnprocessableEntity, http.StatusServiceUnavailable)
+	op.Extensions = map[string]any{"x-weir-role": string(p.Least), "x-weir-scope": string(p.Scope()), "x-weir-change": string(p.Change)}
+	op.Description = strings.TrimSpace(op.Description + "\n\nWho: " + who + ".")
+	return op
+}
+
+// read registers an operation that changes nothing.
+func read[I, O any](api huma.API, op huma.Operation, do func(context.Context, *I) (*O, error)) {
+	if permission(op.OperationID).Change != "" {
+		panic(fmt.Sprintf("BUG: operation %q changes something", op.OperationID))
+	}
+	huma.Register(api, describe(op), do)
+}
+
+// subject is what a changing request is about.
+type subject struct {
+	object string // name, for what is written down of a refusal
+	reason string // why, as the asker says
+
+	// read returns what is there, and errNone if nothing is; it may be nil itself. Its entity tag is what If-Match is compared with.
+	read func(context.Context) (any, error)
+}
+
+// errNone is that of read of a subject if nothing is there.
+var errNone = errors.New("nothing is there")
+
+// now is what is there; nil: nothing.
+func (sub *subject) now(ctx context.Context) (any, error) {
+	if sub.read == nil {
+		return nil, nil
+	}
+	v, err := sub.read(ctx)
+	if errors.Is(err, errNone) {
+		return nil, nil
+	}
+	return v, err
+}
+
+// change registers an operation that changes something. Who does it writes down what it has changed, in the same transaction; what is not done is
+// written down by authorize. about may refuse a request.
+func change[I, O any](s *Server, api huma.API, op huma.Operation, about func(context.Context, *I) (subject, error), do func(context.Context, *I) (*O, error)) {
+	if permission(op.OperationID).Change == "" {
+		panic(fmt.Sprintf("BUG: operation %q changes nothing", op.OperationID))
+	}
+	huma.Register(api, describe(op), func(ctx context.Context, in *I) (*O, error) {
+		e := entryOf(ctx)
+		sub, err := about(ctx, in)
+		e.object, e.actor.Reason = sub.object, sub.reason
+		if err == nil {
+			var out *O
+			if out, err = changeIf(ctx, s, in, &sub, do); err == nil {
+				return out, nil
+			}
+		}
+		e.why = err.Error()
+		return nil, err
+	})
+}
+
+// changeIf does what is asked if what is there matches, and says in the answer what it is then.
+func changeIf[I, O any](ctx context.Context, s *Server, in *I, sub *subject, do func(context.Context, *I) (*O, error)) (*O, error) {
+	if m, ok := any(in).(matcher); ok && m.wantsMatch() {
+		s.changing.Lock() // nobody else changes it in between
+		defer s.changing.Unlock()
+		before, err := sub.now(ctx)
+		if err != nil {
+			return nil, s.refusal(err)
+		}
+		if err := m.match(before); err != nil {
+			return nil, err
+		}
+	}
+	out, err := do(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := any(out).(tagged); ok {
+		if after, err := sub.now(context.WithoutCancel(ctx)); err == nil {
+			t.tag(entityTag(after))
+		}
+	}
+	return out, nil
+}
+
+// Match is the header by which a change is made only to what the asker has seen.
+type Match struct {
+	IfMatch     string `header:"If-Match" maxLength:"200" doc:"Change it only if its ETag is this one, as it was when it was read."`
+	IfNoneMatch string `header:"If-None-Match" maxLength:"200" doc:"*: make it only if it is not there yet."`
+}
+
+// matcher is an input with Match.
+type matcher interface {
+	wantsMatch() bool
+	match(before any) error
+}
+
+func (m *Match) wantsMatch() bool { return m.IfMatch != "" || m.IfNoneMatch != "" }
+
+// match says why a change is not made to what is there, or nil.
+func (m *Match) match(before any) error {
+	refuse := func(header, why string) error {
+		return huma.NewError(http.StatusPreconditionFailed, why, &huma.ErrorDetail{Location: "header." + header, Message: why})
+	}
+	if m.IfNoneMatch == "*" && before != nil {
+		return refuse("If-None-Match", "it is there already")
+	}
+	if m.IfMatch == "" {
+		return nil
+	}
+	if before == nil {
+		return refuse("If-Match", "it is not there")
+	}
+	tag := entityTag(before)
+	for one := range strings.SplitSeq(m.IfMatch, ",") {
+		if one = strings.TrimSpace(one); one == "*" || one == tag {
+			return nil
+		}
+	}
+	return refuse("If-Match", fmt.Sprintf("somebody changed it meanwhile: it is %s now, read it again", tag))
+}
+
+// entityTag is the strong entity tag of what a resource says; "" of nothing.
+func entityTag(v any) string {
+	if v == nil {
+		return ""
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: resource as JSON: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+}
+
+// Tag is the header with the entity tag of what an answer is about.
+type Tag struct {
+	ETag string `header:"ETag" doc:"For If-Match of a change."`
+}
+
+type tagged interface{ tag(string) }
+
+func (t *Tag) tag(tag string) { t.ETag = tag }
+
+// taggedBody is an answer with an entity tag.
+type taggedBody[T any] struct {
+	Tag
+	Body T
+}
+
+// withTag is an answer that can be changed.
+func withTag[T any](v T) *taggedBody[T] { return &taggedBody[T]{Tag{entityTag(v)}, v} }
