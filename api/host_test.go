@@ -128,7 +128,7 @@ func adminServer(t *testing.T) (r *running, h *hosts, do func(method, path, body
 	}
 	h = &hosts{}
 	snapshot, _ := estateOf(t)
-	r = serve(t, api.Deps{Admin: l, Refusals: openState(t), Hosts: h, Policy: &policies{h}, Events: newEvents(), Estate: staticEstate(snapshot)})
+	r = serve(t, api.Deps{Admin: l, Refusals: openState(t), Hosts: h, Policy: &policies{hosts: h}, Events: newEvents(), Estate: staticEstate(snapshot)})
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}

@@ -187,11 +187,11 @@ func (s *Server) allowed(e *entry, p account.Permission) error {
 		}
 	}
 	i := &e.identity
-	if i.Via == audit.ViaSession && p.Change != "" && subtle.ConstantTimeCompare([]byte(e.csrf), []byte(i.CSRF)) != 1 {
+	if i.Via == audit.ViaSession && p.Change != "" && p.Least != "" && subtle.ConstantTimeCompare([]byte(e.csrf), []byte(i.CSRF)) != 1 {
 		return huma.Error403Forbidden("found no "+csrfHeader+", or not that of the session: want csrf of GET /api/v1/session",
 			&huma.ErrorDetail{Location: "header." + csrfHeader, Message: "want csrf of the session"})
 	}
-	if i.Via == audit.ViaNobody && p.Least != "" && (p.Change != "" || i.Role == "" || p.Area == account.AreaAccounts) {
+	if i.Via == audit.ViaNobody && p.Least != "" && (p.Change != "" || !i.Role.Includes(p.Least) || p.Area == account.AreaAccounts) {
 		return huma.Error401Unauthorized("want a session, or a token as Authorization: Bearer")
 	}
 	if err := i.May(p); err != nil {

@@ -16,8 +16,8 @@ import (
 type PolicyService interface {
 	PolicyStatus(ctx context.Context) (policyd.PolicyStatus, error)
 	PolicySummary() policyd.PolicySummary
-	Policy(ctx context.Context, revision uint64) (policyd.PolicyText, error)
-	Revisions(ctx context.Context, before uint64, limit int) ([]policyd.Revision, error)
+	RevisionService
+	DraftService
 	CheckPolicy(ctx context.Context, text string) (policyd.PolicyCheck, error)
 	PlanPolicy(ctx context.Context, r policyd.PlanRequest) (policyd.PolicyPlan, error)
 	ApplyPolicy(ctx context.Context, by audit.Actor, r policyd.ApplyRequest) (policyd.Applied, error)
@@ -57,16 +57,15 @@ func (s *Server) policyRoutes(api huma.API) {
 	) (*body[policyd.PolicyText], error) {
 		return answer(s, func() (policyd.PolicyText, error) { return p.Policy(ctx, q.Revision) })
 	})
+	s.revisionRoutes(api)
+	s.draftRoutes(api)
 	read(api, huma.Operation{
-		OperationID: "list-policies", Method: http.MethodGet, Path: "/api/v1/policy/revisions", Tags: []string{"policy"},
-		Summary: "Policies that were applied, the newest first",
-	}, func(ctx context.Context, q *struct {
-		Limit int `query:"limit" minimum:"1" maximum:"1000" default:"20"`
-	},
-	) (*body[revisions], error) {
-		return answer(s, func() (revisions, error) {
-			list, err := p.Revisions(ctx, 0, q.Limit)
-			return revisions{list}, err
+		OperationID: "list-bypasses", Method: http.MethodGet, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
+		Summary: "Where policy is switched off",
+	}, func(ctx context.Context, _ *struct{}) (*body[bypassesBody], error) {
+		return answer(s, func() (bypassesBody, error) {
+			st, err := p.PolicyStatus(ctx)
+			return bypassesBody{st.Bypasses}, err
 		})
 	})
 	read(api, huma.Operation{
@@ -90,8 +89,8 @@ func (s *Server) policyRoutes(api huma.API) {
 	})
 }
 
-type revisions struct {
-	Revisions []policyd.Revision `json:"revisions"`
+type bypassesBody struct {
+	Bypasses []policyd.BypassStatus `json:"bypasses"`
 }
 
 // answer is what f returns, or the refusal that its error means.
@@ -136,6 +135,8 @@ type endBypassInput struct {
 // policyAdminRoutes are what changes something, or may take long.
 func (s *Server) policyAdminRoutes(api huma.API) {
 	p := s.deps.Policy
+	s.revisionAdminRoutes(api)
+	s.draftAdminRoutes(api)
 	read(api, huma.Operation{
 		OperationID: "check-policy", Method: http.MethodPost, Path: "/api/v1/policy/check", Tags: []string{"policy"},
 		Summary: "Say what is wrong with a policy; nothing is changed", MaxBodyBytes: maxPolicy, BodyReadTimeout: policyReadTimeout,

@@ -11,13 +11,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/state"
 )
 
 // policies is policyd's part of policy: it notes what it is asked, and answers as hosts does, by the name in question.
-type policies struct{ *hosts }
+// Revisions and drafts are asked of the real one: see rig.
+type policies struct {
+	*hosts
+	api.PolicyService
+}
 
 func (p *policies) PolicyStatus(context.Context) (policyd.PolicyStatus, error) {
 	return policyd.PolicyStatus{Revision: policyd.Revision{Revision: 3}, Rules: 2}, nil

@@ -103,9 +103,10 @@ func (e *DeniedError) Error() string { return e.Reason }
 // May returns nil if i may do p, else a *DeniedError.
 func (i *Identity) May(p Permission) error {
 	switch {
+	case p.Least == "":
 	case i.OneTime && !p.First:
 		return &DeniedError{"the password is for one time: change it first"}
-	case p.Least != "" && !i.Role.Includes(p.Least):
+	case !i.Role.Includes(p.Least):
 		return &DeniedError{fmt.Sprintf("found role %s, want at least %s", i.Role, p.Least)}
 	case i.Via == audit.ViaToken && !i.Holds(p.Scope()):
 		return &DeniedError{fmt.Sprintf("the token is for %s, want %s", join(i.Scopes), p.Scope())}
