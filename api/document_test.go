@@ -108,6 +108,8 @@ type generator struct {
 	rnd *rand.Rand
 	// known are values that mean something to the rig, by the name of a parameter or property: they are taken half of the time.
 	known map[string][]any
+	// always are the only ones that are taken, where others would take time, or dial somewhere.
+	always map[string][]any
 }
 
 const letters = "abcdefghijklmnopqrstuvwxyz0123456789 -./:äß\"'<>\\%"
@@ -115,7 +117,14 @@ const letters = "abcdefghijklmnopqrstuvwxyz0123456789 -./:äß\"'<>\\%"
 // value returns one that is as s says.
 func (g *generator) value(name string, s *schema, depth int) any {
 	s = g.resolve(s)
-	if list := g.known[name]; len(list) > 0 && g.rnd.IntN(2) == 0 {
+	if list := g.always[name]; len(list) > 0 {
+		v := list[g.rnd.IntN(len(list))]
+		if s.is("array") {
+			return []any{v}
+		}
+		return v
+	}
+	if list := g.known[name]; len(list) > 0 && g.rnd.IntN(2) == 0 && !s.is("array") && !s.is("object") {
 		return list[g.rnd.IntN(len(list))]
 	}
 	if s == nil {

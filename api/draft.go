@@ -39,13 +39,13 @@ type DraftPath struct {
 	Draft string `path:"draft" maxLength:"64" doc:"Name of a draft of yours."`
 }
 
-// anyDraft names a draft to be read, which may be somebody else's.
-type anyDraft struct {
+// AnyDraft names a draft to be read, which may be somebody else's.
+type AnyDraft struct {
 	DraftPath
 	Owner string `query:"owner" maxLength:"64" doc:"Whose it is; absent: yours."`
 }
 
-func (d *anyDraft) owner(ctx context.Context) string { return cmp.Or(d.Owner, asks(ctx).User) }
+func (d *AnyDraft) owner(ctx context.Context) string { return cmp.Or(d.Owner, asks(ctx).User) }
 
 type draftsQuery struct {
 	PageQuery
@@ -84,7 +84,7 @@ type moveInput struct {
 }
 
 type draftPlanInput struct {
-	anyDraft
+	AnyDraft
 	Body struct {
 		Only []string `json:"only,omitempty" maxItems:"1000" doc:"Names or UUIDs of the hosts at which it is put in force; none: all."`
 	}
@@ -139,7 +139,7 @@ func (s *Server) draftRoutes(api huma.API) {
 	read(api, huma.Operation{
 		OperationID: "get-draft", Method: http.MethodGet, Path: "/api/v1/policy/drafts/{draft}", Tags: []string{"drafts"},
 		Summary: "A draft, with its text", Errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, q *anyDraft) (*taggedBody[policyd.DraftText], error) {
+	}, func(ctx context.Context, q *AnyDraft) (*taggedBody[policyd.DraftText], error) {
 		d, err := p.Draft(ctx, q.owner(ctx), q.Draft)
 		if err != nil {
 			return nil, s.refusal(err)
@@ -149,7 +149,7 @@ func (s *Server) draftRoutes(api huma.API) {
 	read(api, huma.Operation{
 		OperationID: "list-draft-edits", Method: http.MethodGet, Path: "/api/v1/policy/drafts/{draft}/edits", Tags: []string{"drafts"},
 		Summary: "What was done to a draft, and can be undone", Errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, q *anyDraft) (*body[stepsBody], error) {
+	}, func(ctx context.Context, q *AnyDraft) (*body[stepsBody], error) {
 		return answer(s, func() (stepsBody, error) {
 			list, err := p.DraftSteps(ctx, q.owner(ctx), q.Draft)
 			return stepsBody{list}, err
@@ -269,20 +269,21 @@ type groupsBody struct {
 	Page
 }
 
-type groupPath struct {
+// GroupPath names a group of a draft of who asks.
+type GroupPath struct {
 	DraftPath
 	Kind  string `path:"kind" enum:"address_group,vm_group" doc:"Kind of group."`
 	Group string `path:"group" minLength:"1" maxLength:"128" doc:"Name of the group."`
 }
 
 type setGroupInput struct {
-	groupPath
+	GroupPath
 	Match
 	Body GroupWanted
 }
 
 type removeGroupInput struct {
-	groupPath
+	GroupPath
 	Match
 }
 
@@ -345,7 +346,7 @@ func (s *Server) groupAdminRoutes(api huma.API) {
 	}, func(ctx context.Context, q *setGroupInput) (subject, error) {
 		return s.aboutDraft(ctx, q.Draft), nil
 	}, func(ctx context.Context, q *setGroupInput) (*taggedBody[policyd.DraftText], error) {
-		return s.editGroups(ctx, q.Draft, "group "+q.Group+" set", func(p *policy.Policy) error { return setGroup(p, &q.groupPath, &q.Body) })
+		return s.editGroups(ctx, q.Draft, "group "+q.Group+" set", func(p *policy.Policy) error { return setGroup(p, &q.GroupPath, &q.Body) })
 	})
 	change(s, api, huma.Operation{
 		OperationID: "remove-group", Method: http.MethodDelete, Path: "/api/v1/policy/drafts/{draft}/groups/{kind}/{group}", Tags: []string{"drafts"},
@@ -354,7 +355,7 @@ func (s *Server) groupAdminRoutes(api huma.API) {
 	}, func(ctx context.Context, q *removeGroupInput) (subject, error) {
 		return s.aboutDraft(ctx, q.Draft), nil
 	}, func(ctx context.Context, q *removeGroupInput) (*taggedBody[policyd.DraftText], error) {
-		return s.editGroups(ctx, q.Draft, "group "+q.Group+" removed", func(p *policy.Policy) error { return removeGroup(p, &q.groupPath) })
+		return s.editGroups(ctx, q.Draft, "group "+q.Group+" removed", func(p *policy.Policy) error { return removeGroup(p, &q.GroupPath) })
 	})
 }
 
@@ -382,7 +383,7 @@ func (s *Server) editGroups(ctx context.Context, draft, what string, edit func(*
 	return taggedDraft(d), nil
 }
 
-func setGroup(p *policy.Policy, at *groupPath, w *GroupWanted) error {
+func setGroup(p *policy.Policy, at *GroupPath, w *GroupWanted) error {
 	if at.Kind == kindAddressGroup {
 		if len(w.VMs)+len(w.Groups)+len(w.Select) > 0 {
 			return &policyd.MistakeError{Reason: "an address group has members only: found vms, groups or select"}
@@ -408,7 +409,7 @@ func setGroup(p *policy.Policy, at *groupPath, w *GroupWanted) error {
 }
 
 // removeGroup removes a group that nothing of the policy names.
-func removeGroup(p *policy.Policy, at *groupPath) error {
+func removeGroup(p *policy.Policy, at *GroupPath) error {
 	for r := range p.Rules() {
 		if at.Kind == kindAddressGroup && r.Remote.AddressGroup == at.Group || at.Kind == kindVMGroup && r.Remote.VMGroup == at.Group {
 			return &policyd.MistakeError{Reason: fmt.Sprintf("rule %q names group %q: change it first", r.ID, at.Group)}

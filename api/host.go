@@ -315,7 +315,7 @@ func (s *Server) refusal(err error) error {
 	case errors.Is(err, state.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, state.ErrExists), errors.Is(err, state.ErrStale), errors.Is(err, state.ErrTooMany), errors.Is(err, state.ErrNoStep), errors.Is(err, state.ErrRaced),
-		errors.As(err, &newer), errors.As(err, &pending):
+		errors.Is(err, export.ErrNotSeen), errors.As(err, &newer), errors.As(err, &pending):
 		return huma.Error409Conflict(err.Error())
 	case errors.Is(err, context.Canceled):
 		return huma.Error503ServiceUnavailable("cancelled")

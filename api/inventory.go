@@ -14,13 +14,13 @@ import (
 	"github.com/weirhq/weir/policyd/state"
 )
 
-// kindQuery says which kind of entity is meant.
-type kindQuery struct {
+// KindPath says which kind of entity is meant.
+type KindPath struct {
 	Kind string `path:"kind" enum:"pool,host,bridge,network,vm,vif,address_group,vm_group" doc:"Kind of entity."`
 }
 
 type entitiesQuery struct {
-	kindQuery
+	KindPath
 	PageQuery
 	Pool   string `query:"pool" maxLength:"256" doc:"In this pool: its name, UUID or id."`
 	Parent string `query:"parent" maxLength:"20" doc:"Of this one, by id: VIFs of a VM, bridges of a host."`
@@ -34,7 +34,7 @@ type entitiesBody struct {
 }
 
 type entityPath struct {
-	kindQuery
+	KindPath
 	Entity string `path:"entity" maxLength:"256" doc:"Id, UUID, key, or name where only one has it."`
 }
 

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -19,6 +20,9 @@ import (
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
 )
+
+// ErrNotSeen says that nothing is known yet of what is at a host.
+var ErrNotSeen = errors.New("it was not seen yet: see weir hosts test")
 
 // Session is what is used of the session with a host (*ovsdb.Session).
 type Session interface {

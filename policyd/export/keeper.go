@@ -625,7 +625,7 @@ func (k *keeper) plan(ctx context.Context, change func(*Host)) (Plan, error) {
 	h := k.host
 	k.mu.Unlock()
 	if h.Session == nil || h.Session.Rows() == nil {
-		return Plan{}, errors.New("it was not seen yet: see weir hosts test")
+		return Plan{}, ErrNotSeen
 	}
 	rows := h.Session.Rows()
 	if change == nil {
