@@ -46,7 +46,10 @@ type Deps struct {
 	Authority func() *x509.CertPool                                                // Weir's own; nil: none
 	Dial      func(ctx context.Context, network, address string) (net.Conn, error) // nil: net.Dialer
 
-	Policy   PolicyConfig
+	Policy      PolicyConfig
+	Snapshots   SnapshotConfig
+	SnapshotDir string // where snapshots of the state are; "": there are none
+
 	Bridges  []BridgeSocket                                                                 // where bridges dial in; Run closes them
 	Hits     func([]reconcile.Hit)                                                          // what rules matched; not to block; nil: nobody
 	Announce func(ctx context.Context, live []state.Instance) (without []string, err error) // makes numbers of rules known to store and collectors; nil: nobody
@@ -71,11 +74,13 @@ type Service struct {
 	look chan struct{} // has an element: look again, though no host has changed
 
 	configuring sync.Mutex // held by one configure at a time
+	snapping    sync.Mutex // held by who makes or removes snapshots
 
 	mu         sync.Mutex
 	hosts      map[string]*host      // by UUID; guarded by mu: those of the last look
 	configured bool                  // hosts are those of the state
 	pools      map[string]state.Pool // by name; guarded by mu
+	unsnapped  error                 // why the last snapshot that was due was not made; guarded by mu
 
 	// These belong to follow.
 	wanted []export.Host
@@ -150,6 +155,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.governor.run(ctx) })
 	g.Go(func() error { return s.rollBackLate(ctx) })
 	g.Go(func() error { return s.tellAudit(ctx) })
+	g.Go(func() error { return s.takeSnapshots(ctx) })
 	for i := range s.deps.Bridges {
 		g.Go(func() error { return s.serveBridges(ctx, &s.deps.Bridges[i]) })
 	}

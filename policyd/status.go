@@ -183,7 +183,7 @@ func (s *Service) PolicyStatus(ctx context.Context) (PolicyStatus, error) {
 	for _, p := range pools {
 		st.Pools = append(st.Pools, PoolPolicy{p.Name, p.Mode, Sampling(p.Sampling)})
 	}
-	st.Summary = summarize(i, st.Hosts)
+	st.Summary = s.summarize(i, st.Hosts)
 	return st, nil
 }
 
@@ -203,7 +203,17 @@ func (s *Service) PolicySummary() PolicySummary {
 	if i == nil {
 		return PolicySummary{}
 	}
-	return summarize(i, s.hostPolicies())
+	return s.summarize(i, s.hostPolicies())
+}
+
+func (s *Service) summarize(i *state.Intent, hosts []HostPolicy) PolicySummary {
+	p := summarize(i, hosts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unsnapped != nil {
+		p.Problems = append(p.Problems, fmt.Sprintf("no snapshot of the state is made: %v", s.unsnapped))
+	}
+	return p
 }
 
 func summarize(i *state.Intent, hosts []HostPolicy) PolicySummary {

@@ -25,17 +25,18 @@ import (
 
 // config is the configuration file.
 type config struct {
-	Collector       collector.Config     `yaml:"collector" doc:"Where flows come in."`
-	Hosts           policyd.Config       `yaml:"hosts" doc:"Open vSwitch hosts. Which there are is not said here: weir hosts add."`
-	Policy          policyd.PolicyConfig `yaml:"policy" doc:"What is allowed between VMs, on hosts with mode enforce. The rules are not said here: weir policy apply."`
-	Estate          file.Config          `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
-	Store           storeConfig          `yaml:"store" doc:"Where flows go."`
-	Feed            feed.ServerConfig    `yaml:"feed" doc:"Of weir policyd and weir up: the estate for collectors that work alone."`
-	Follow          feed.Config          `yaml:"follow" doc:"Of weir collector: the policyd whose estate it uses."`
-	Events          eventsConfig         `yaml:"events" doc:"What happens in the estate, and who is told."`
-	API             api.Config           `yaml:"api" doc:"Status page, metrics and API."`
-	Log             logConfig            `yaml:"log" doc:"What is logged, to standard error."`
-	ShutdownTimeout time.Duration        `yaml:"shutdown_timeout" doc:"At the end, longest wait until all flows that came in are stored."`
+	Collector       collector.Config       `yaml:"collector" doc:"Where flows come in."`
+	Hosts           policyd.Config         `yaml:"hosts" doc:"Open vSwitch hosts. Which there are is not said here: weir hosts add."`
+	Policy          policyd.PolicyConfig   `yaml:"policy" doc:"What is allowed between VMs, on hosts with mode enforce. The rules are not said here: weir policy apply."`
+	Snapshots       policyd.SnapshotConfig `yaml:"snapshots" doc:"Copies of what people told Weir, in the directory snapshots of the data directory."`
+	Estate          file.Config            `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
+	Store           storeConfig            `yaml:"store" doc:"Where flows go."`
+	Feed            feed.ServerConfig      `yaml:"feed" doc:"Of weir policyd and weir up: the estate for collectors that work alone."`
+	Follow          feed.Config            `yaml:"follow" doc:"Of weir collector: the policyd whose estate it uses."`
+	Events          eventsConfig           `yaml:"events" doc:"What happens in the estate, and who is told."`
+	API             api.Config             `yaml:"api" doc:"Status page, metrics and API."`
+	Log             logConfig              `yaml:"log" doc:"What is logged, to standard error."`
+	ShutdownTimeout time.Duration          `yaml:"shutdown_timeout" doc:"At the end, longest wait until all flows that came in are stored."`
 }
 
 // storeConfig says which ClickHouse is used.
@@ -130,6 +131,7 @@ func defaultConfig() config {
 		Collector:       collector.Default(),
 		Hosts:           policyd.Default(),
 		Policy:          policyd.DefaultPolicy(),
+		Snapshots:       policyd.DefaultSnapshots(),
 		Estate:          file.Default(),
 		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Fold: fold.Default(), Retention: store.DefaultRetention()},
 		Feed:            feed.DefaultServerConfig(),

@@ -21,6 +21,9 @@ import (
 // adminSocket is where an instance takes calls that change something.
 func adminSocket(data string) string { return filepath.Join(data, "run", "admin.sock") }
 
+// snapshotDir is where snapshots of the state are in a data directory.
+func snapshotDir(data string) string { return filepath.Join(data, "snapshots") }
+
 // authorityDir is where Weir's own certificate authority is in a data directory.
 func authorityDir(data string) string { return filepath.Join(data, "ca") }
 
@@ -38,6 +41,7 @@ func (n *node) wirePolicyd() (err error) {
 		Identity: n.authority.identities, Authority: n.authority.pool, CollectorPort: port,
 		ActiveTimeout: n.config.Collector.ActiveTimeout,
 		Audit:         adminSink{store.NewAdminEvents(n.client)}, Policy: n.config.Policy, Bridges: n.sockets.bridges, Announce: n.announceRules, Hits: n.addHits,
+		Snapshots: n.config.Snapshots, SnapshotDir: snapshotDir(n.data),
 	})
 	return err
 }

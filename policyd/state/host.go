@@ -264,6 +264,9 @@ func (s *State) RemoveHost(ctx context.Context, by audit.Act, nameOrUUID string)
 				return err
 			}
 		}
+		if err := s.endInstances(ctx, tx, nil); err != nil { // of a revision that was in force there alone
+			return err
+		}
 		return s.Record(ctx, tx, by, h.Name, h.told(), nil)
 	})
 	if err != nil {

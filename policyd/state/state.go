@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,7 @@ var (
 // State is an open database.
 type State struct {
 	db       *sql.DB
+	file     string // absolute
 	now      func() time.Time
 	instance string
 
@@ -67,18 +69,13 @@ func open(ctx context.Context, file string, d Deps) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A committed transaction is on the disk (synchronous FULL); foreign keys are off unless asked for.
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_pragma": {fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"},
-		"_txlock": {"immediate"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	db, err := connect(path, "journal_mode(WAL)")
 	if err != nil {
 		return nil, err
 	}
 	// One connection: writes follow each other, and what is read is never a mixture.
 	db.SetMaxOpenConns(1)
-	s := &State{db: db, now: d.Now}
+	s := &State{db: db, file: path, now: d.Now}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -87,12 +84,21 @@ func open(ctx context.Context, file string, d Deps) (*State, error) {
 		err = s.migrate(ctx, list)
 	}
 	if err == nil {
-		err = s.update(ctx, func(tx *sql.Tx) error { return s.identify(ctx, tx) })
+		err = s.update(ctx, func(tx *sql.Tx) error { return errors.Join(s.identify(ctx, tx), s.wake(ctx, tx)) })
 	}
 	if err != nil {
 		return nil, errors.Join(explain(err, path), db.Close())
 	}
 	return s, nil
+}
+
+// connect opens a database, whose writes begin with the lock, and whose committed transactions are on the disk. Foreign keys are off unless asked for.
+func connect(path string, pragmas ...string) (*sql.DB, error) {
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
+		"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "synchronous(FULL)", "foreign_keys(1)"}, pragmas...),
+		"_txlock": {"immediate"},
+	}.Encode()}
+	return sql.Open("sqlite", dsn.String())
 }
 
 // explain says of an error that the disk is full, if it is: SQLite says "disk I/O error" then.
@@ -129,18 +135,6 @@ func (s *State) Close() error {
 	return nil
 }
 
-// Backup writes a copy of the database to file, which must not exist, while it is in use. The copy is whole: to restore it,
-// put it in the place of the database while nothing runs, and remove the files -wal and -shm beside it.
-func (s *State) Backup(ctx context.Context, file string) error {
-	if _, err := s.db.ExecContext(ctx, "VACUUM INTO ?", file); err != nil {
-		return fmt.Errorf("back up state to %q: %w", file, err)
-	}
-	if err := os.Chmod(file, 0o600); err != nil {
-		return fmt.Errorf("back up state: %w", err)
-	}
-	return nil
-}
-
 // Subscribe returns a channel that gets an element after each change of hosts, pools, policy or bypasses; several may be merged into one. The
 // subscriber calls cancel when it is done; the channel is never closed.
 func (s *State) Subscribe() (changes <-chan struct{}, cancel func()) {
@@ -158,7 +152,8 @@ func (s *State) update(ctx context.Context, f func(*sql.Tx) error) error {
 		return err
 	}
 	if err := f(tx); err != nil {
-		if undone := tx.Rollback(); !errors.Is(undone, sql.ErrTxDone) { // done when ctx is
+		// It is done when ctx is, and SQLite does it by itself when the disk fails or is full.
+		if undone := tx.Rollback(); undone != nil && !errors.Is(undone, sql.ErrTxDone) && !strings.Contains(undone.Error(), "no transaction is active") {
 			err = errors.Join(err, undone)
 		}
 		return err

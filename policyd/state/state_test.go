@@ -237,7 +237,7 @@ func TestBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	copied := file(t)
-	if err := s.Backup(t.Context(), copied); err != nil {
+	if err := s.Backup(t.Context(), alice, copied); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RemoveHost(t.Context(), alice.Does("test"), "xcp1"); err != nil {

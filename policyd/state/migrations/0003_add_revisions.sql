@@ -74,8 +74,8 @@ CREATE TABLE waiting_audit
     entry TEXT NOT NULL
 ) STRICT;
 
--- In a snapshot only: it was not opened yet. When it is, counters go on far beyond what may have been given meanwhile.
-CREATE TABLE copied
+-- In a copy that was not opened yet: when it is, counters go on far beyond what may have been given meanwhile. Restoring a copy of before this table made it already.
+CREATE TABLE IF NOT EXISTS copied
 (
     taken_at TEXT NOT NULL, -- RFC 3339
     taken_by TEXT NOT NULL,
