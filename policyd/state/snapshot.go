@@ -29,8 +29,9 @@ const (
 	skipOthers    = 1 << 32 // of 2^63
 )
 
-// notCopied are the tables whose rows are of the database alone, not of its copies: what is on its way to somebody is sent by the original.
-var notCopied = []string{"waiting_events", "waiting_audit"}
+// notCopied are the tables whose rows are of the database alone, not of its copies: what is on its way to somebody is sent by the original, and who was logged in
+// there is not here.
+var notCopied = []string{"waiting_events", "waiting_audit", "sessions"}
 
 // firstInstance is the lowest number of a rule: those below are of Weir's own rules.
 const firstInstance = flow.MaxSystemInstance + 1
