@@ -206,7 +206,7 @@ func TestRandomRequests(t *testing.T) {
 		r.ask(s.ask)
 	}
 	statuses := map[int]int{}
-	for range 600 {
+	for range 250 {
 		op := d.operations[g.rnd.IntN(len(d.operations))]
 		if op.ID == "stream-events" || strings.Contains(op.ID, "password") || op.ID == "login" { // the last take their time
 			continue
@@ -251,7 +251,7 @@ func TestConcurrentRequests(t *testing.T) {
 		go func() {
 			defer all.Done()
 			g := newGenerator(d, uint64(worker))
-			for range 60 {
+			for range 30 {
 				op := d.operations[g.rnd.IntN(len(d.operations))]
 				if op.ID == "stream-events" || strings.Contains(op.ID, "password") || op.ID == "login" || op.ID == "remove-user" || op.ID == "set-user" {
 					continue

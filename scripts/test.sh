@@ -101,6 +101,7 @@ part "build" scripts/build.sh || summary
 part "generated files" scripts/generate.sh --check || true
 part "modules" tidy || true
 # go vet is among the linters below; running it in go test too would analyse every dependency twice.
+part "types of TypeScript" scripts/ui.sh || true
 part "tests" env CI_REQUIRE_SERVICES=1 go test -vet=off -timeout 10m ./... || true
 part "Grafana plugin" plugin_tests || true
 part "Grafana plugin's pages" frontend || true
