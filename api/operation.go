@@ -81,6 +81,11 @@ var operations = map[string]account.Permission{
 	"bypass-policy":       {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyBypass},
 	"end-bypass":          {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyBypassEnd},
 
+	"list-snapshots":    {Least: account.Superuser, Area: account.AreaPolicy},
+	"download-snapshot": {Least: account.Superuser, Area: account.AreaAccounts}, // it holds digests of passwords
+	"take-snapshot":     {Least: account.Superuser, Area: account.AreaPolicy, Change: audit.SnapshotTake},
+	"remove-snapshot":   {Least: account.Superuser, Area: account.AreaPolicy, Change: audit.SnapshotRemove},
+
 	"login":           {Area: account.AreaAccounts, Change: audit.SessionBegin, First: true},
 	"get-session":     {Least: account.Viewer, Area: account.AreaAccounts, First: true},
 	"logout":          {Least: account.Viewer, Area: account.AreaAccounts, Change: audit.SessionEnd, First: true},

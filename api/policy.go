@@ -18,6 +18,7 @@ type PolicyService interface {
 	PolicySummary() policyd.PolicySummary
 	RevisionService
 	DraftService
+	SnapshotService
 	CheckPolicy(ctx context.Context, text string) (policyd.PolicyCheck, error)
 	PlanPolicy(ctx context.Context, r policyd.PlanRequest) (policyd.PolicyPlan, error)
 	ApplyPolicy(ctx context.Context, by audit.Actor, r policyd.ApplyRequest) (policyd.Applied, error)
@@ -58,6 +59,7 @@ func (s *Server) policyRoutes(api huma.API) {
 		return answer(s, func() (policyd.PolicyText, error) { return p.Policy(ctx, q.Revision) })
 	})
 	s.revisionRoutes(api)
+	s.snapshotRoutes(api)
 	s.draftRoutes(api)
 	read(api, huma.Operation{
 		OperationID: "list-bypasses", Method: http.MethodGet, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
@@ -136,6 +138,7 @@ type endBypassInput struct {
 func (s *Server) policyAdminRoutes(api huma.API) {
 	p := s.deps.Policy
 	s.revisionAdminRoutes(api)
+	s.snapshotAdminRoutes(api)
 	s.draftAdminRoutes(api)
 	read(api, huma.Operation{
 		OperationID: "check-policy", Method: http.MethodPost, Path: "/api/v1/policy/check", Tags: []string{"policy"},

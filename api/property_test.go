@@ -74,6 +74,9 @@ func story(r *rig) []step {
 		do("end-bypass", "DELETE", "policy/bypass?target=host:hv1", 204, nil),
 		{"get-effective-rules", 404, get("", "policy/effective?vif=web-01%2F0").ask}, // none is plugged
 
+		do("take-snapshot", "POST", "snapshots", 201, o{"reason": "before the exam"}), get("list-snapshots", "snapshots"),
+		{"download-snapshot", 404, get("", "snapshots/none").ask}, do("remove-snapshot", "DELETE", "snapshots/none", 404, nil),
+
 		do("set-user", "PUT", "users/newton", 200, o{"role": "viewer"}), get("get-user", "users/newton"), get("list-users", "users?limit=2"),
 		do("reset-password", "POST", "users/newton/password", 200, o{"password": "apple-0123456789"}),
 		do("login", "POST", "session", 200, o{"user": "newton", "password": "apple-0123456789"}), get("list-sessions", "users/newton/sessions"),
@@ -155,7 +158,7 @@ func newGenerator(d *document, seed uint64) *generator {
 		"user": {"newton", "gauss"}, "name": {"hv1", "hv2", "berlin", "d1"}, "draft": {"d1", "d2", "none"}, "owner": {"sue", "olaf"},
 		"role": {"viewer", "operator"}, "revision": {1, 2, 3}, "version": {1, 2}, "base": {1, 2}, "entity": {"web-01", "berlin"}, "group": {"office", "web"},
 		"from": {"2026-11-24T10:00:00Z"}, "pool": {"berlin", "paris"}, "by": {"src_vm", "dst_port"}, "filter": {"port = 443"}, "kind": {"vm", "vm_group", "top"},
-		"cursor": {"", "eA"}, "only": {"hv1"}, "host": {"hv1"}, "what": {"hv1", "web-01"}, "id": {"none"},
+		"cursor": {"", "eA"}, "only": {"hv1"}, "host": {"hv1"}, "what": {"hv1", "web-01"}, "id": {"none"}, "reason": {"why not"},
 	}, always: map[string][]any{
 		"target": {"unix:/nonexistent/db.sock", "estate", "pool:berlin", "host:hv1", "vif:web-01/0"}, "wait": {0}, "confirm_within": {"10m"}, "protocol": {"off", "ipfix", "auto"},
 		"policy":  {aPolicy, "default: deny\n", "default: allow\nglobal: {mandatory: [{action: allow}]}\n", "x", ""},

@@ -104,7 +104,7 @@ func newRig(t *testing.T, cfg api.Config, now func() time.Time, change func(*api
 	hosts := policyd.Default()
 	hosts.Export.Protocol = export.Off
 	service, err := policyd.New(hosts, policyd.Deps{
-		Log: log, State: st, Assembler: assembler, Estate: holder, Events: silent{}, Policy: policyd.DefaultPolicy(), Audit: table,
+		Log: log, State: st, Assembler: assembler, Estate: holder, Events: silent{}, Policy: policyd.DefaultPolicy(), Audit: table, SnapshotDir: filepath.Join(dir, "snapshots"),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1309,6 +1309,16 @@ export interface PolicydRuleChange {
   where: string;
 }
 
+export interface PolicydSnapshot {
+  /** It is removed when there are enough newer ones. */
+  automatic?: boolean;
+  bytes: number;
+  name: string;
+  reason?: string;
+  taken_at: string;
+  taken_by?: string;
+}
+
 export interface PolicydStep {
   /** What to do. */
   advice?: string;
@@ -1495,6 +1505,11 @@ export interface Session {
   via: string;
 }
 
+export interface SnapshotsBody {
+  /** The newest first. */
+  snapshots: PolicydSnapshot[] | null;
+}
+
 export interface StateCounts {
   added?: number;
   changed?: number;
@@ -1633,6 +1648,11 @@ export interface SyslogStats {
   problem?: string;
   sent: number;
   too_old: number;
+}
+
+export interface TakeInputBody {
+  /** Why. */
+  reason?: string;
 }
 
 export interface TemplateApplication {
@@ -1939,6 +1959,12 @@ export class Client {
     return (await answer.json()) as Detached;
   }
 
+  /** One of them, as a file, which weir state restore takes. */
+  async downloadSnapshot(q: { name: string }, options?: CallOptions): Promise<Response> {
+    const answer = await this.call('GET', `/api/v1/snapshots/${encodeURIComponent(String(q.name))}`, {}, {}, undefined, options);
+    return answer;
+  }
+
   /** Forget a draft. */
   async dropDraft(q: { draft: string; ifMatch?: string; ifNoneMatch?: string }, options?: CallOptions): Promise<void> {
     await this.call('DELETE', `/api/v1/policy/drafts/${encodeURIComponent(String(q.draft))}`, {}, { 'If-Match': q.ifMatch, 'If-None-Match': q.ifNoneMatch }, undefined, options);
@@ -2128,6 +2154,12 @@ export class Client {
     return (await answer.json()) as UserSessionsBody;
   }
 
+  /** Copies of all that people told Weir. */
+  async listSnapshots(options?: CallOptions): Promise<SnapshotsBody> {
+    const answer = await this.call('GET', '/api/v1/snapshots', {}, {}, undefined, options);
+    return (await answer.json()) as SnapshotsBody;
+  }
+
   /** Your tokens; all of them, for a superuser. */
   async listTokens(q: { limit?: number; cursor?: string; user?: string } = {}, options?: CallOptions): Promise<TokensBody> {
     const answer = await this.call('GET', '/api/v1/tokens', { limit: q.limit, cursor: q.cursor, user: q.user }, {}, undefined, options);
@@ -2198,6 +2230,11 @@ export class Client {
     await this.call('DELETE', `/api/v1/hosts/${encodeURIComponent(String(q.name))}`, { force: q.force }, { 'If-Match': q.ifMatch, 'If-None-Match': q.ifNoneMatch }, undefined, options);
   }
 
+  /** Remove a copy. */
+  async removeSnapshot(q: { name: string }, options?: CallOptions): Promise<void> {
+    await this.call('DELETE', `/api/v1/snapshots/${encodeURIComponent(String(q.name))}`, {}, {}, undefined, options);
+  }
+
   /** Remove a token. */
   async removeToken(q: { id: string }, options?: CallOptions): Promise<void> {
     await this.call('DELETE', `/api/v1/tokens/${encodeURIComponent(String(q.id))}`, {}, {}, undefined, options);
@@ -2266,6 +2303,12 @@ export class Client {
   async streamEvents(q: { kind?: string[] | null; host?: string; vm?: string; lastEventID?: string; after?: string } = {}, options?: CallOptions): Promise<Response> {
     const answer = await this.call('GET', '/api/v1/events/stream', { kind: q.kind, host: q.host, vm: q.vm, after: q.after }, { 'Last-Event-ID': q.lastEventID }, undefined, options);
     return answer;
+  }
+
+  /** Make a copy of all that people told Weir. */
+  async takeSnapshot(q: { body: TakeInputBody }, options?: CallOptions): Promise<PolicydSnapshot> {
+    const answer = await this.call('POST', '/api/v1/snapshots', {}, {}, q.body, options);
+    return (await answer.json()) as PolicydSnapshot;
   }
 
   /** Try the way to a host, step by step; nothing is changed. */
