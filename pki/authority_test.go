@@ -323,3 +323,42 @@ func TestOpenSSLBelievesIt(t *testing.T) {
 		}
 	}
 }
+
+// The certificate of the API is for its names, for servers only, and made anew when it is for others, is old, or of another authority.
+func TestServer(t *testing.T) {
+	a, dir := newAuthority(t, pki.ECDSA)
+	addresses := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+	server := func(a *pki.Authority, at time.Time, names ...string) *x509.Certificate {
+		t.Helper()
+		c, err := a.Server(names, addresses, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Leaf
+	}
+	first := server(a, now, "weir.example", "localhost")
+	for _, name := range []string{"weir.example", "localhost", "192.0.2.1", "2001:db8::1"} {
+		if _, err := first.Verify(x509.VerifyOptions{Roots: a.Pool(), DNSName: name, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := first.Verify(x509.VerifyOptions{Roots: a.Pool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err == nil {
+		t.Error("a client can present it")
+	}
+	if first.VerifyHostname("weir") == nil {
+		t.Error("it is for the name by which collectors know Weir")
+	}
+	again, err := pki.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second := server(again, now.Add(time.Hour), "weir.example", "localhost"); !second.Equal(first) {
+		t.Error("after a start it is another one")
+	}
+	if other := server(again, now.Add(time.Hour), "weir.example"); other.Equal(first) || other.VerifyHostname("localhost") == nil {
+		t.Error("for other names it is the same")
+	}
+	if late := server(a, first.NotAfter.Add(-time.Hour), "weir.example", "localhost"); late.Equal(first) {
+		t.Error("an old one is not made anew")
+	}
+}
