@@ -3,6 +3,7 @@ package policyd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -244,7 +245,8 @@ func (s *Service) rollBackLate(ctx context.Context) error {
 			wait = min(wait, time.Until(i.Pending.Deadline))
 		default:
 			by := audit.Actor{User: audit.Weir, Source: "deadline", Reason: fmt.Sprintf("revision %d was not confirmed", i.Pending.Revision)}
-			if _, err := s.RollBackPolicy(ctx, by, i.Pending.Revision); err != nil && ctx.Err() == nil {
+			var decided *state.PendingError // by somebody else, just now
+			if _, err := s.RollBackPolicy(ctx, by, i.Pending.Revision); err != nil && !errors.As(err, &decided) && ctx.Err() == nil {
 				s.log.Error("policy that was not confirmed is not rolled back, tried again", "revision", i.Pending.Revision, "err", err)
 				wait = retryState
 			}

@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if file := os.Getenv(twinFile); file != "" {
+		if err := followTwin(file); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if dir := os.Getenv(faultDir); dir != "" {
 		if err := serveFaulty(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
