@@ -108,7 +108,7 @@ func TestFaultyDisk(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if failures < rounds/4 {
+	if !testing.Short() && failures < rounds/4 {
 		t.Errorf("%d calls failed in %d rounds: nothing was tried", failures, rounds)
 	}
 	t.Logf("%d calls of the file system failed", failures)
@@ -137,11 +137,11 @@ func TestCopiesOnFaultyDisk(t *testing.T) {
 	for i := range rounds {
 		switch i % 3 {
 		case 0:
-			d.tell("write", 1+r.IntN(100))
+			d.tell("write", 1+r.IntN(40))
 		case 1:
-			d.tell("sync", 1+r.IntN(500))
+			d.tell("sync", 1+r.IntN(300))
 		default:
-			d.tell("space", 1+r.IntN(200_000))
+			d.tell("space", 1+r.IntN(400_000))
 		}
 		copied := filepath.Join(d.dir, "copy.db")
 		if i%2 == 0 {
@@ -187,7 +187,7 @@ func TestCopiesOnFaultyDisk(t *testing.T) {
 		}
 		removeAll(t, d.dir, "state.db.before-*")
 	}
-	if copies == 0 || copies == rounds/2 || restored == 0 {
+	if !testing.Short() && (copies == 0 || copies == rounds/2 || restored == 0) { // of a few tries, all may go one way
 		t.Errorf("seed %d: of %d tries each, %d copies were made, and %d restored", seed, rounds/2, copies, restored)
 	}
 }
