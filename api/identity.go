@@ -252,8 +252,7 @@ func (s *Server) notDone(c huma.Context, e *entry, p account.Permission) {
 func (s *Server) write(api huma.API, c huma.Context, refusal huma.StatusError) {
 	detail := refusal.Error()
 	var errs []error
-	var model *huma.ErrorModel
-	if errors.As(refusal, &model) {
+	if model, ok := errors.AsType[*huma.ErrorModel](refusal); ok {
 		detail = model.Detail
 		for _, d := range model.Errors {
 			errs = append(errs, d)

@@ -50,7 +50,8 @@ func story(r *rig) []step {
 		do("set-pool-export", "PUT", "pools/berlin/export", 204, o{"protocol": "ipfix"}),
 		do("set-host-mode", "PUT", "hosts/hv1/mode", 204, o{"mode": "observe"}),
 		do("set-pool-policy", "PUT", "pools/berlin/policy", 204, o{"mode": "observe", "sampling": "new"}),
-		get("plan-host-mode", "hosts/hv1/mode?mode=observe"), {"plan-detach", 409, get("", "hosts/hv1/detach").ask}, // it is not connected
+		get("plan-host-mode", "hosts/hv1/mode?mode=observe"),
+		{"plan-detach", 409, get("", "hosts/hv1/detach").ask}, // it is not connected
 
 		do("check-policy", "POST", "policy/check", 200, o{"policy": aPolicy}),
 		do("plan-policy", "POST", "policy/plan", 200, o{"policy": aPolicy}),
@@ -250,9 +251,7 @@ func TestConcurrentRequests(t *testing.T) {
 	done := map[string]string{} // operation by id of the request
 	var all sync.WaitGroup
 	for worker := range 8 {
-		all.Add(1)
-		go func() {
-			defer all.Done()
+		all.Go(func() {
 			g := newGenerator(d, uint64(worker))
 			for range 30 {
 				op := d.operations[g.rnd.IntN(len(d.operations))]
@@ -271,7 +270,7 @@ func TestConcurrentRequests(t *testing.T) {
 					mu.Unlock()
 				}
 			}
-		}()
+		})
 	}
 	all.Wait()
 	for _, op := range []string{"add-token", "begin-draft"} { // which always change something

@@ -331,7 +331,7 @@ func tsType(s map[string]any) string {
 	if list, ok := s["enum"].([]any); ok && s["type"] != "array" {
 		words := make([]string, len(list))
 		for i, v := range list {
-			text, _ := json.Marshal(v) //nolint:errcheck // it was read from JSON
+			text, _ := json.Marshal(v)
 			words[i] = strings.ReplaceAll(string(text), `"`, `'`)
 		}
 		return strings.Join(words, " | ")

@@ -64,7 +64,6 @@ type rig struct {
 	admins   *api.AdminEvents
 	socket   *http.Client
 	tokens   map[string]string // by user, for everything that he may
-	now      func() time.Time
 }
 
 type silent struct{}

@@ -3,6 +3,7 @@ package api_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -116,9 +117,7 @@ type session struct {
 // ask asks in the session.
 func (s *session) ask(q asking) answer {
 	header := map[string]string{"X-CSRF-Token": s.csrf}
-	for k, v := range q.header {
-		header[k] = v
-	}
+	maps.Copy(header, q.header)
 	q.client, q.header = s.client, header
 	return s.r.ask(q)
 }

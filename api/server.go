@@ -185,8 +185,7 @@ func (s *Server) mount(mux *http.ServeMux, changes bool) huma.API {
 func (s *Server) protected(p account.Permission, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		err := s.allowed(entryOf(r.Context()), p)
-		var status huma.StatusError
-		if errors.As(err, &status) {
+		if status, ok := errors.AsType[huma.StatusError](err); ok {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="weir"`)
 			http.Error(w, err.Error(), status.GetStatus())
 			return

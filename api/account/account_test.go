@@ -40,7 +40,8 @@ func TestPasswords(t *testing.T) {
 	if ok, stale := account.CheckPassword(password, account.CheapPassword(password)); !ok || !stale {
 		t.Errorf("of another cost: %v, stale %v", ok, stale)
 	}
-	for _, hash := range []string{a[:len(a)-1] + "!", "", "$", "x", "$argon2i$v=19$m=64,t=1,p=1$AAAA$AAAA", "$argon2id$v=18$m=64,t=1,p=1$AAAA$AAAA",
+	for _, hash := range []string{
+		a[:len(a)-1] + "!", "", "$", "x", "$argon2i$v=19$m=64,t=1,p=1$AAAA$AAAA", "$argon2id$v=18$m=64,t=1,p=1$AAAA$AAAA",
 		"$argon2id$v=19$m=4294967295,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=64,t=0,p=1$AAAA$AAAA", "$argon2id$v=19$m=64,t=1,p=0$AAAA$AAAA", "$argon2id$v=19$m=64,t=1,p=1$AAAA$",
 	} {
 		if ok, _ := account.CheckPassword("", hash); ok {

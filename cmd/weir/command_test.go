@@ -264,7 +264,7 @@ func TestCheckConfig(t *testing.T) {
 store:
   mode: embed
 api:
-  listen: 0.0.0.0:8080
+  listen: "8080"
 log:
   level: loud
 shutdown_timeout: 5
@@ -275,7 +275,7 @@ shutdown_timeout: 5
 	}
 	for _, want := range []string{
 		`weir.yaml:2: collector.listen[1]: `, `weir.yaml:3: collector.recv_bufer: unknown key; did you mean "recv_buffer"?`,
-		`weir.yaml:5: store.mode: `, "want embedded or server", `weir.yaml:7: api.listen: `, "loopback", `weir.yaml:9: log.level: `, `weir.yaml:10: shutdown_timeout: `,
+		`weir.yaml:5: store.mode: `, "want embedded or server", `weir.yaml:7: api.listen: `, "want host:port", `weir.yaml:9: log.level: `, `weir.yaml:10: shutdown_timeout: `,
 	} {
 		if !strings.Contains(r.err, want) {
 			t.Errorf("no %q in\n%s", want, r.err)

@@ -15,9 +15,9 @@ type Actor struct {
 	Role   string `json:"role,omitempty" doc:"That the user had: superuser, operator, viewer."`
 	Via    Via    `json:"via,omitempty" doc:"How the user is known."`
 	Token  string `json:"token,omitempty" doc:"Id of the token that was presented."`
+	Reason string `json:"reason,omitempty" doc:"What was said about it."`
 
 	Request string `json:"request,omitempty" doc:"Id of the request: X-Request-Id of its answer."`
-	Reason string `json:"reason,omitempty" doc:"What was said about it."`
 }
 
 // Via is how who asks is known.
