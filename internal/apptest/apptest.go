@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -226,7 +227,14 @@ func (a *App) Stop() {
 // ledgerProblem asks which figures of the ledger do not add up: none for "".
 func (a *App) ledgerProblem() (string, error) {
 	client := http.Client{Timeout: stopTimeout}
-	resp, err := client.Get("http://" + a.Instance.API + "/api/v1/status")
+	base := "http://" + a.Instance.API
+	if a.Instance.Admin != "" { // also where the API speaks TLS, or asks who it is
+		base = "http://weir"
+		client.Transport = &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", a.Instance.Admin)
+		}}
+	}
+	resp, err := client.Get(base + "/api/v1/status")
 	if err != nil {
 		return "", err
 	}
