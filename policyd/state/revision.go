@@ -422,8 +422,9 @@ func placeAll(ctx context.Context, tx *sql.Tx, revision uint64, list []Placed) e
 	}
 	defer whole.Close()
 	args := make([]any, 0, many*columns)
-	for chunk := range slices.Chunk(list, many) {
-		args = args[:0]
+	for len(list) > 0 {
+		chunk := list[:min(many, len(list))]
+		list, args = list[len(chunk):], args[:0]
 		for _, r := range chunk {
 			args = append(args, int64(revision), r.Tier, int64(r.Scope), r.Rule, r.Instance, r.Rank)
 		}
