@@ -76,7 +76,8 @@ func story(r *rig) []step {
 		{"get-effective-rules", 404, get("", "policy/effective?vif=web-01%2F0").ask}, // none is plugged
 
 		do("take-snapshot", "POST", "snapshots", 201, o{"reason": "before the exam"}), get("list-snapshots", "snapshots"),
-		{"download-snapshot", 404, get("", "snapshots/none").ask}, do("remove-snapshot", "DELETE", "snapshots/none", 404, nil),
+		{"download-snapshot", 404, get("", "snapshots/none").ask},
+		do("remove-snapshot", "DELETE", "snapshots/none", 404, nil),
 
 		do("set-user", "PUT", "users/newton", 200, o{"role": "viewer"}), get("get-user", "users/newton"), get("list-users", "users?limit=2"),
 		do("reset-password", "POST", "users/newton/password", 200, o{"password": "apple-0123456789"}),
@@ -85,7 +86,8 @@ func story(r *rig) []step {
 		do("change-password", "PUT", "session/password", 409, o{"former": "x", "password": "pear-0123456789"}), // it is a token that asks; see TestSessions
 		do("logout", "DELETE", "session", 409, nil),
 		do("add-token", "POST", "tokens", 201, o{"name": "ci", "scopes": []string{"flows:read"}, "expires": in(time.Hour)}), get("list-tokens", "tokens?user=sue"),
-		{"get-token", 404, get("", "tokens/none").ask}, do("remove-token", "DELETE", "tokens/none", 404, nil),
+		{"get-token", 404, get("", "tokens/none").ask},
+		do("remove-token", "DELETE", "tokens/none", 404, nil),
 		do("remove-user", "DELETE", "users/newton", 204, nil),
 		do("detach-host", "POST", "hosts/hv1/detach?wait=0", 202, nil), do("remove-host", "DELETE", "hosts/hv1?force=true", 204, nil),
 	}
