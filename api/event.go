@@ -278,6 +278,10 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, q event.Quer
 		case text := <-chunks:
 			err = write(text)
 		case <-tick.C:
+			if !entryOf(ctx).still(ctx, permission("stream-events")) {
+				err = errors.New("who asked may not any more")
+				break
+			}
 			err = write(": \n\n")
 		case err = <-failed:
 			if ctx.Err() == nil && !errors.Is(err, context.Canceled) {

@@ -35,6 +35,9 @@ type entry struct {
 	csrf     string      // the header
 	secure   bool        // it came by TLS
 
+	// again finds out anew who presents what was presented, for what has no end; nil: that does not change.
+	again func(ctx context.Context) (account.Identity, error)
+
 	// Of what is not done.
 	object string
 	why    string
@@ -123,10 +126,16 @@ func (s *Server) identity(r *http.Request, e *entry) (account.Identity, error) {
 		if !strings.EqualFold(scheme, "Bearer") {
 			return nobody, &account.DeniedError{Reason: fmt.Sprintf("authorization %.20q: want Bearer and a token", scheme)}
 		}
-		return known(s.deps.Accounts.ByToken(r.Context(), strings.TrimSpace(token)))
+		e.again = func(ctx context.Context) (account.Identity, error) {
+			return known(s.deps.Accounts.ByToken(ctx, strings.TrimSpace(token)))
+		}
+		return e.again(r.Context())
 	}
 	if e.cookie != "" {
-		return known(s.deps.Accounts.BySession(r.Context(), e.cookie))
+		e.again = func(ctx context.Context) (account.Identity, error) {
+			return known(s.deps.Accounts.BySession(ctx, e.cookie))
+		}
+		return e.again(r.Context())
 	}
 	if s.trusts(r) {
 		nobody.Role = account.Viewer
@@ -246,6 +255,18 @@ func (s *Server) notDone(c huma.Context, e *entry, p account.Permission) {
 	if err := s.deps.Refusals.RecordRefusal(ctx, e.actor.Does(p.Change), e.object, outcome, why); err != nil {
 		s.deps.Log.Error("what was not done is not written down", "operation", string(p.Change), "by", e.actor.User, "why", why, "err", err)
 	}
+}
+
+// still tells whether who asked may go on with an operation that has no end. While that cannot be found out, he may.
+func (e *entry) still(ctx context.Context, p account.Permission) bool {
+	if e.again == nil {
+		return true
+	}
+	i, err := e.again(ctx)
+	if err != nil {
+		return !errors.Is(err, account.ErrDenied)
+	}
+	return i.May(p) == nil
 }
 
 // write writes a refusal as an answer.

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -326,6 +327,25 @@ func TestTokens(t *testing.T) {
 	id := strings.Split(gone, "_")[1]
 	if got := r.ask(asking{method: "DELETE", path: "/api/v1/tokens/" + id, token: r.tokens["vera"]}); got.status != http.StatusNotFound {
 		t.Errorf("removed by another user: %d", got.status)
+	}
+	// A stream does not outlive its token.
+	_, streaming := make(r.tokens["olaf"], map[string]any{"name": "stream", "scopes": []string{"events:read"}, "expires": in(time.Hour)})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr+"/api/v1/events/stream", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+streaming)
+	stream, err := http.DefaultClient.Do(req)
+	if err != nil || stream.StatusCode != http.StatusOK {
+		t.Fatal(stream, err)
+	}
+	defer stream.Body.Close()
+	if err := r.accounts.RemoveToken(t.Context(), maker, strings.Split(streaming, "_")[1]); err != nil {
+		t.Fatal(err)
+	}
+	ended := time.AfterFunc(time.Minute, func() { stream.Body.Close() })
+	if text, err := io.ReadAll(stream.Body); err != nil || !ended.Stop() {
+		t.Errorf("the stream of a token that was removed goes on: %v, %q", err, text)
 	}
 	if got := r.ask(asking{method: "DELETE", path: "/api/v1/tokens/" + id, token: r.tokens["olaf"]}); got.status != http.StatusNoContent || status(gone, "/api/v1/flows") != http.StatusUnauthorized {
 		t.Errorf("removed: %d, and it is good still, or not", got.status)
