@@ -100,7 +100,7 @@ func TestSeenWhileConfigured(t *testing.T) {
 	r := startWith(t, t.TempDir(), listen(t))
 	r.apply(`global: {mandatory: [{action: deny}]}`)
 	server := r.host("hv1", 1)
-	if err := r.SetMode(t.Context(), "hv1", state.ModeEnforce, "alice"); err != nil {
+	if err := r.SetMode(t.Context(), alice, "hv1", state.ModeEnforce); err != nil {
 		t.Fatal(err)
 	}
 	var configured atomic.Bool
@@ -162,7 +162,7 @@ global: {mandatory: [{action: allow, remote: vm-group:all}]}`)
 	}
 
 	// A host that is removed is in no group, not after another restart either.
-	if err := r.Remove(t.Context(), "hv2", true, "alice"); err != nil {
+	if err := r.Remove(t.Context(), alice, "hv2", true); err != nil {
 		t.Fatal(err)
 	}
 	r.until("the group has one VM", func() bool { return members() == 1 })
