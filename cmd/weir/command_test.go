@@ -188,7 +188,7 @@ func TestUsage(t *testing.T) {
 	f("--rate -1: expected 0", "replay", "x", "--to", "127.0.0.1:9", "--rate", "-1")
 	f(`"x" for "--demo-rate" flag`, "up", "--demo-rate", "x")
 	f("--demo-rate 0: expected more than 0", "up", "--data", "new", "--demo", "--demo-rate", "0")
-	f(`api.listen: found "0.0.0.0:1", want a loopback address`, "up", "--data", "new", "--api-listen", "0.0.0.0:1")
+	f(`api.listen: found "0.0.0.0", want host:port`, "up", "--data", "new", "--api-listen", "0.0.0.0")
 	f(`collector.listen[0]: found "1": want host:port`, "up", "--data", "new", "--listen", "1")
 	f(`store.embedded.listen: found "x", want host:port`, "up", "--data", "new", "--store-listen", "x")
 	if _, err := os.Stat("new"); !errors.Is(err, fs.ErrNotExist) {
