@@ -44,6 +44,9 @@ const (
 	PolicyForeign     Kind = "policy_foreign"
 	PolicyFailed      Kind = "policy_failed"
 	PolicyRemoved     Kind = "policy_removed"
+	PoolConnected     Kind = "pool_connected"
+	PoolLost          Kind = "pool_lost"
+	PoolController    Kind = "pool_controller"
 )
 
 // About describes a kind.
@@ -83,6 +86,9 @@ var Kinds = []About{
 	{PolicyForeign, SeverityWarning, "Flows of others at a bridge bypass policy, or groups of others have ids that Weir wants; Weir leaves them alone."},
 	{PolicyFailed, SeverityError, "A bridge did not take the flows of the policy; those that were there before are still in force."},
 	{PolicyRemoved, SeverityNotice, "Weir removed its flows and groups from a bridge."},
+	{PoolConnected, SeverityInfo, "All that a pool's XAPI has was read, and changes are followed."},
+	{PoolLost, SeverityError, "A pool's XAPI cannot be asked any more; what it said last stays in use."},
+	{PoolController, SeverityWarning, "A pool is registered with an SDN controller that is not Weir's."},
 }
 
 var kinds = func() map[Kind]About {

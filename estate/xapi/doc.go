@@ -1,0 +1,16 @@
+// Package xapi makes pools of XenServer and XCP-ng a source of the estate: what XAPI, their management API, says of hosts, networks,
+// VMs and VIFs.
+//
+//	Pool ── login at any address, then at the coordinator (HOST_IS_SLAVE names it)
+//	  │       a session that ends (SESSION_INVALID) is opened again
+//	  ▼
+//	event.from ── "" returns all, a token what changed since ──► database, records by class and reference
+//	  │            valid_ref_counts differ: all is read again
+//	  ▼
+//	database.model ──► estate.Model, for an estate.Assembler, as source xapi:NAME
+//
+// The protocol is JSON-RPC 2.0, POST /jsonrpc. Integers come as numbers or as decimal strings, references are opaque. Nothing is
+// written to a pool.
+//
+// What comes from a pool costs memory within Limits; a record that makes no sense ends the connection with an error that says which.
+package xapi

@@ -1,0 +1,25 @@
+package xapi
+
+import (
+	"context"
+
+	"github.com/weirhq/weir/estate"
+)
+
+// Fresh reads all that a pool has over a connection of its own, and returns the model of it.
+func (p *Pool) Fresh(ctx context.Context) (*estate.Model, error) {
+	password, err := firstLine(p.cfg.PasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	other := &Pool{cfg: p.cfg, deps: p.deps, log: p.log, http: p.http, metrics: p.metrics}
+	c, session, err := other.login(ctx, password)
+	if err != nil {
+		return nil, err
+	}
+	defer c.logout(session)
+	db := &database{}
+	tables := db.tables()
+	_, _, err = c.from(ctx, session, "", 0, func(e *event) error { return db.apply(tables, e) })
+	return db.model(p.cfg.Pool), err
+}
