@@ -47,6 +47,8 @@ const (
 	PoolConnected     Kind = "pool_connected"
 	PoolLost          Kind = "pool_lost"
 	PoolController    Kind = "pool_controller"
+	LibvirtConnected  Kind = "libvirt_connected"
+	LibvirtLost       Kind = "libvirt_lost"
 )
 
 // About describes a kind.
@@ -89,6 +91,8 @@ var Kinds = []About{
 	{PoolConnected, SeverityInfo, "All that a pool's XAPI has was read, and changes are followed."},
 	{PoolLost, SeverityError, "A pool's XAPI cannot be asked any more; what it said last stays in use."},
 	{PoolController, SeverityWarning, "A pool is registered with an SDN controller that is not Weir's."},
+	{LibvirtConnected, SeverityInfo, "All domains of a host's libvirt were read, and changes are followed."},
+	{LibvirtLost, SeverityError, "A host's libvirt cannot be asked any more; what it said last stays in use."},
 }
 
 var kinds = func() map[Kind]About {
