@@ -142,8 +142,12 @@ func (c *Config) dial(ctx context.Context, t *target) (net.Conn, error) {
 	// libvirtd says by one byte whether it takes the certificate of a client (virNetTLSSessionHandshake, daemon's verification).
 	verdict := make([]byte, 1)
 	_ = conn.SetReadDeadline(time.Now().Add(c.Timeout))
-	if _, err := io.ReadFull(conn, verdict); err != nil || verdict[0] != 1 {
-		return nil, errors.Join(fmt.Errorf("the host does not take the certificate that Weir presents: sign one by its authority, and name it in cert_file and key_file (%v)", err), conn.Close())
+	_, err = io.ReadFull(conn, verdict)
+	if err == nil && verdict[0] != 1 {
+		err = fmt.Errorf("found %d, want 1", verdict[0])
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the host does not take the certificate that Weir presents: sign one by its authority, and name it in cert_file and key_file: %w", err), conn.Close())
 	}
 	return conn, conn.SetReadDeadline(time.Time{})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -231,9 +232,7 @@ func (p *placeOf) model(domains []*seen) *estate.Model {
 			vm.Host = p.host
 		}
 		vm.Tags = slices.Compact(slices.Sorted(slices.Values(s.Metadata.tags)))
-		for k, v := range s.Metadata.attributes {
-			vm.Attributes[k] = v
-		}
+		maps.Copy(vm.Attributes, s.Metadata.attributes)
 		for k, v := range map[string]string{"power_state": s.state, "title": s.Title, "description": s.Description} {
 			if v = strings.TrimSpace(v); v != "" && len(v) <= maxText {
 				vm.Attributes[k] = v

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/estate"
@@ -116,7 +117,7 @@ func (h *Host) Run(ctx context.Context) error {
 	for {
 		connected, err := h.follow(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it is the end that was asked for
 		}
 		if connected {
 			wait = backoffFirst
@@ -183,7 +184,7 @@ func (h *Host) follow(ctx context.Context) (connected bool, err error) {
 	defer cancel()
 	closed := context.AfterFunc(ctx, func() { conn.Close() })
 	defer closed()
-	s := &session{Libvirt: rpc.New(conn), end: func() { conn.Close() }, timeout: h.cfg.Timeout}
+	s := &session{Libvirt: rpc.NewWithDialer(dialers.NewAlreadyConnected(conn)), end: func() { conn.Close() }, timeout: h.cfg.Timeout}
 	if err := s.limited(func() error { return s.ConnectToURI(rpc.ConnectURI(h.target.driver)) }); err != nil {
 		return false, errors.Join(fmt.Errorf("open %s: %w", h.target.driver, err), conn.Close())
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
@@ -113,7 +114,7 @@ func admin(t *testing.T, d *libvirtd.Daemon) *rpc.Libvirt {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := rpc.New(conn)
+	l := rpc.NewWithDialer(dialers.NewAlreadyConnected(conn))
 	if err := l.ConnectToURI("test:///default"); err != nil {
 		t.Fatal(err)
 	}

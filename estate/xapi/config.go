@@ -79,10 +79,10 @@ func endpoint(address string) (string, error) {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		return "", wrong
 	}
-	switch host := u.Hostname(); {
-	case u.Scheme == "https":
-	case u.Scheme == "http":
-		if ip, err := netip.ParseAddr(host); (err != nil || !ip.IsLoopback()) && host != "localhost" {
+	switch u.Scheme {
+	case "https":
+	case "http":
+		if ip, err := netip.ParseAddr(u.Hostname()); (err != nil || !ip.IsLoopback()) && u.Hostname() != "localhost" {
 			return "", fmt.Errorf("found %q: the password would be sent unencrypted; want https", address)
 		}
 	default:

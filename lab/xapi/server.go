@@ -121,8 +121,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	answer := map[string]any{"jsonrpc": "2.0", "id": call.ID, "result": result}
-	var f *failure
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*failure](err); ok {
 		delete(answer, "result")
 		answer["error"] = map[string]any{"code": 1, "message": f.code, "data": append([]string{}, f.params...)}
 	}
