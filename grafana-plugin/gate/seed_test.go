@@ -76,6 +76,7 @@ func newSeed(t *testing.T) *seed {
 	s.insertEstate(ctx, t)
 	s.insertFlows(ctx, t)
 	s.insertEvents(ctx, t)
+	s.insertAdminEvents(ctx, t)
 	s.insertHits(ctx, t)
 	s.insertExporterStats(ctx, t)
 	return s
@@ -193,6 +194,20 @@ func (s *seed) insertEvents(ctx context.Context, t *testing.T) {
 		events = append(events, e)
 	}
 	must(t, store.NewEvents(s.client).InsertEvents(ctx, events))
+}
+
+// insertAdminEvents stores what people asked for, a quarter of an hour apart: one of each outcome.
+func (s *seed) insertAdminEvents(ctx context.Context, t *testing.T) {
+	t.Helper()
+	list := []store.AdminEvent{
+		{Actor: "alice", Role: "operator", Via: "session", Source: "192.0.2.9", Operation: "policy.apply", Object: "2", Reason: "telnet is over", Outcome: "done", After: `{"revision": 2}`},
+		{Actor: "vera", Role: "viewer", Via: "token", Token: "t1", Source: "192.0.2.10", Operation: "host.add", Object: "hv9", Outcome: "refused", Text: "a viewer may not"},
+		{Actor: "alice", Role: "operator", Via: "session", Source: "192.0.2.9", Operation: "policy.apply", Outcome: "failed", Text: "disk full"},
+	}
+	for i := range list {
+		list[i].ID, list[i].Time = uint64(i+1), base.Add(time.Duration(15*i+2)*time.Minute)
+	}
+	must(t, store.NewAdminEvents(s.client).Write(ctx, list))
 }
 
 // insertHits stores packets that rules met at the first host, every ten minutes.
