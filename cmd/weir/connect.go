@@ -1,24 +1,14 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/embedded"
@@ -86,59 +76,59 @@ func openReader(data string) (*store.Client, instance.Instance, error) {
 	return c, in, err
 }
 
-// getJSON asks the API of an instance.
-func getJSON(ctx context.Context, in instance.Instance, path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	client, base := apiOf(in)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", path, err)
+// serverFlag names the persistent flag of the root that says whose API is asked.
+const serverFlag = "server"
+
+// asksAPI marks commands that ask an API, here or elsewhere; others work on the machine only.
+const asksAPI = "asks API"
+
+// apiFlags are the flags of a command that asks an API: it is asked by connect.
+func apiFlags(cmd *cobra.Command, data *string) {
+	dataFlag(cmd, data)
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("ask weir: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return refusal(resp, path)
-	}
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("ask weir for %s: %w", path, err)
-	}
-	return nil
+	cmd.Annotations[asksAPI] = "true"
 }
 
-// apiOf returns how the API of an instance is asked: by its socket, where whoever may is known; else, as of a collector alone or by another user of
-// the machine, over loopback, where api.local_reads lets everybody look.
-func apiOf(in instance.Instance) (client *http.Client, base string) {
-	if in.Admin == "" || unix.Access(in.Admin, unix.W_OK) != nil {
-		return http.DefaultClient, "http://" + in.API
+// connect returns the API that a command asks: of --server, else of the instance in --data, else of WEIR_SERVER, else of the profile in use, else of the
+// instance that is found on this machine.
+func connect(cmd *cobra.Command, data string) (*client.API, error) {
+	o := client.Options{Data: data, Profiles: &client.Profiles{}, Version: versionString()}
+	if f := cmd.Flag(serverFlag); f != nil {
+		o.Server = f.Value.String()
 	}
-	return socketClient(in.Admin), "http://weir"
+	if o.Server != "" && data != "" {
+		return nil, usagef("found --%s and --data: expected one of them", serverFlag)
+	}
+	if o.Server == "" && data == "" {
+		o.Server = os.Getenv("WEIR_SERVER")
+	}
+	if data == "" {
+		var err error
+		if o.Profiles, err = readProfiles(); err != nil {
+			return nil, err
+		}
+	}
+	return client.Open(o)
 }
 
-// socketClient asks over a unix socket.
-func socketClient(path string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		},
-		DisableKeepAlives: true,
-	}}
-}
-
-// refusal is what an answer says that is not 200: an error with its status and, where it has one, its sentence.
-func refusal(resp *http.Response, what string) error {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+// readProfiles reads the profiles of who runs the command. Who has no home has none.
+func readProfiles() (*client.Profiles, error) {
+	file, err := client.ProfilesFile(os.Getenv)
 	if err != nil {
-		return fmt.Errorf("ask weir for %s: %s: %w", what, resp.Status, err)
+		return &client.Profiles{}, nil //nolint:nilerr // as of a service
 	}
-	var problem huma.ErrorModel
-	if json.Unmarshal(text, &problem) == nil && problem.Detail != "" {
-		return errors.New(problem.Detail) // whole sentences
+	return client.ReadProfiles(file)
+}
+
+// onMachine refuses --server for commands that work on the machine only.
+func onMachine(cmd *cobra.Command, _ []string) error {
+	f := cmd.Flag(serverFlag)
+	if f == nil || !f.Changed || cmd.Annotations[asksAPI] != "" || !cmd.Runnable() || cmd.HasSubCommands() {
+		return nil
 	}
-	return fmt.Errorf("ask weir for %s: %s: %s", what, resp.Status, strings.TrimSpace(string(text)))
+	return usagef("found --%s: %s works on the machine itself only, with its files, its store or its ports", serverFlag, cmd.CommandPath())
 }
 
 // dialable returns addr with an unspecified host replaced by loopback.

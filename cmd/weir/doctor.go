@@ -17,6 +17,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/estate/hosts"
@@ -127,13 +128,14 @@ func checkInstance(ctx context.Context, in instance.Instance, cfg config) []find
 	var answer struct {
 		Exporters []collector.Exporter `json:"exporters"`
 	}
-	err := getJSON(ctx, in, "/api/v1/status", &s)
+	c := client.Local(in, versionString())
+	err := c.Get(ctx, "/api/v1/status", &s)
 	if err == nil {
-		err = getJSON(ctx, in, "/api/v1/exporters", &answer)
+		err = c.Get(ctx, "/api/v1/exporters", &answer)
 	}
 	var exporting api.Hosts
 	if err == nil && s.Hosts.Hosts > 0 {
-		err = getJSON(ctx, in, "/api/v1/hosts", &exporting)
+		err = c.Get(ctx, "/api/v1/hosts", &exporting)
 	}
 	if err != nil {
 		return append(list, finding{"api", "problem", err.Error(), "look at the log of weir; restart it if it hangs"})

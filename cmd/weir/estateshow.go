@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -17,7 +16,6 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/flow"
-	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/store"
 )
 
@@ -94,7 +92,7 @@ type estateOptions struct {
 
 func (o *estateOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.at, "at", "", "show it as it was, at 2026-11-24 10:00 or now-2h")
-	dataFlag(cmd, &o.data)
+	apiFlags(cmd, &o.data)
 	jsonFlag(cmd, &o.asJSON)
 }
 
@@ -115,12 +113,12 @@ func (o *estateOptions) show(cmd *cobra.Command, text string) error {
 		}
 		v.Set("at", at.UTC().Format(time.RFC3339Nano))
 	}
-	in, err := instance.Find(o.data)
+	c, err := connect(cmd, o.data)
 	if err != nil {
 		return err
 	}
 	var answer api.EstateAnswer
-	if err := getJSON(cmd.Context(), in, "/api/v1/estate?"+v.Encode(), &answer); err != nil {
+	if err := c.Get(cmd.Context(), "/api/v1/estate?"+v.Encode(), &answer); err != nil {
 		return err
 	}
 	out := outputOf(cmd, o.asJSON)
@@ -128,7 +126,7 @@ func (o *estateOptions) show(cmd *cobra.Command, text string) error {
 	case o.asJSON:
 		return cli.WriteJSON(out, answer)
 	case len(answer.Entities) == 0 && text != "":
-		return fmt.Errorf("nothing in the estate has %q", text)
+		return notFoundf("nothing in the estate has %q", text)
 	case len(answer.Entities) == 0:
 		_, err := fmt.Fprintln(out.W, "nothing is known: describe the estate in a file (docs/howto/describe-the-estate.md), or add hosts (weir hosts add)")
 		return err
@@ -201,12 +199,12 @@ what a flow with it is resolved to.`,
 			if args[0] == "" {
 				return usagef("WHAT is empty: expected an address, UUID, id or name")
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var e estate.Explanation
-			if err := getJSON(cmd.Context(), in, "/api/v1/estate/explain?"+url.Values{"what": {args[0]}}.Encode(), &e); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/estate/explain?"+url.Values{"what": {args[0]}}.Encode(), &e); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -214,12 +212,12 @@ what a flow with it is resolved to.`,
 				return cli.WriteJSON(out, e)
 			}
 			if len(e.Found) == 0 && !slices.ContainsFunc(e.Flow, func(r estate.Resolution) bool { return r.Result != "miss" || len(r.Groups) > 0 }) {
-				return errors.New(nothingGoesBy(&e))
+				return notFoundf("%s", nothingGoesBy(&e))
 			}
 			return writeExplanation(out, &e)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

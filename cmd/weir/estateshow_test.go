@@ -49,7 +49,7 @@ func testEstate(t *testing.T, a *apptest.App) {
 		}
 		return nil
 	})
-	fails(t, exitFailed, `nothing in the estate has "web-01"`, args("search", "web-01", "--at", "2020-01-01 00:00")...)
+	fails(t, exitNotFound, `nothing in the estate has "web-01"`, args("search", "web-01", "--at", "2020-01-01 00:00")...)
 	fails(t, exitUsage, "expected", args("tree", "--at", "some day")...)
 	fails(t, exitUsage, "TEXT is empty", args("search", "")...)
 
@@ -71,6 +71,6 @@ func testEstate(t *testing.T, a *apptest.App) {
 			t.Errorf("weir estate explain %s lacks %q:\n%s", mac, want, out)
 		}
 	}
-	fails(t, exitFailed, `nothing in the estate goes by "nobody"`, args("explain", "nobody")...)
+	fails(t, exitNotFound, `nothing in the estate goes by "nobody"`, args("explain", "nobody")...)
 	fails(t, exitUsage, "WHAT is empty", args("explain", "")...)
 }

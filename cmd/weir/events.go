@@ -17,7 +17,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/event"
-	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/client"
 )
 
 // eventsOptions are the flags of weir events.
@@ -46,7 +46,7 @@ docs/howto/watch-events.md says what each means and who else can be told.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
-	dataFlag(cmd, &o.data)
+	apiFlags(cmd, &o.data)
 	f.StringVar(&o.last, "last", "", "the last span of time, as 15m, 2h or 7d (default 1h)")
 	f.StringVar(&o.from, "from", "", "start, as 2026-11-24 10:00 or now-2h")
 	f.StringVar(&o.to, "to", "", "end, in the same forms (default now)")
@@ -103,7 +103,7 @@ func (o *eventsOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
-	in, err := instance.Find(o.data)
+	c, err := connect(cmd, o.data)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (o *eventsOptions) run(cmd *cobra.Command) error {
 		LastID uint64      `json:"last_id"`
 		Note   string      `json:"note"`
 	}
-	if err := getJSON(cmd.Context(), in, "/api/v1/events?"+v.Encode(), &answer); err != nil {
+	if err := c.Get(cmd.Context(), "/api/v1/events?"+v.Encode(), &answer); err != nil {
 		return err
 	}
 	out := outputOf(cmd, o.asJSON)
@@ -148,7 +148,7 @@ func (o *eventsOptions) run(cmd *cobra.Command) error {
 			return err
 		}
 	}
-	return o.stream(cmd.Context(), answer.LastID, show, func(err error) {
+	return o.stream(cmd, answer.LastID, show, func(err error) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "weir: %v; asking again\n", err)
 	})
 }
@@ -187,10 +187,11 @@ const (
 )
 
 // stream shows the events after an id until ctx is done. Where the instance is away for a moment, it is asked again, and complain is told once.
-func (o *eventsOptions) stream(ctx context.Context, after uint64, show func(*api.Event) error, complain func(error)) error {
+func (o *eventsOptions) stream(cmd *cobra.Command, after uint64, show func(*api.Event) error, complain func(error)) error {
+	ctx := cmd.Context()
 	away := false
 	for ctx.Err() == nil {
-		err := o.streamOnce(ctx, &after, show, func() { away = false })
+		err := o.streamOnce(cmd, &after, show, func() { away = false })
 		if final, ok := errors.AsType[*finalError](err); ok {
 			return final.error
 		}
@@ -210,29 +211,23 @@ func (o *eventsOptions) stream(ctx context.Context, after uint64, show func(*api
 type finalError struct{ error }
 
 // streamOnce follows one stream; after is always the id of the last event that was seen.
-func (o *eventsOptions) streamOnce(ctx context.Context, after *uint64, show func(*api.Event) error, connected func()) error {
-	in, err := instance.Find(o.data)
+func (o *eventsOptions) streamOnce(cmd *cobra.Command, after *uint64, show func(*api.Event) error, connected func()) error {
+	c, err := connect(cmd, o.data)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	silent := time.AfterFunc(streamSilent, cancel)
 	defer silent.Stop()
-	client, base := apiOf(in)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/api/v1/events/stream?"+o.filter().Encode(), http.NoBody)
+	resp, err := c.Stream(ctx, client.Request{Path: "/api/v1/events/stream?" + o.filter().Encode(), EventID: strconv.FormatUint(*after, 10)})
 	if err != nil {
-		return err
-	}
-	req.Header.Set("Last-Event-ID", strconv.FormatUint(*after, 10))
-	resp, err := client.Do(req)
-	if err != nil {
+		if p, ok := errors.AsType[*client.Problem](err); ok && (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) { // asking again does not help
+			return &finalError{err}
+		}
 		return fmt.Errorf("ask weir for events: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return refusal(resp, "events")
-	}
 	connected()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxEventLine)

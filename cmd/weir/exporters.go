@@ -13,7 +13,6 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/netflow"
-	"github.com/weirhq/weir/internal/instance"
 )
 
 func newExporters() *cobra.Command {
@@ -34,7 +33,7 @@ form also holds templates, sampling rates and names. docs/explanation/ledger.md 
 					return usageError{fmt.Errorf("exporter %q: want an IP address, as `weir exporters` lists them", args[0])}
 				}
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
@@ -42,13 +41,13 @@ form also holds templates, sampling rates and names. docs/explanation/ledger.md 
 				Ledger    api.Ledger           `json:"ledger"`
 				Exporters []collector.Exporter `json:"exporters"`
 			}
-			if err := getJSON(cmd.Context(), in, "/api/v1/exporters", &answer); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/exporters", &answer); err != nil {
 				return err
 			}
 			if only.IsValid() {
 				answer.Exporters = slices.DeleteFunc(answer.Exporters, func(e collector.Exporter) bool { return e.Exporter != only.Unmap() })
 				if len(answer.Exporters) == 0 {
-					return fmt.Errorf("exporter %q: has sent nothing that is remembered", only)
+					return notFoundf("exporter %q: has sent nothing that is remembered", only)
 				}
 			}
 			out := outputOf(cmd, asJSON)
@@ -59,7 +58,11 @@ form also holds templates, sampling rates and names. docs/explanation/ledger.md 
 				return exporterDetails(answer.Exporters, time.Now()).Write(out)
 			}
 			if len(answer.Exporters) == 0 {
-				_, err := fmt.Fprintf(out.W, "no exporter has sent anything yet; send NetFlow 5, NetFlow 9 or IPFIX to %s\n", strings.Join(in.Listen, " or "))
+				to := "one of its collector.listen"
+				if in, ok := c.Instance(); ok {
+					to = strings.Join(in.Listen, " or ")
+				}
+				_, err := fmt.Fprintf(out.W, "no exporter has sent anything yet; send NetFlow 5, NetFlow 9 or IPFIX to %s\n", to)
 				return err
 			}
 			if err := exporterTable(answer.Exporters, time.Now()).Write(out); err != nil {
@@ -77,7 +80,7 @@ form also holds templates, sampling rates and names. docs/explanation/ledger.md 
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

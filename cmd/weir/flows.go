@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/query"
 )
 
@@ -219,9 +221,15 @@ func (o *flowsOptions) run(cmd *cobra.Command, r query.Request) error {
 	return show(cmd.Context(), out, time.Now())
 }
 
+// questionTimeout is how long a question about flows or rules may take.
+const questionTimeout = 5 * time.Minute
+
 // mistake makes what the user asked wrongly a usage error.
 func mistake(err error) error {
 	if _, ok := errors.AsType[*query.Error](err); ok {
+		return usageError{err}
+	}
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnprocessableEntity {
 		return usageError{err}
 	}
 	return err

@@ -18,7 +18,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
-	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/attach"
@@ -111,14 +111,14 @@ Try it first with weir hosts test. Exports of flows are set up at once, as confi
 					return usageError{fmt.Errorf("--export: %w", err)}
 				}
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/hosts", r, nil); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/hosts", r, nil); err != nil {
 				return err
 			}
-			h, err := settledHost(cmd.Context(), in, r.Name)
+			h, err := settledHost(cmd.Context(), c, r.Name)
 			if err != nil {
 				return err
 			}
@@ -130,7 +130,7 @@ Try it first with weir hosts test. Exports of flows are set up at once, as confi
 		},
 	}
 	f := cmd.Flags()
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	f.BoolVar(&dialsIn, "dials-in", false, "the host dials Weir")
 	f.StringVar(&pool, "pool", "", "pool that the host belongs to")
 	f.StringVar(&uuid, "uuid", "", "UUID that the platform gives the host; without it, one is made")
@@ -144,10 +144,10 @@ Try it first with weir hosts test. Exports of flows are set up at once, as confi
 const settleWait = 10 * time.Second
 
 // settledHost returns a host once it is known how it is, or after some seconds.
-func settledHost(ctx context.Context, in instance.Instance, name string) (h policyd.HostStatus, err error) {
+func settledHost(ctx context.Context, c *client.API, name string) (h policyd.HostStatus, err error) {
 	deadline := time.Now().Add(settleWait)
 	for {
-		if err := getJSON(ctx, in, "/api/v1/hosts/"+url.PathEscape(name), &h); err != nil && time.Now().After(deadline) {
+		if err := c.Get(ctx, "/api/v1/hosts/"+url.PathEscape(name), &h); err != nil && time.Now().After(deadline) {
 			return h, err
 		}
 		switch {
@@ -216,12 +216,12 @@ func newHostsList() *cobra.Command {
 bridges flows are exported, and what is not as it is to be.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var list api.Hosts
-			if err := getJSON(cmd.Context(), in, "/api/v1/hosts", &list); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/hosts", &list); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -238,7 +238,7 @@ bridges flows are exported, and what is not as it is to be.`,
 			return tellWaiting(out, &list, time.Now())
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -356,12 +356,12 @@ func newHostsShow() *cobra.Command {
 		Short: "Show everything about a host",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var h policyd.HostStatus
-			if err := getJSON(cmd.Context(), in, "/api/v1/hosts/"+url.PathEscape(args[0]), &h); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/hosts/"+url.PathEscape(args[0]), &h); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -371,7 +371,7 @@ func newHostsShow() *cobra.Command {
 			return hostDetails(&h, time.Now()).Write(out)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -512,14 +512,14 @@ flags of weir hosts add that say how it would be believed. Exit code 1 means tha
 					return err
 				}
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var answer struct {
 				Steps []policyd.Step `json:"steps"`
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/hosts/test", r, &answer); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/hosts/test", r, &answer); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -539,7 +539,7 @@ flags of weir hosts add that say how it would be believed. Exit code 1 means tha
 			return nil
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	trust.flags(cmd)
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -597,13 +597,13 @@ shown and you are asked, unless --yes. Compare the fingerprint with the one at t
   weir hosts confirm 5E:21:…:0B`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			what, fingerprint := args[0], ""
 			if _, err := ovsdb.ParseFingerprint(what); err != nil && !yes {
-				c, err := presented(cmd.Context(), in, what)
+				c, err := presented(cmd.Context(), c, what)
 				if err != nil {
 					return err
 				}
@@ -625,7 +625,7 @@ shown and you are asked, unless --yes. Compare the fingerprint with the one at t
 			if fingerprint != "" {
 				body["fingerprint"] = fingerprint
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/hosts/confirm", body, &done); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/hosts/confirm", body, &done); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -636,16 +636,16 @@ shown and you are asked, unless --yes. Compare the fingerprint with the one at t
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 // presented returns the certificate that waits at a host.
-func presented(ctx context.Context, in instance.Instance, name string) (*policyd.Certificate, error) {
+func presented(ctx context.Context, c *client.API, name string) (*policyd.Certificate, error) {
 	var list api.Hosts
-	if err := getJSON(ctx, in, "/api/v1/hosts", &list); err != nil {
+	if err := c.Get(ctx, "/api/v1/hosts", &list); err != nil {
 		return nil, err
 	}
 	known := false
@@ -665,7 +665,7 @@ func presented(ctx context.Context, in instance.Instance, name string) (*policyd
 		}
 	}
 	if !known {
-		return nil, fmt.Errorf("confirm: no host %q was added: weir hosts list shows all", name)
+		return nil, notFoundf("confirm: no host %q was added: weir hosts list shows all", name)
 	}
 	return nil, fmt.Errorf("confirm: no certificate of host %q waits to be confirmed", name)
 }
@@ -717,7 +717,7 @@ A host that was detached is looked after again, unless this is off.`,
 				}
 				o.External = append(o.External, addr)
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
@@ -725,7 +725,7 @@ A host that was detached is looked after again, unless this is off.`,
 			if pool == "" {
 				path = "/api/v1/hosts/" + url.PathEscape(args[0]) + "/export"
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodPut, path, o, nil); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPut, path, o, nil); err != nil {
 				return err
 			}
 			if asJSON {
@@ -735,7 +735,7 @@ A host that was detached is looked after again, unless this is off.`,
 		},
 	}
 	f := cmd.Flags()
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	f.StringVar(&pool, "pool", "", "the hosts of this pool, instead of one host")
 	f.StringVar(&collector, "collector", "", "address and port of Weir as the hosts reach it (default: found by itself)")
 	f.StringSliceVar(&external, "external", nil, "address and port of further collectors, which are sent the same")
@@ -757,7 +757,7 @@ Weir came is put back as it was. The host stays in the list and is still read; w
 export up again. If the host cannot be reached, this goes on by itself when it can, also after a restart of Weir; the exit code is 1 then.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
@@ -765,7 +765,7 @@ export up again. If the host cannot be reached, this goes on by itself when it c
 			out := outputOf(cmd, asJSON)
 			if !yes {
 				var plan export.Plan
-				if err := getJSON(cmd.Context(), in, path, &plan); err != nil {
+				if err := c.Get(cmd.Context(), path, &plan); err != nil {
 					return err
 				}
 				to := *out
@@ -786,7 +786,7 @@ export up again. If the host cannot be reached, this goes on by itself when it c
 				Done  bool   `json:"done"`
 				Waits string `json:"waits,omitempty"`
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodPost, path+"?wait="+strconv.Itoa(seconds), nil, &done); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, path+"?wait="+strconv.Itoa(seconds), nil, &done); err != nil {
 				return err
 			}
 			if asJSON {
@@ -803,7 +803,7 @@ export up again. If the host cannot be reached, this goes on by itself when it c
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	f.DurationVar(&wait, "wait", time.Minute, "longest wait, up to 5m")
@@ -843,7 +843,7 @@ func newHostsRemove() *cobra.Command {
 host that will not come back.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
@@ -851,7 +851,7 @@ host that will not come back.`,
 			if force {
 				path += "?force=true"
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodDelete, path, nil, nil); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodDelete, path, nil, nil); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -862,7 +862,7 @@ host that will not come back.`,
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	cmd.Flags().BoolVar(&force, "force", false, "also if something of Weir's stays at the host")
 	jsonFlag(cmd, &asJSON)
 	return cmd

@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,13 +22,6 @@ import (
 // version is set by the build (-ldflags -X).
 var version = ""
 
-// Exit codes of every command.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
@@ -45,25 +37,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	var usage usageError
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, unix.EPIPE): // the reader of a listing has seen enough
-		return exitOK
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "weir: %v\nsee: %s --help\n", err, cmd.CommandPath())
-		return exitUsage
-	default:
+	code := exitCode(err)
+	if code != exitOK {
 		fmt.Fprintf(stderr, "weir: %v\n", err)
-		return exitFailed
 	}
+	if code == exitUsage {
+		fmt.Fprintf(stderr, "see: %s --help\n", cmd.CommandPath())
+	}
+	return code
 }
-
-// usageError is a mistake in the command line.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -75,13 +57,17 @@ ClickHouse, where this command, SQL and dashboards find them.
 Start with:  weir up --demo        a simulated estate, nothing to configure
 Then:        weir flows top --by src_vm --last 15m
 
-A running instance is found by --data, else in ./data/demo, else in /var/lib/weir.
-Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+A running instance is found by --data, else in ./data/demo, else in /var/lib/weir; one elsewhere is named by --server after weir login.
+
+Exit codes:` + exitCodesText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRunE: onMachine,
 	}
+	root.PersistentFlags().String(serverFlag, "", "whose API is asked: a profile (weir login makes one), HOST:PORT or https://HOST:PORT; else WEIR_SERVER, else the profile in use")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newBypass(), newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),

@@ -13,7 +13,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
-	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -52,13 +52,13 @@ code is 1 if that takes longer than --wait, which goes on. Going back to observe
 			if err := validMode(mode); err != nil {
 				return err
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			path := "/api/v1/hosts/" + url.PathEscape(host) + "/mode"
 			var plan policyd.ModePlan
-			if err := getJSON(cmd.Context(), in, path+"?mode="+mode, &plan); err != nil {
+			if err := c.Get(cmd.Context(), path+"?mode="+mode, &plan); err != nil {
 				return err
 			}
 			if len(plan.Refused) > 0 {
@@ -79,10 +79,10 @@ code is 1 if that takes longer than --wait, which goes on. Going back to observe
 					return errors.New("mode: not changed")
 				}
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodPut, path, map[string]string{"mode": mode}, nil); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPut, path, map[string]string{"mode": mode}, nil); err != nil {
 				return err
 			}
-			hosts, behind, err := settled(cmd.Context(), in, wait, progressOf(cmd, asJSON), plan.Host)
+			hosts, behind, err := settled(cmd.Context(), c, wait, progressOf(cmd, asJSON), plan.Host)
 			if err != nil {
 				return err
 			}
@@ -92,12 +92,12 @@ code is 1 if that takes longer than --wait, which goes on. Going back to observe
 				err = tellMode(out, hosts)
 			}
 			if err == nil && behind {
-				err = fmt.Errorf("mode of host %q: it is not done after %s, and goes on: weir policy status tells", host, wait)
+				err = partialf("mode of host %q: it is not done after %s, and goes on: weir policy status tells", host, wait)
 			}
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.BoolVar(&yes, "yes", false, "do not ask")
 	f.DurationVar(&wait, "wait", 30*time.Second, "longest wait")
@@ -106,8 +106,8 @@ code is 1 if that takes longer than --wait, which goes on. Going back to observe
 }
 
 // settled waits until a host is as it is to be, and returns how it is, and whether it is not in time.
-func settled(ctx context.Context, in instance.Instance, wait time.Duration, progress interface{ Write([]byte) (int, error) }, host string) (policyd.HostPolicy, bool, error) {
-	found, behind, err := inForce(ctx, in, wait, progress, func(h *policyd.HostPolicy) bool { return h.Host == host })
+func settled(ctx context.Context, c *client.API, wait time.Duration, progress interface{ Write([]byte) (int, error) }, host string) (policyd.HostPolicy, bool, error) {
+	found, behind, err := inForce(ctx, c, wait, progress, func(h *policyd.HostPolicy) bool { return h.Host == host })
 	if err != nil {
 		return policyd.HostPolicy{}, false, err
 	}
@@ -115,7 +115,7 @@ func settled(ctx context.Context, in instance.Instance, wait time.Duration, prog
 		return found[0], len(behind) > 0, nil
 	}
 	var s policyd.PolicyStatus
-	if err := getJSON(ctx, in, "/api/v1/policy/status", &s); err != nil {
+	if err := c.Get(ctx, "/api/v1/policy/status", &s); err != nil {
 		return policyd.HostPolicy{}, false, err
 	}
 	for i := range s.Hosts {
@@ -123,7 +123,7 @@ func settled(ctx context.Context, in instance.Instance, wait time.Duration, prog
 			return s.Hosts[i], len(behind) > 0, nil
 		}
 	}
-	return policyd.HostPolicy{}, false, fmt.Errorf("host %q is gone", host)
+	return policyd.HostPolicy{}, false, notFoundf("host %q is gone", host)
 }
 
 func writeModePlan(out *cli.Output, p *policyd.ModePlan) error {
@@ -184,12 +184,12 @@ attached by its pool's mode: weir hosts mode shows what would be lost and does i
 			if err := validMode(mode); err != nil || mode == "inherit" {
 				return usagef("mode %q: expected observe or enforce", mode)
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			if !yes {
-				sure, err := showPoolMode(cmd, in, pool, mode)
+				sure, err := showPoolMode(cmd, c, pool, mode)
 				if err != nil {
 					return err
 				}
@@ -198,7 +198,7 @@ attached by its pool's mode: weir hosts mode shows what would be lost and does i
 				}
 			}
 			r := policyd.PoolRequest{Mode: new(mode)}
-			if _, err := admin(cmd.Context(), in, http.MethodPut, "/api/v1/pools/"+url.PathEscape(pool)+"/policy", r, nil); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPut, "/api/v1/pools/"+url.PathEscape(pool)+"/policy", r, nil); err != nil {
 				return err
 			}
 			if asJSON {
@@ -207,16 +207,16 @@ attached by its pool's mode: weir hosts mode shows what would be lost and does i
 			return nil
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 // showPoolMode shows what another mode would change at the hosts of a pool that have none of their own, and asks.
-func showPoolMode(cmd *cobra.Command, in instance.Instance, pool, mode string) (bool, error) {
+func showPoolMode(cmd *cobra.Command, c *client.API, pool, mode string) (bool, error) {
 	var list api.Hosts
-	if err := getJSON(cmd.Context(), in, "/api/v1/hosts", &list); err != nil {
+	if err := c.Get(cmd.Context(), "/api/v1/hosts", &list); err != nil {
 		return false, err
 	}
 	out := outputOf(cmd, false)
@@ -229,7 +229,7 @@ func showPoolMode(cmd *cobra.Command, in instance.Instance, pool, mode string) (
 		}
 		n++
 		var plan policyd.ModePlan
-		if err := getJSON(cmd.Context(), in, "/api/v1/hosts/"+url.PathEscape(h.UUID)+"/mode?mode="+mode, &plan); err != nil {
+		if err := c.Get(cmd.Context(), "/api/v1/hosts/"+url.PathEscape(h.UUID)+"/mode?mode="+mode, &plan); err != nil {
 			return false, err
 		}
 		fmt.Fprintf(out.W, "%s:\n", h.Name)
@@ -265,12 +265,12 @@ func newPoolSampling() *cobra.Command {
 					return usageError{fmt.Errorf("sampling: %w or inherit", err)}
 				}
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			r := policyd.PoolRequest{Sampling: new(string(s))}
-			if _, err := admin(cmd.Context(), in, http.MethodPut, "/api/v1/pools/"+url.PathEscape(args[0])+"/policy", r, nil); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPut, "/api/v1/pools/"+url.PathEscape(args[0])+"/policy", r, nil); err != nil {
 				return err
 			}
 			if asJSON {
@@ -279,7 +279,7 @@ func newPoolSampling() *cobra.Command {
 			return nil
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -314,18 +314,18 @@ func newBypassOn() *cobra.Command {
   weir bypass on vif:web-01/0 --reason "looking for the cause"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var b policyd.BypassStatus
-			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/policy/bypass", policyd.BypassRequest{Target: args[0], Reason: reason}, &b); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/bypass", policyd.BypassRequest{Target: args[0], Reason: reason}, &b); err != nil {
 				return err
 			}
-			return finishBypass(cmd, in, wait, asJSON, b, "policy is off for "+b.Target)
+			return finishBypass(cmd, c, wait, asJSON, b, "policy is off for "+b.Target)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.StringVar(&reason, "reason", "", "why; it is shown as long as policy is off")
 	f.DurationVar(&wait, "wait", 10*time.Second, "longest wait; 0s: none")
@@ -345,25 +345,25 @@ func newBypassOff() *cobra.Command {
 		Example: `  weir bypass off estate`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
-			if _, err := admin(cmd.Context(), in, http.MethodDelete, "/api/v1/policy/bypass?target="+url.QueryEscape(args[0]), nil, nil); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodDelete, "/api/v1/policy/bypass?target="+url.QueryEscape(args[0]), nil, nil); err != nil {
 				return err
 			}
-			return finishBypass(cmd, in, wait, asJSON, policyd.BypassStatus{Target: args[0]}, "policy is on again for "+args[0])
+			return finishBypass(cmd, c, wait, asJSON, policyd.BypassStatus{Target: args[0]}, "policy is on again for "+args[0])
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	cmd.Flags().DurationVar(&wait, "wait", 10*time.Second, "longest wait; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
 // finishBypass waits until hosts have what a bypass changes, and tells.
-func finishBypass(cmd *cobra.Command, in instance.Instance, wait time.Duration, asJSON bool, b policyd.BypassStatus, text string) error {
-	hosts, behind, err := inForce(cmd.Context(), in, wait, progressOf(cmd, asJSON), func(*policyd.HostPolicy) bool { return true })
+func finishBypass(cmd *cobra.Command, c *client.API, wait time.Duration, asJSON bool, b policyd.BypassStatus, text string) error {
+	hosts, behind, err := inForce(cmd.Context(), c, wait, progressOf(cmd, asJSON), func(*policyd.HostPolicy) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -387,7 +387,7 @@ func finishBypass(cmd *cobra.Command, in instance.Instance, wait time.Duration, 
 		}
 	}
 	if err == nil && len(behind) > 0 && wait > 0 { // who does not wait knows
-		err = fmt.Errorf("bypass: not yet so at %s: weir policy status tells", strings.Join(behind, ", "))
+		err = partialf("bypass: not yet so at %s: weir policy status tells", strings.Join(behind, ", "))
 	}
 	return err
 }
@@ -400,12 +400,12 @@ func newBypassList() *cobra.Command {
 		Short: "List where policy is switched off, since when, by whom and why",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var s policyd.PolicyStatus
-			if err := getJSON(cmd.Context(), in, "/api/v1/policy/status", &s); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/policy/status", &s); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -419,7 +419,7 @@ func newBypassList() *cobra.Command {
 			return t.Write(out)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

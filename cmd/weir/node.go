@@ -414,7 +414,7 @@ func newDemo(s *sockets, rate float64, log *slog.Logger) (*demo.Demo, error) {
 func (n *node) instance() instance.Instance {
 	i := instance.Instance{
 		Data: n.data, PID: os.Getpid(), Version: versionString(), Started: n.started, Config: n.file,
-		Store: n.client.Addr(), API: dialable(n.sockets.api.Addr().String()), Listen: n.sockets.flowAddrs(),
+		Store: n.client.Addr(), API: dialable(n.sockets.api.Addr().String()), TLS: n.config.API.Encrypted(), Listen: n.sockets.flowAddrs(),
 	}
 	if n.sockets.admin != nil {
 		i.Admin = adminSocket(n.data)

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/cli"
-	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/export"
 )
@@ -73,12 +73,12 @@ With --revision, one that was in force before.`,
   weir policy get --revision 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var p policyd.PolicyText
-			if err := getJSON(cmd.Context(), in, "/api/v1/policy?revision="+strconv.FormatUint(revision, 10), &p); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/policy?revision="+strconv.FormatUint(revision, 10), &p); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -95,7 +95,7 @@ With --revision, one that was in force before.`,
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.StringVarP(&file, "output", "o", "", "file to write it to, instead of standard output")
 	f.Uint64Var(&revision, "revision", 0, "one that was applied before (weir policy revisions lists them)")
@@ -113,14 +113,14 @@ func newPolicyRevisions() *cobra.Command {
 		Short: "List the policies that were applied, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var answer struct {
 				Revisions []policyd.Revision `json:"revisions"`
 			}
-			if err := getJSON(cmd.Context(), in, "/api/v1/policy/revisions?limit="+strconv.Itoa(limit), &answer); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/policy/revisions?limit="+strconv.Itoa(limit), &answer); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -134,7 +134,7 @@ func newPolicyRevisions() *cobra.Command {
 			return t.Write(out)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many, up to 1000")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -154,12 +154,12 @@ changed. FILE - is standard input.`,
 			if err != nil {
 				return err
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var found policyd.PolicyCheck
-			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": text}, &found); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": text}, &found); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -170,7 +170,7 @@ changed. FILE - is standard input.`,
 			return tellWarnings(out.W, found.Warnings)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -206,12 +206,12 @@ have. The exit code is 1 if the policy would be refused. FILE - is standard inpu
 			if err != nil {
 				return err
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var plan policyd.PolicyPlan
-			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/policy/plan", policyd.PlanRequest{Policy: text, Only: hosts}, &plan); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/plan", policyd.PlanRequest{Policy: text, Only: hosts}, &plan); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -226,7 +226,7 @@ have. The exit code is 1 if the policy would be refused. FILE - is standard inpu
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	onlyFlag(cmd, &only)
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -383,16 +383,16 @@ With --only, the revision is tried at some hosts; the others keep theirs. Withou
 			if r.Policy, err = readPolicy(cmd, args[0]); err != nil {
 				return err
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var done policyd.Applied
-			if _, err := admin(cmd.Context(), in, http.MethodPost, "/api/v1/policy/apply", r, &done); err != nil {
+			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/apply", r, &done); err != nil {
 				return err
 			}
 			progress := progressOf(cmd, asJSON)
-			status, behind, err := inForce(cmd.Context(), in, wait, progress, func(h *policyd.HostPolicy) bool {
+			status, behind, err := inForce(cmd.Context(), c, wait, progress, func(h *policyd.HostPolicy) bool {
 				return len(r.Only) == 0 || slices.Contains(r.Only, h.Host) || slices.Contains(r.Only, h.UUID)
 			})
 			if err != nil {
@@ -405,12 +405,12 @@ With --only, the revision is tried at some hosts; the others keep theirs. Withou
 				err = tellApplied(out, &done, status)
 			}
 			if err == nil && len(behind) > 0 && wait > 0 { // who does not wait knows
-				err = fmt.Errorf("apply: revision %d is kept, and not yet in force at %s: weir policy status tells", done.Revision.Revision, strings.Join(behind, ", "))
+				err = partialf("apply: revision %d is kept, and not yet in force at %s: weir policy status tells", done.Revision.Revision, strings.Join(behind, ", "))
 			}
 			return err
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	onlyFlag(cmd, &only)
 	f := cmd.Flags()
 	f.StringVar(&reason, "reason", "", "why; kept with the revision")
@@ -438,12 +438,12 @@ const patience = 2 * time.Second
 
 // inForce waits until hosts that are reached, and of which concerned says yes, have what they are to have. It returns how these stand, and
 // the names of those that do not have it in time.
-func inForce(ctx context.Context, in instance.Instance, wait time.Duration, progress io.Writer, concerned func(*policyd.HostPolicy) bool) (hosts []policyd.HostPolicy, behind []string, err error) {
+func inForce(ctx context.Context, c *client.API, wait time.Duration, progress io.Writer, concerned func(*policyd.HostPolicy) bool) (hosts []policyd.HostPolicy, behind []string, err error) {
 	begin := time.Now()
 	next := begin.Add(patience)
 	for {
 		var s policyd.PolicyStatus
-		if err := getJSON(ctx, in, "/api/v1/policy/status", &s); err != nil {
+		if err := c.Get(ctx, "/api/v1/policy/status", &s); err != nil {
 			return nil, nil, err
 		}
 		hosts, behind = nil, nil
@@ -525,12 +525,12 @@ func newPolicyStatus() *cobra.Command {
 		Short: "Show which policy is in force where, and where it is switched off",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var s policyd.PolicyStatus
-			if err := getJSON(cmd.Context(), in, "/api/v1/policy/status", &s); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/policy/status", &s); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -540,7 +540,7 @@ func newPolicyStatus() *cobra.Command {
 			return writePolicyStatus(out, &s, time.Now())
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

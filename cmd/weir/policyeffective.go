@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/cli"
-	"github.com/weirhq/weir/internal/instance"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/query"
 )
@@ -38,15 +38,15 @@ since switches count by rule. weir policy hits says more of them.`,
 			if r.From, r.To, err = span.At(now); err != nil {
 				return usageError{err}
 			}
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var e effective
-			if err := getJSON(cmd.Context(), in, "/api/v1/policy/effective?vif="+url.QueryEscape(args[0]), &e); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/policy/effective?vif="+url.QueryEscape(args[0]), &e); err != nil {
 				return err
 			}
-			if err := e.count(cmd.Context(), data, r, now); err != nil { // the list itself does not depend on the store
+			if err := e.count(cmd.Context(), c, r); err != nil { // the list itself does not depend on the store
 				if err := tellWarnings(cmd.ErrOrStderr(), []string{"how often the rules were met is not known: " + err.Error()}); err != nil {
 					return err
 				}
@@ -58,7 +58,7 @@ since switches count by rule. weir policy hits says more of them.`,
 			return e.write(out, now)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	cmd.Flags().StringVar(&last, "last", "1h", "the span of time whose packets are counted, as 15m, 2h or 7d")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -75,14 +75,9 @@ type effectiveRule struct {
 	Hits *cli.RuleHits `json:"hits,omitempty" doc:"At all VIFs that it is for; absent if not known."`
 }
 
-// count asks the store how often the rules were met.
-func (e *effective) count(ctx context.Context, data string, r query.HitsRequest, now time.Time) error {
-	c, _, err := openReader(data)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	list, err := cli.Hits(ctx, cli.Conn(c.Conn()), r, now)
+// count asks how often the rules were met.
+func (e *effective) count(ctx context.Context, c *client.API, r query.HitsRequest) error {
+	list, err := askHits(ctx, c, r)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,39 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/query"
 )
+
+// askHits asks how often rules were met.
+func askHits(ctx context.Context, c *client.API, r query.HitsRequest) ([]cli.RuleHits, error) {
+	v := url.Values{"from": {r.From.UTC().Format(time.RFC3339Nano)}, "to": {r.To.UTC().Format(time.RFC3339Nano)}}
+	if r.Rule != "" {
+		v.Set("rule", r.Rule)
+	}
+	if r.Limit != 0 {
+		v.Set("limit", strconv.Itoa(r.Limit))
+	}
+	for name, is := range map[string]bool{"unused": r.Unused, "system": r.System} {
+		if is {
+			v.Set(name, "true")
+		}
+	}
+	var answer struct {
+		Rules []cli.RuleHits `json:"rules"`
+	}
+	_, err := c.Send(ctx, client.Request{Path: "/api/v1/policy/hits?" + v.Encode(), Into: &answer, Timeout: questionTimeout})
+	return answer.Rules, err
+}
 
 func newPolicyHits() *cobra.Command {
 	var data, last, from, to string
@@ -39,12 +64,11 @@ sampled; they are asked every minute, and table rule_hits_1m keeps it by minute.
 			if len(args) > 0 {
 				r.Rule = args[0]
 			}
-			c, _, err := openReader(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
-			defer c.Close()
-			list, err := cli.Hits(cmd.Context(), cli.Conn(c.Conn()), r, now)
+			list, err := askHits(cmd.Context(), c, r)
 			if err != nil {
 				return mistake(err)
 			}
@@ -63,7 +87,7 @@ sampled; they are asked every minute, and table rule_hits_1m keeps it by minute.
 		},
 	}
 	f := cmd.Flags()
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	f.StringVar(&last, "last", "", "the last span of time, as 15m, 2h or 7d (default 1h)")
 	f.StringVar(&from, "from", "", "start, as 2026-11-24 10:00 or now-2h")
 	f.StringVar(&to, "to", "", "end, in the same forms (default now)")

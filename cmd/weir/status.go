@@ -13,7 +13,6 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/event"
-	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/wal"
@@ -31,12 +30,12 @@ store with its disk, the sizes of its tables and what was dropped for want of sp
 --json prints all of it, as GET /api/v1/status of the API answers it; the list "alarms" is empty if nothing is wrong.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			in, err := instance.Find(data)
+			c, err := connect(cmd, data)
 			if err != nil {
 				return err
 			}
 			var s api.Status
-			if err := getJSON(cmd.Context(), in, "/api/v1/status", &s); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/status", &s); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)
@@ -46,7 +45,7 @@ store with its disk, the sizes of its tables and what was dropped for want of sp
 			return statusTable(&s, time.Now()).Write(out)
 		},
 	}
-	dataFlag(cmd, &data)
+	apiFlags(cmd, &data)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -28,6 +28,7 @@ type Instance struct {
 	Started  time.Time `json:"started"`
 	Store    string    `json:"store"`            // host:port of the ClickHouse HTTP interface
 	API      string    `json:"api"`              // host:port of API, status page and metrics
+	TLS      bool      `json:"tls,omitempty"`    // API speaks TLS
 	Admin    string    `json:"admin"`            // unix socket for calls that change something
 	Listen   []string  `json:"listen"`           // host:port of each flow listener
 	Config   string    `json:"config,omitempty"` // configuration file, absolute; "" if there is none

@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	"lab":       {"flow", "event", "internal", "estate", "ovs", "collector"},
 	"bench":     {"flow", "internal", "lab"},
 	"api":       {"flow", "event", "internal", "estate", "store", "query", "ovs", "collector", "enricher", "policyd"},
+	"client":    {"internal", "ovs"},
 	"cli":       {"flow", "event", "internal", "estate", "query"},
 	"cmd":       {"*"},
 
