@@ -311,7 +311,11 @@ func (s *Server) refusal(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &mistake):
-		return huma.Error422UnprocessableEntity(mistake.Error())
+		details := make([]error, len(mistake.Problems))
+		for i, p := range mistake.Problems {
+			details[i] = &huma.ErrorDetail{Location: "body.policy", Message: p.String(), Value: p}
+		}
+		return huma.Error422UnprocessableEntity(mistake.Error(), details...)
 	case errors.Is(err, state.ErrNotFound):
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, state.ErrExists), errors.Is(err, state.ErrStale), errors.Is(err, state.ErrTooMany), errors.Is(err, state.ErrNoStep), errors.Is(err, state.ErrRaced),

@@ -26,8 +26,9 @@ type Problem struct {
 
 // Field is a part of a request that is at fault.
 type Field struct {
-	Location string `json:"location"` // as body.role
-	Message  string `json:"message"`
+	Location string          `json:"location"` // as body.role
+	Message  string          `json:"message"`
+	Value    json.RawMessage `json:"value"` // what was found there, or more of what is wrong with it; nil: nothing is said
 }
 
 func (p *Problem) Error() string {

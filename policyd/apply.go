@@ -61,7 +61,7 @@ func (g *governor) candidate(ctx context.Context, r PlanRequest, meant []state.B
 	}
 	var err error
 	if c.policy, err = policy.Parse("policy", []byte(r.Policy)); err != nil {
-		return nil, mistake("%v", err)
+		return nil, mistakes(r.Policy, err)
 	}
 	if err := g.read(ctx); err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (g *governor) candidate(ctx context.Context, r PlanRequest, meant []state.B
 	}
 	draft, err := policy.Resolve(req)
 	if err != nil {
-		return nil, mistake("%v", err)
+		return nil, mistakes(r.Policy, err)
 	}
 	c.first = max(c.intent.Next, flow.MaxSystemInstance+1)
 	c.next, c.warnings = c.first+uint32(draft.New), draft.Warnings

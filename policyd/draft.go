@@ -69,7 +69,7 @@ type ImportRequest struct {
 func checkDraft(text string, former *policy.Policy) (*policy.Policy, string, error) {
 	p, err := policy.Parse("policy", []byte(text))
 	if err != nil {
-		return nil, "", mistake("%v", err)
+		return nil, "", mistakes(text, err)
 	}
 	p.Identify(former, newRuleID)
 	out, err := p.Encode()

@@ -195,12 +195,15 @@ func (s *Service) Host(nameOrUUID string) (HostStatus, error) {
 }
 
 // MistakeError says what is wrong with what was asked.
-type MistakeError struct{ Reason string }
+type MistakeError struct {
+	Reason   string
+	Problems []Problem // of a policy: everything that is wrong, as Reason says it, too
+}
 
 func (e *MistakeError) Error() string { return e.Reason }
 
 func mistake(format string, args ...any) error {
-	return &MistakeError{fmt.Sprintf(format, args...)}
+	return &MistakeError{Reason: fmt.Sprintf(format, args...)}
 }
 
 // AddRequest says which host to add, and how it is reached and believed.

@@ -50,7 +50,10 @@ func isWord(s string) bool {
 
 // line returns the line of the value at key, as far as n holds it: that of the deepest step that is there. key is in
 // the form that At takes.
-func line(n *yaml.Node, key string) int {
+func line(n *yaml.Node, key string) int { return deepest(n, key).Line }
+
+// deepest returns the value at key, as far as n holds it.
+func deepest(n *yaml.Node, key string) *yaml.Node {
 	for key != "" {
 		var step string
 		var next *yaml.Node
@@ -79,7 +82,31 @@ func line(n *yaml.Node, key string) int {
 		}
 		n, key = next, strings.TrimPrefix(key, ".")
 	}
-	return n.Line
+	return n
+}
+
+// Places tells where in a document values stand.
+type Places struct{ root *yaml.Node } // nil: it is not YAML
+
+// PlacesOf reads a document that Decode has read, or found something wrong with.
+func PlacesOf(doc Document) *Places {
+	if doc.MaxSize == 0 {
+		doc.MaxSize = DefaultMaxSize
+	}
+	if int64(len(doc.Data)) > int64(doc.MaxSize) {
+		return &Places{}
+	}
+	d := &decoder{file: doc.File, reported: map[string]bool{}}
+	return &Places{d.parse(doc.Data)}
+}
+
+// At returns line and column, both from 1, of the value at a path as problems have it, or of what there is of the way to it; 0, 0: the document is no YAML.
+func (p *Places) At(path string) (line, column int) {
+	if p.root == nil {
+		return 0, 0
+	}
+	n := deepest(p.root, path)
+	return n.Line, n.Column
 }
 
 // resolved returns the node that n is an alias of, or n.
