@@ -355,6 +355,12 @@ func TestStatus(t *testing.T) {
 		Exporters []collector.Exporter `json:"exporters"`
 	}
 	r.json("/api/v1/exporters", &list)
+	for query, n := range map[string]int{"?exporter=192.0.2.1": 1, "?exporter=::ffff:192.0.2.1": 1, "?exporter=192.0.2.2": 0, "?live=true": 1, "?limit=1": 1} {
+		var some struct{ Total int }
+		if r.json("/api/v1/exporters"+query, &some); some.Total != n {
+			t.Errorf("%s: %d, want %d", query, some.Total, n)
+		}
+	}
 	if diff := cmp.Diff(exporters, list.Exporters, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("exporters (-want +got):\n%s", diff)
 	}

@@ -110,13 +110,9 @@ func (s *Server) auditRoutes(api huma.API) {
 		OperationID: "list-admin-events", Method: http.MethodGet, Path: "/api/v1/admin-events", Tags: []string{"events"},
 		Summary: "What people asked to be changed, and what became of it",
 	}, func(ctx context.Context, q *adminEventsQuery) (*body[adminEventsBody], error) {
-		after, err := decodeCursor(q.Cursor)
-		before := uint64(0)
-		if err == nil && q.Cursor != "" {
-			before, err = strconv.ParseUint(after, 10, 64)
-		}
+		before, err := before(q.Cursor)
 		if err != nil {
-			return nil, wrong("cursor", errBadCursor)
+			return nil, err
 		}
 		list, err := s.deps.Admins.find(ctx, store.AdminQuery{
 			From: q.From, To: q.To, Before: before, Actor: q.Actor, Operation: q.Operation, Object: q.Object, Outcome: q.Outcome, Limit: q.Limit + 1,
@@ -150,4 +146,17 @@ func decodeCursor(cursor string) (string, error) {
 		return "", errBadCursor
 	}
 	return string(key), nil
+}
+
+// before returns the number below which a page of a list with the newest first goes on; 0: at the newest.
+func before(cursor string) (uint64, error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	text, err := decodeCursor(cursor)
+	n, parseErr := strconv.ParseUint(text, 10, 63)
+	if err != nil || parseErr != nil || n == 0 {
+		return 0, wrong("cursor", errBadCursor)
+	}
+	return n, nil
 }

@@ -139,12 +139,15 @@ type EventsQuery struct {
 	From  time.Time `query:"from" doc:"Start, RFC 3339; default the first."`
 	To    time.Time `query:"to" doc:"End, RFC 3339; default now."`
 	Limit int       `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many, the newest of them."`
+
+	Cursor string `query:"cursor" maxLength:"64" doc:"Go on with those before the page whose next it was."`
 }
 
 type eventsBody struct {
 	Events []Event `json:"events" doc:"In the order in which they were noticed."`
 	LastID uint64  `json:"last_id" doc:"Of the newest event, asked for or not: a stream after it goes on where this list ends; what is in both has the same id."`
 	Note   string  `json:"note,omitempty" doc:"Why older ones are missing, if they are."`
+	Page
 }
 
 // EventStreamQuery are the parameters of a stream of events.
@@ -172,13 +175,21 @@ func (s *Server) eventRoutes(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		q.From, q.To, q.Limit = p.From, p.To, p.Limit
+		if q.Before, err = before(p.Cursor); err != nil {
+			return nil, err
+		}
+		q.From, q.To, q.Limit = p.From, p.To, p.Limit+1
 		last, err := s.deps.Events.LastID(ctx)
 		if err != nil {
 			return nil, huma.Error503ServiceUnavailable(err.Error())
 		}
 		events, err := s.deps.Events.Events(ctx, q)
-		answer := eventsBody{Events: make([]Event, len(events)), LastID: last}
+		answer := eventsBody{LastID: last}
+		if len(events) > p.Limit {
+			events = events[len(events)-p.Limit:]
+			answer.Next = encodeCursor(fmt.Sprint(events[0].ID))
+		}
+		answer.Events = make([]Event, len(events))
 		if err != nil {
 			if ctx.Err() != nil { // who asked is gone
 				return nil, huma.Error503ServiceUnavailable("cancelled")

@@ -167,6 +167,26 @@ func TestListEvents(t *testing.T) {
 			t.Errorf("%s: %v, want %v", query, got, want)
 		}
 	}
+	// Page by page, backwards, all are there once; what comes meanwhile is in none.
+	var pages []uint64
+	query := "?limit=2"
+	for {
+		var page struct {
+			Events []api.Event `json:"events"`
+			Next   string      `json:"next"`
+		}
+		r.json("/api/v1/events"+query, &page)
+		for _, e := range slices.Backward(page.Events) {
+			pages = append(pages, e.ID)
+		}
+		if page.Next == "" || len(pages) > 9 {
+			break
+		}
+		query = "?limit=2&cursor=" + page.Next
+	}
+	if !slices.Equal(pages, []uint64{9, 6, 5}) {
+		t.Errorf("in pages of two: %v", pages)
+	}
 	_, all, note := list("")
 	named := func(name string) *api.Named {
 		_, short, ok := strings.Cut(name, "/")
@@ -185,6 +205,7 @@ func TestListEvents(t *testing.T) {
 	for query, want := range map[string]string{
 		"?kind=host_eaten": `found \"host_eaten\", want one of host_connected, `, "?host=xcp1": `is the name of 2: write pool/name`, "?host=xcp9": `is no host`,
 		"?vm=kvm1": `is no vm`, "?limit=0": "limit", "?limit=100000": "limit", "?knid=host_lost": "knid",
+		"?cursor=x": "want the next of an answer",
 	} {
 		if a := r.get("/api/v1/events" + query); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, want) {
 			t.Errorf("%s: %d %s, want %q", query, a.status, a.body, want)

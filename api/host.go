@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -34,8 +36,25 @@ type HostService interface {
 // Hosts are the hosts that Weir looks after.
 type Hosts struct {
 	Hosts   []policyd.HostStatus `json:"hosts" doc:"Hosts that were added, by name."`
+	Total   int                  `json:"total" doc:"Hosts that were asked for, on all pages."`
 	Waiting []policyd.Waiting    `json:"waiting" doc:"Hosts that dialled in and wait to be confirmed."`
 	Pools   []HostPool           `json:"pools" doc:"Pools that hosts were added to."`
+	Page
+}
+
+// HostsQuery are the parameters of a list of hosts.
+type HostsQuery struct {
+	WholeQuery
+	Pool   string `query:"pool" maxLength:"256" doc:"Only hosts that were added to this pool."`
+	State  string `query:"state" enum:"connected,connecting,waiting,backoff,confirm,refused,new,stopped" doc:"Only hosts whose session is in this state."`
+	Search string `query:"search" maxLength:"255" doc:"Only hosts with this text in name, UUID or target, in any case."`
+}
+
+// wants tells whether a host is asked for.
+func (q *HostsQuery) wants(h *policyd.HostStatus) bool {
+	text := strings.ToLower(q.Search)
+	return (q.Pool == "" || h.Pool == q.Pool) && (q.State == "" || string(h.State) == q.State) &&
+		(strings.Contains(strings.ToLower(h.Name), text) || strings.Contains(strings.ToLower(h.UUID), text) || strings.Contains(strings.ToLower(h.Target), text))
 }
 
 // HostPool is a pool of hosts.
@@ -58,9 +77,16 @@ func (s *Server) hostRoutes(api huma.API) {
 	read(api, huma.Operation{
 		OperationID: "list-hosts", Method: http.MethodGet, Path: "/api/v1/hosts", Tags: []string{"hosts"},
 		Summary: "Hosts, the sessions with them, and what waits to be confirmed",
-	}, func(ctx context.Context, _ *struct{}) (*body[Hosts], error) {
+	}, func(ctx context.Context, q *HostsQuery) (*body[Hosts], error) {
 		var list Hosts
 		list.Hosts, list.Waiting = s.deps.Hosts.Hosts()
+		list.Hosts = slices.DeleteFunc(list.Hosts, func(h policyd.HostStatus) bool { return !q.wants(&h) })
+		list.Total = len(list.Hosts)
+		var err error
+		list.Hosts, list.Page, err = paginate(list.Hosts, (*PageQuery)(&q.WholeQuery), func(h policyd.HostStatus) string { return h.Name + "\x00" + h.UUID })
+		if err != nil {
+			return nil, err
+		}
 		pools, err := s.deps.Hosts.Pools(ctx)
 		if err != nil {
 			return nil, s.refusal(err)

@@ -52,7 +52,7 @@ func (h *hosts) answer(name string) error {
 }
 
 func (h *hosts) Hosts() ([]policyd.HostStatus, []policyd.Waiting) {
-	return []policyd.HostStatus{{Name: "xcp1", State: ovsdb.StateConnected, VIFs: 3}, {Name: "xcp2", State: ovsdb.StateRefused, Error: "another certificate"}},
+	return []policyd.HostStatus{{Name: "xcp1", Pool: "lab", State: ovsdb.StateConnected, VIFs: 3}, {Name: "xcp2", State: ovsdb.StateRefused, Error: "another certificate"}},
 		[]policyd.Waiting{{Host: "xcp3", Reason: "nobody has confirmed it"}}
 }
 
@@ -254,6 +254,30 @@ func TestListHosts(t *testing.T) {
 	}
 	if len(list.Hosts) != 2 || list.Hosts[0].VIFs != 3 || len(list.Waiting) != 1 || len(list.Pools) != 1 || list.Pools[0].Export.Protocol != export.Off {
 		t.Errorf("%+v", list)
+	}
+	for query, want := range map[string][]string{
+		"pool=lab": {"xcp1"}, "pool=none": nil, "state=refused": {"xcp2"}, "search=XCP1": {"xcp1"}, "search=192.0.2.": nil,
+	} {
+		list = api.Hosts{}
+		r.json("/api/v1/hosts?"+query, &list)
+		var names []string
+		for _, h := range list.Hosts {
+			names = append(names, h.Name)
+		}
+		if !slices.Equal(names, want) || list.Total != len(want) {
+			t.Errorf("%s: %q of %d, want %q", query, names, list.Total, want)
+		}
+	}
+	for _, path := range []string{"/api/v1/hosts?state=eaten", "/api/v1/hosts?limit=-1", "/api/v1/exporters?exporter=xcp1"} {
+		if a := r.get(path); a.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	var first, second api.Hosts
+	r.json("/api/v1/hosts?limit=1", &first)
+	r.json("/api/v1/hosts?limit=1&cursor="+first.Next, &second)
+	if len(first.Hosts) != 1 || len(second.Hosts) != 1 || first.Hosts[0].Name != "xcp1" || second.Hosts[0].Name != "xcp2" || second.Next != "" || second.Total != 2 {
+		t.Errorf("in pages of one: %+v, %+v", first, second)
 	}
 	if a := r.get("/api/v1/hosts/none"); a.status != http.StatusNotFound {
 		t.Errorf("%d %s", a.status, a.body)

@@ -144,7 +144,40 @@ func read[I, O any](api huma.API, op huma.Operation, do func(context.Context, *I
 	if permission(op.OperationID).Change != "" {
 		panic(fmt.Sprintf("BUG: operation %q changes something", op.OperationID))
 	}
-	huma.Register(api, describe(op), do)
+	var cached any = new(I)
+	if _, ok := cached.(knower); !ok {
+		huma.Register(api, describe(op), do)
+		return
+	}
+	op.Responses = map[string]*huma.Response{"304": {Description: "It is what the asker knows."}}
+	huma.Register(api, describe(op), func(ctx context.Context, in *I) (*O, error) {
+		out, err := do(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if tag := any(out).(tagger).tagged(); any(in).(knower).knows(tag) {
+			return nil, huma.ErrorWithHeaders(huma.Status304NotModified(), http.Header{"Etag": {tag}})
+		}
+		return out, nil
+	})
+}
+
+// Known is the header of an asker who has an answer already. What it is in answers with a [Tag] of all that they say.
+type Known struct {
+	IfNoneMatch string `header:"If-None-Match" maxLength:"1000" doc:"ETags of answers that are known: where it is one of them, the answer is 304, without a body."`
+}
+
+// knower is an input with Known.
+type knower interface{ knows(tag string) bool }
+
+// knows compares weakly, as RFC 9110 13.1.2 says.
+func (k *Known) knows(tag string) bool {
+	for one := range strings.SplitSeq(k.IfNoneMatch, ",") {
+		if one = strings.TrimPrefix(strings.TrimSpace(one), "W/"); one == "*" || one == tag {
+			return true
+		}
+	}
+	return false
 }
 
 // subject is what a changing request is about.
@@ -275,6 +308,11 @@ type Tag struct {
 type tagged interface{ tag(string) }
 
 func (t *Tag) tag(tag string) { t.ETag = tag }
+
+// tagger is an answer with Tag.
+type tagger interface{ tagged() string }
+
+func (t *Tag) tagged() string { return t.ETag }
 
 // taggedBody is an answer with an entity tag.
 type taggedBody[T any] struct {

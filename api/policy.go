@@ -53,10 +53,11 @@ func (s *Server) policyRoutes(api huma.API) {
 		OperationID: "get-policy", Method: http.MethodGet, Path: "/api/v1/policy", Tags: []string{"policy"},
 		Summary: "A policy that was applied",
 	}, func(ctx context.Context, q *struct {
+		Known
 		Revision uint64 `query:"revision" doc:"0: that which is in force at all hosts."`
 	},
-	) (*body[policyd.PolicyText], error) {
-		return answer(s, func() (policyd.PolicyText, error) { return p.Policy(ctx, q.Revision) })
+	) (*taggedBody[policyd.PolicyText], error) {
+		return s.policyText(ctx, q.Revision)
 	})
 	s.revisionRoutes(api)
 	s.snapshotRoutes(api)
@@ -102,6 +103,15 @@ func answer[T any](s *Server, f func() (T, error)) (*body[T], error) {
 		return nil, s.refusal(err)
 	}
 	return &body[T]{v}, nil
+}
+
+// policyText is the answer with a revision and its text.
+func (s *Server) policyText(ctx context.Context, revision uint64) (*taggedBody[policyd.PolicyText], error) {
+	t, err := s.deps.Policy.Policy(ctx, revision)
+	if err != nil {
+		return nil, s.refusal(err)
+	}
+	return withTag(t), nil
 }
 
 // modeOf returns the mode of a word.

@@ -60,7 +60,8 @@ func apiPage(d *document, doc map[string]any) string {
 Everything that Weir can do can be asked over HTTP, below ` + "`/api/v1`" + `; [openapi.json](openapi.json) describes it as OpenAPI 3.1, and so does a running
 instance at ` + "`/api/v1/openapi.json`" + `. [Users and tokens](../howto/users-and-tokens.md) says how one logs in, [the security of the
 API](../explanation/api-security.md) what that is worth. Errors are RFC 9457 problems that name the field at fault. A list that is told in pages has
-` + "`next`" + `, which the next request sends as ` + "`cursor`" + `. What can be changed has an ` + "`ETag`" + `, which a change sends as ` + "`If-Match`" + `.
+` + "`next`" + `, which the next request sends as ` + "`cursor`" + `. What can be changed has an ` + "`ETag`" + `, which a change sends as ` + "`If-Match`" + `; a
+policy, which may be long, is not sent again to who names its tag in ` + "`If-None-Match`" + `.
 
 *Role* is the least that may do it, *scope* what a token needs; *told as* is the operation in the table ` + "`admin_events`" + `, of what changes something.
 `)
@@ -239,7 +240,7 @@ func tsMethod(out *bytes.Buffer, path, verb string, op map[string]any) {
 	for _, p := range list {
 		p := p.(map[string]any)
 		in, key := p["in"].(string), p["name"].(string)
-		if in == "cookie" || key == "User-Agent" { // the browser says those
+		if in == "cookie" || key == "User-Agent" || key == "If-None-Match" && verb == "get" { // the browser says those
 			continue
 		}
 		field := strings.ToLower(key[:1]) + strings.ReplaceAll(key[1:], "-", "")

@@ -24,6 +24,7 @@ type RevisionService interface {
 }
 
 type revisionPath struct {
+	Known
 	Revision uint64 `path:"revision" minimum:"1" doc:"Number of the revision."`
 }
 
@@ -92,15 +93,9 @@ func (s *Server) revisionRoutes(api huma.API) {
 		OperationID: "list-policies", Method: http.MethodGet, Path: "/api/v1/policy/revisions", Tags: []string{"policy"},
 		Summary: "Policies that were applied, the newest first",
 	}, func(ctx context.Context, q *revisionsQuery) (*body[revisions], error) {
-		before := uint64(0)
-		if q.Cursor != "" {
-			text, err := decodeCursor(q.Cursor)
-			if err == nil {
-				before, err = strconv.ParseUint(text, 10, 63)
-			}
-			if err != nil || before == 0 {
-				return nil, wrong("cursor", errBadCursor)
-			}
+		before, err := before(q.Cursor)
+		if err != nil {
+			return nil, err
 		}
 		list, err := p.Revisions(ctx, before, q.Limit+1)
 		if err != nil {
@@ -116,8 +111,8 @@ func (s *Server) revisionRoutes(api huma.API) {
 	read(api, huma.Operation{
 		OperationID: "get-revision", Method: http.MethodGet, Path: "/api/v1/policy/revisions/{revision}", Tags: []string{"policy"},
 		Summary: "One of them, with its text", Errors: []int{http.StatusNotFound},
-	}, func(ctx context.Context, q *revisionPath) (*body[policyd.PolicyText], error) {
-		return answer(s, func() (policyd.PolicyText, error) { return p.Policy(ctx, q.Revision) })
+	}, func(ctx context.Context, q *revisionPath) (*taggedBody[policyd.PolicyText], error) {
+		return s.policyText(ctx, q.Revision)
 	})
 	read(api, huma.Operation{
 		OperationID: "compare-policies", Method: http.MethodGet, Path: "/api/v1/policy/compare", Tags: []string{"policy"},

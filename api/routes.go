@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +58,15 @@ type body[T any] struct{ Body T }
 
 type exportersBody struct {
 	Ledger    Ledger               `json:"ledger" doc:"What all of them sent, from socket to store."`
-	Exporters []collector.Exporter `json:"exporters"`
+	Exporters []collector.Exporter `json:"exporters" doc:"By address, protocol and observation domain."`
+	Total     int                  `json:"total" doc:"Observation domains that were asked for, on all pages."`
+	Page
+}
+
+type exportersQuery struct {
+	WholeQuery
+	Exporter netip.Addr `query:"exporter" doc:"Only those of this exporter."`
+	Live     bool       `query:"live" doc:"Only those that sent something within three active timeouts."`
 }
 
 func (s *Server) routes(api huma.API) {
@@ -80,9 +91,18 @@ func (s *Server) routes(api huma.API) {
 	read(api, huma.Operation{
 		OperationID: "list-exporters", Method: http.MethodGet, Path: "/api/v1/exporters", Tags: []string{"status"},
 		Summary: "Every observation domain of every exporter, with its templates, sampling and counters",
-	}, func(context.Context, *struct{}) (*body[exportersBody], error) {
+	}, func(_ context.Context, q *exportersQuery) (*body[exportersBody], error) {
 		status := s.status()
-		return &body[exportersBody]{exportersBody{status.Ledger, status.Exporters}}, nil
+		list := slices.DeleteFunc(slices.Clone(status.Exporters), func(e collector.Exporter) bool {
+			return q.Exporter.IsValid() && e.Exporter.Unmap() != q.Exporter.Unmap() || q.Live && !e.Live
+		})
+		page, next, err := paginate(list, (*PageQuery)(&q.WholeQuery), func(e collector.Exporter) string {
+			return fmt.Sprintf("%x %02x %08x", e.Exporter.As16(), e.Protocol, e.Domain)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return &body[exportersBody]{exportersBody{status.Ledger, page, len(list), next}}, nil
 	})
 	read(api, huma.Operation{
 		OperationID: "query-flows", Method: http.MethodGet, Path: "/api/v1/flows", Tags: []string{"flows"},

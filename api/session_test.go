@@ -378,6 +378,45 @@ func TestLastSuperuser(t *testing.T) {
 }
 
 // Two that have read the same cannot both change it.
+// Who has a policy already is not sent it again, until there is another.
+func TestKnownPolicy(t *testing.T) {
+	r := newRig(t, unauthenticated(), nil, nil)
+	get := func(path, known string) answer {
+		a := r.ask(asking{method: "GET", path: path, token: r.tokens["sue"], header: map[string]string{"If-None-Match": known}})
+		if known != "" && a.status == http.StatusNotModified && a.body != "" {
+			t.Errorf("%s: 304 with a body: %s", path, a.body)
+		}
+		return a
+	}
+	apply := func(text string) {
+		if a := r.ask(asking{method: "POST", path: "/api/v1/policy/apply", token: r.tokens["sue"], body: map[string]any{"policy": text}}); a.status != http.StatusOK {
+			t.Fatalf("apply: %d %s", a.status, a.body)
+		}
+	}
+	apply("global: {mandatory: [{action: deny}]}")
+	first := get("/api/v1/policy", "").header.Get("ETag")
+	if first == "" {
+		t.Fatal("a policy has no tag")
+	}
+	for _, known := range []string{first, "W/" + first, `"x", ` + first, "*"} {
+		if a := get("/api/v1/policy", known); a.status != http.StatusNotModified || a.header.Get("ETag") != first {
+			t.Errorf("who knows %s is answered %d, tag %s", known, a.status, a.header.Get("ETag"))
+		}
+	}
+	for _, known := range []string{`"x"`, strings.Trim(first, `"`), "", ","} {
+		if a := get("/api/v1/policy", known); a.status != http.StatusOK || a.body == "" {
+			t.Errorf("who knows %q is answered %d", known, a.status)
+		}
+	}
+	apply("global: {mandatory: [{action: allow}]}")
+	if a := get("/api/v1/policy", first); a.status != http.StatusOK || !strings.Contains(a.body, "allow") || a.header.Get("ETag") == first {
+		t.Errorf("who knows the former: %d %s", a.status, a.body)
+	}
+	if a := get("/api/v1/policy/revisions/1", first); a.status != http.StatusNotModified {
+		t.Errorf("a revision that is known: %d", a.status)
+	}
+}
+
 func TestEntityTags(t *testing.T) {
 	r := newRig(t, unauthenticated(), nil, nil)
 	s := r.tokens["sue"]

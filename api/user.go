@@ -335,6 +335,12 @@ type PageQuery struct {
 	Cursor string `query:"cursor" maxLength:"700" doc:"Go on after the page whose next it was."`
 }
 
+// WholeQuery are the parameters of a list that is told as a whole unless pages are asked for.
+type WholeQuery struct {
+	Limit  int    `query:"limit" minimum:"0" maximum:"1000" doc:"At most so many; 0 is all."`
+	Cursor string `query:"cursor" maxLength:"700" doc:"Go on after the page whose next it was."`
+}
+
 // Page says how a list goes on.
 type Page struct {
 	Next string `json:"next,omitempty" doc:"Cursor of the next page; absent: this is the last."`
@@ -355,7 +361,7 @@ func paginate[T any](list []T, q *PageQuery, key func(T) string) ([]T, Page, err
 		}
 		list = list[i:]
 	}
-	if len(list) <= q.Limit {
+	if q.Limit == 0 || len(list) <= q.Limit {
 		return list, Page{}, nil
 	}
 	list = list[:q.Limit]

@@ -422,6 +422,8 @@ export interface EventsBody {
   events: Event[] | null;
   /** Of the newest event, asked for or not: a stream after it goes on where this list ends; what is in both has the same id. */
   last_id: number;
+  /** Cursor of the next page; absent: this is the last. */
+  next?: string;
   /** Why older ones are missing, if they are. */
   note?: string;
 }
@@ -479,9 +481,14 @@ export interface ExportWipe {
 }
 
 export interface ExportersBody {
+  /** By address, protocol and observation domain. */
   exporters: CollectorExporter[] | null;
   /** What all of them sent, from socket to store. */
   ledger: Ledger;
+  /** Cursor of the next page; absent: this is the last. */
+  next?: string;
+  /** Observation domains that were asked for, on all pages. */
+  total: number;
 }
 
 export interface FeedCollectorStatus {
@@ -657,8 +664,12 @@ export interface HostPool {
 export interface Hosts {
   /** Hosts that were added, by name. */
   hosts: PolicydHostStatus[] | null;
+  /** Cursor of the next page; absent: this is the last. */
+  next?: string;
   /** Pools that hosts were added to. */
   pools: HostPool[] | null;
+  /** Hosts that were asked for, on all pages. */
+  total: number;
   /** Hosts that dialled in and wait to be confirmed. */
   waiting: PolicydWaiting[] | null;
 }
@@ -2029,9 +2040,9 @@ export class Client {
   }
 
   /** A policy that was applied. */
-  async getPolicy(q: { revision?: number } = {}, options?: CallOptions): Promise<PolicydPolicyText> {
+  async getPolicy(q: { revision?: number } = {}, options?: CallOptions): Promise<Tagged<PolicydPolicyText>> {
     const answer = await this.call('GET', '/api/v1/policy', { revision: q.revision }, {}, undefined, options);
-    return (await answer.json()) as PolicydPolicyText;
+    return { value: (await answer.json()) as PolicydPolicyText, etag: answer.headers.get('ETag') ?? '' };
   }
 
   /** Which policy is in force where, and where it is switched off. */
@@ -2047,9 +2058,9 @@ export class Client {
   }
 
   /** One of them, with its text. */
-  async getRevision(q: { revision: number }, options?: CallOptions): Promise<PolicydPolicyText> {
+  async getRevision(q: { revision: number }, options?: CallOptions): Promise<Tagged<PolicydPolicyText>> {
     const answer = await this.call('GET', `/api/v1/policy/revisions/${encodeURIComponent(String(q.revision))}`, {}, {}, undefined, options);
-    return (await answer.json()) as PolicydPolicyText;
+    return { value: (await answer.json()) as PolicydPolicyText, etag: answer.headers.get('ETag') ?? '' };
   }
 
   /** Who you are. */
@@ -2113,14 +2124,14 @@ export class Client {
   }
 
   /** What happened in the estate. */
-  async listEvents(q: { kind?: string[] | null; host?: string; vm?: string; from?: string; to?: string; limit?: number } = {}, options?: CallOptions): Promise<EventsBody> {
-    const answer = await this.call('GET', '/api/v1/events', { kind: q.kind, host: q.host, vm: q.vm, from: q.from, to: q.to, limit: q.limit }, {}, undefined, options);
+  async listEvents(q: { kind?: string[] | null; host?: string; vm?: string; from?: string; to?: string; limit?: number; cursor?: string } = {}, options?: CallOptions): Promise<EventsBody> {
+    const answer = await this.call('GET', '/api/v1/events', { kind: q.kind, host: q.host, vm: q.vm, from: q.from, to: q.to, limit: q.limit, cursor: q.cursor }, {}, undefined, options);
     return (await answer.json()) as EventsBody;
   }
 
   /** Every observation domain of every exporter, with its templates, sampling and counters. */
-  async listExporters(options?: CallOptions): Promise<ExportersBody> {
-    const answer = await this.call('GET', '/api/v1/exporters', {}, {}, undefined, options);
+  async listExporters(q: { limit?: number; cursor?: string; exporter?: string; live?: boolean } = {}, options?: CallOptions): Promise<ExportersBody> {
+    const answer = await this.call('GET', '/api/v1/exporters', { limit: q.limit, cursor: q.cursor, exporter: q.exporter, live: q.live }, {}, undefined, options);
     return (await answer.json()) as ExportersBody;
   }
 
@@ -2131,8 +2142,8 @@ export class Client {
   }
 
   /** Hosts, the sessions with them, and what waits to be confirmed. */
-  async listHosts(options?: CallOptions): Promise<Hosts> {
-    const answer = await this.call('GET', '/api/v1/hosts', {}, {}, undefined, options);
+  async listHosts(q: { limit?: number; cursor?: string; pool?: string; state?: 'connected' | 'connecting' | 'waiting' | 'backoff' | 'confirm' | 'refused' | 'new' | 'stopped'; search?: string } = {}, options?: CallOptions): Promise<Hosts> {
+    const answer = await this.call('GET', '/api/v1/hosts', { limit: q.limit, cursor: q.cursor, pool: q.pool, state: q.state, search: q.search }, {}, undefined, options);
     return (await answer.json()) as Hosts;
   }
 
