@@ -10,6 +10,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/libvirt"
+	"github.com/weirhq/weir/estate/xapi"
 	"github.com/weirhq/weir/flow"
 )
 
@@ -17,6 +19,7 @@ import (
 type EstateService interface {
 	Explain(query string) estate.Explanation
 	Sources() []estate.SourceStatus
+	Reports() []SourceReport
 	At(ctx context.Context, at time.Time) ([]estate.Entity, error) // as it was stored
 }
 
@@ -37,6 +40,18 @@ type EstateAnswer struct {
 	At       time.Time             `json:"at" doc:"When that was so."`
 	Entities []Entity              `json:"entities"`
 	Sources  []estate.SourceStatus `json:"sources,omitempty" doc:"Of the estate as it is now: who tells of it, the most believed first."`
+}
+
+// SourceReport is how a source of the estate does.
+type SourceReport struct {
+	estate.SourceStatus
+	XAPI     *xapi.Status    `json:"xapi,omitempty" doc:"Of a pool that is asked by XAPI."`
+	Libvirt  *libvirt.Status `json:"libvirt,omitempty" doc:"Of a host that is asked by libvirt."`
+	Problems []string        `json:"problems,omitempty" doc:"What is wrong, and what to do."`
+}
+
+type sourcesBody struct {
+	Sources []SourceReport `json:"sources" doc:"The most believed first."`
 }
 
 type estateQuery struct {
@@ -67,6 +82,12 @@ func (s *Server) estateRoutes(api huma.API) {
 		}
 		a.Entities = search(list, q.Search)
 		return &body[EstateAnswer]{a}, nil
+	})
+	read(api, huma.Operation{
+		OperationID: "list-sources", Method: http.MethodGet, Path: "/api/v1/estate/sources", Tags: []string{"estate"},
+		Summary: "Who tells of the estate, how each does, and which hosts it has in common with others",
+	}, func(context.Context, *struct{}) (*body[sourcesBody], error) {
+		return &body[sourcesBody]{sourcesBody{append([]SourceReport{}, s.deps.EstateOf.Reports()...)}}, nil
 	})
 	read(api, huma.Operation{
 		OperationID: "explain-estate", Method: http.MethodGet, Path: "/api/v1/estate/explain", Tags: []string{"estate"},

@@ -23,6 +23,7 @@ var operations = map[string]account.Permission{
 
 	"get-estate":     {Least: account.Viewer, Area: account.AreaEstate},
 	"explain-estate": {Least: account.Viewer, Area: account.AreaEstate},
+	"list-sources":   {Least: account.Viewer, Area: account.AreaEstate},
 
 	"list-entities": {Least: account.Viewer, Area: account.AreaEstate},
 	"get-entity":    {Least: account.Viewer, Area: account.AreaEstate},

@@ -37,7 +37,7 @@ func story(r *rig) []step {
 	type o = map[string]any
 	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
 	return []step{
-		get("get-status", "status"), get("list-exporters", "exporters"), get("get-estate", "estate"), get("explain-estate", "estate/explain?what=web-01"),
+		get("get-status", "status"), get("list-exporters", "exporters"), get("get-estate", "estate"), get("explain-estate", "estate/explain?what=web-01"), get("list-sources", "estate/sources"),
 		get("list-entities", "estate/vm?limit=1"), get("get-entity", "estate/vm/web-01"), get("query-flows", "flows?by=src_vm"), get("list-rule-hits", "policy/hits?unused=true"),
 		do("ask-flows", "POST", "flows", 200, o{"by": []string{"dst_vm"}, "units": []string{"bps", "flows"}, "kind": "series", "step_seconds": 60}),
 		get("list-events", "events"), get("list-admin-events", "admin-events?limit=2"),

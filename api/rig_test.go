@@ -19,6 +19,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/api/account"
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/estate/xapi"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/audit"
@@ -329,6 +330,10 @@ type pastEstate struct{}
 func (pastEstate) Explain(string) estate.Explanation { return estate.Explanation{} }
 
 func (pastEstate) Sources() []estate.SourceStatus { return nil }
+
+func (pastEstate) Reports() []api.SourceReport {
+	return []api.SourceReport{{SourceStatus: estate.SourceStatus{Name: "xapi:lab", Title: "xapi:lab"}, XAPI: &xapi.Status{Name: "lab", State: xapi.StateConnected}}}
+}
 
 func (pastEstate) At(context.Context, time.Time) ([]estate.Entity, error) { return nil, nil }
 

@@ -51,15 +51,27 @@ type StoreStatus struct {
 
 // EstateStatus says what is known of the estate.
 type EstateStatus struct {
-	File     string   `json:"file,omitempty"`
-	Problem  string   `json:"problem,omitempty"` // with the newest version of the file; the one before it is in use
-	Warnings []string `json:"warnings,omitempty"`
-	Pools    int      `json:"pools"`
-	Hosts    int      `json:"hosts"`
-	Networks int      `json:"networks"`
-	VMs      int      `json:"vms"`
-	VIFs     int      `json:"vifs"`
-	Groups   int      `json:"groups"`
+	File     string         `json:"file,omitempty"`
+	Problem  string         `json:"problem,omitempty"` // with the newest version of the file; the one before it is in use
+	Warnings []string       `json:"warnings,omitempty"`
+	Sources  []SourceReport `json:"sources,omitempty"` // pools and hosts that are asked by their management
+	Pools    int            `json:"pools"`
+	Hosts    int            `json:"hosts"`
+	Networks int            `json:"networks"`
+	VMs      int            `json:"vms"`
+	VIFs     int            `json:"vifs"`
+	Groups   int            `json:"groups"`
+}
+
+// SourceProblems says what is wrong with pools and hosts that are asked by their management, a sentence each.
+func (e *EstateStatus) SourceProblems() []string {
+	var list []string
+	for i := range e.Sources {
+		for _, p := range e.Sources[i].Problems {
+			list = append(list, e.Sources[i].Title+": "+p)
+		}
+	}
+	return list
 }
 
 // EventLine says in a line how many network events there were and what became of them.
@@ -179,6 +191,7 @@ func (s *Status) alarms() []string {
 	if s.Ledger.Problem != "" {
 		list = append(list, "the books do not balance, which is a bug of weir: "+s.Ledger.Problem)
 	}
+	list = append(list, s.Estate.SourceProblems()...)
 	list = append(list, s.Hosts.Problems...)
 	list = append(list, s.Policy.Problems...)
 	if e := &s.Events; e.Unkept != "" {

@@ -13,11 +13,13 @@ import (
 	"github.com/weirhq/weir/flow"
 )
 
-// FileSource and HostSource name the sources of an estate.
+// Names of the sources of an estate, or what they begin with.
 const (
-	FileSource       = "file"
-	PolicySource     = "policy" // groups that the policy in force has
-	HostSourcePrefix = "host:"  // followed by the host's key in its settings
+	FileSource          = "file"
+	PolicySource        = "policy"   // groups that the policy in force has
+	HostSourcePrefix    = "host:"    // followed by the host's key in its settings
+	XAPISourcePrefix    = "xapi:"    // followed by the pool's name in the configuration
+	LibvirtSourcePrefix = "libvirt:" // followed by the host's name in the configuration
 )
 
 // AssemblerDeps are what an Assembler uses and does not own.
@@ -59,11 +61,21 @@ type Change struct {
 
 // SourceStatus is how a source of the estate does.
 type SourceStatus struct {
-	Name  string    `json:"name" doc:"file, or host: and the host's key."`
-	Title string    `json:"title" doc:"For people: file, or host: and the host's name."`
-	Told  time.Time `json:"told" doc:"When it said last what it has."`
-	Stale time.Time `json:"stale,omitzero" doc:"Since when it cannot be asked, so that its last word stays in use; absent if it can."`
-	VMs   int       `json:"vms" doc:"VMs that it tells of."`
+	Name  string       `json:"name" doc:"file; host: and the host's key; xapi: or libvirt: and the name in the configuration."`
+	Title string       `json:"title" doc:"For people: host: and the host's name, else as name."`
+	Told  time.Time    `json:"told,omitzero" doc:"When it said last what it has; absent if it never did."`
+	Stale time.Time    `json:"stale,omitzero" doc:"Since when it cannot be asked, so that its last word stays in use; absent if it can."`
+	VMs   int          `json:"vms" doc:"VMs that it tells of."`
+	Hosts []SourceHost `json:"hosts,omitempty" doc:"Of xapi and libvirt: the hosts that it tells of, and those that others say are in a pool of it."`
+}
+
+// SourceHost is a host that a source tells of, or does not although it is in a pool of it.
+type SourceHost struct {
+	Name     string `json:"name"`
+	UUID     string `json:"uuid,omitempty"`
+	Pool     string `json:"pool,omitempty" doc:"Name of its pool."`
+	Told     bool   `json:"told" doc:"The source tells of it."`
+	Database string `json:"database,omitempty" doc:"The source that is its Open vSwitch database, as host:xcp-01; absent if the host was not added to Weir."`
 }
 
 // NewAssembler returns an assembler without sources, of the empty estate.
@@ -167,7 +179,11 @@ func (a *Assembler) Sources() []SourceStatus {
 	defer a.mu.Unlock()
 	var list []SourceStatus
 	for _, s := range a.ordered() {
-		list = append(list, SourceStatus{Name: s.name, Title: s.title(), Told: s.told, Stale: s.stale, VMs: len(s.nodes)})
+		st := SourceStatus{Name: s.name, Title: s.title(), Told: s.told, Stale: s.stale, VMs: len(s.nodes)}
+		if kind := kindOf(s.name) + ":"; kind == XAPISourcePrefix || kind == LibvirtSourcePrefix {
+			st.Hosts = a.frame.hostsOf(s)
+		}
+		list = append(list, st)
 	}
 	return list
 }

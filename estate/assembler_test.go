@@ -584,3 +584,42 @@ func TestAssembledAtOnceIsTheSame(t *testing.T) {
 		t.Errorf("only %d entities were of several sources: the test compares too little", merged)
 	}
 }
+
+// A pool that is asked by its management has hosts in common with the databases that are read: by UUID, by the exporter's address, or by name.
+func TestHostsOfASource(t *testing.T) {
+	b := newBed(t)
+	database := func(n int, change func(h *estate.Host)) {
+		m := onHost(fmt.Sprint("xcp", n))
+		change(&m.Hosts[0])
+		b.set(fmt.Sprint("host:", n), m)
+	}
+	database(1, func(h *estate.Host) { h.Name = "renamed" })                                           // the same UUID
+	database(2, func(h *estate.Host) { h.Name, h.UUID, h.Exporters = "two", "", addrs("192.0.2.12") }) // the same address
+	database(3, func(h *estate.Host) { h.UUID = "" })                                                  // the same name
+	database(5, func(*estate.Host) {})                                                                 // of the pool, as people say
+	database(6, func(h *estate.Host) { h.Pool = "" })                                                  // of another
+	m := &estate.Model{Pools: []estate.Pool{{Name: "lab", UUID: someUUID}}}
+	for i := range 4 {
+		h := onHost(fmt.Sprint("xcp", i+1)).Hosts[0]
+		h.Exporters = addrs(fmt.Sprint("192.0.2.1", i+1))
+		m.Hosts = append(m.Hosts, h)
+	}
+	b.set("xapi:lab", m)
+	uuid := func(n int) string { return fmt.Sprint(uuidHost[:35], n) }
+	want := []estate.SourceHost{
+		{Name: "xcp1", UUID: uuid(1), Pool: "lab", Told: true, Database: "host:renamed"},
+		{Name: "xcp2", UUID: uuid(2), Pool: "lab", Told: true, Database: "host:two"},
+		{Name: "xcp3", UUID: uuid(3), Pool: "lab", Told: true, Database: "host:xcp3"},
+		{Name: "xcp4", UUID: uuid(4), Pool: "lab", Told: true},
+		{Name: "xcp5", UUID: uuid(5), Pool: "lab", Database: "host:xcp5"},
+	}
+	s := b.Sources()
+	if diff := cmp.Diff(want, s[0].Hosts); s[0].Name != "xapi:lab" || diff != "" {
+		t.Errorf("hosts of %s (-want +got):\n%s", s[0].Name, diff)
+	}
+	for _, o := range s[1:] {
+		if len(o.Hosts) > 0 {
+			t.Errorf("hosts of %s: %+v", o.Name, o.Hosts)
+		}
+	}
+}

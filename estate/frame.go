@@ -320,6 +320,32 @@ func (f *frame) mergeHosts(sources []*source, ids *identities) {
 	}
 }
 
+// hostsOf returns the hosts that a source tells of, and those that others say are in a pool of it, by name.
+func (f *frame) hostsOf(s *source) []SourceHost {
+	pools := map[string]string{} // names, by key
+	for i := range f.pools {
+		pools[f.pools[i].Key] = f.pools[i].Name
+	}
+	var list []SourceHost
+	for i := range f.hosts {
+		h := &f.hosts[i]
+		x := SourceHost{Name: h.Name, UUID: h.UUID, Pool: pools[h.Pool]}
+		for _, m := range f.hostMembers[h.Key] {
+			x.Told = x.Told || m.src.name == s.name
+			if m.src.seesHosts {
+				x.Database = m.src.title()
+			}
+		}
+		if x.Told || x.Database != "" && h.Pool != "" && slices.Contains(s.pools, h.Pool) {
+			list = append(list, x)
+		}
+	}
+	slices.SortFunc(list, func(a, b SourceHost) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.UUID, b.UUID))
+	})
+	return list
+}
+
 func unmapped(list []netip.Addr) []netip.Addr {
 	out := make([]netip.Addr, len(list))
 	for i, a := range list {

@@ -15,7 +15,8 @@ func newCheckConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check-config",
 		Short: "Check the configuration and the estate file without starting anything",
-		Long: `Reads the configuration file and the estate file that it names, and prints everything that is wrong with them.
+		Long: `Reads the configuration file, the estate file that it names, and the files of estate.xapi and estate.libvirt, and prints everything that is wrong
+with them.
 --print shows the effective configuration, defaults included.`,
 		Example: `  weir check-config --data /var/lib/weir
   weir check-config --config new.yaml --print`,
@@ -27,8 +28,11 @@ func newCheckConfig() *cobra.Command {
 				return err
 			}
 			cfg.rebase(file, dir)
-			snapshot, err := readEstate(cfg.Estate)
+			snapshot, err := readEstate(cfg.Estate.Config)
 			if err != nil {
+				return err
+			}
+			if err := cfg.Estate.check(); err != nil {
 				return err
 			}
 			out := outputOf(cmd, asJSON)

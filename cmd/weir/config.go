@@ -29,7 +29,7 @@ type config struct {
 	Hosts           policyd.Config         `yaml:"hosts" doc:"Open vSwitch hosts. Which there are is not said here: weir hosts add."`
 	Policy          policyd.PolicyConfig   `yaml:"policy" doc:"What is allowed between VMs, on hosts with mode enforce. The rules are not said here: weir policy apply."`
 	Snapshots       policyd.SnapshotConfig `yaml:"snapshots" doc:"Copies of what people told Weir, in the directory snapshots of the data directory."`
-	Estate          file.Config            `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
+	Estate          estateConfig           `yaml:"estate" doc:"What exists: hosts, networks, VMs, groups."`
 	Store           storeConfig            `yaml:"store" doc:"Where flows go."`
 	Feed            feed.ServerConfig      `yaml:"feed" doc:"Of weir policyd and weir up: the estate for collectors that work alone."`
 	Follow          feed.Config            `yaml:"follow" doc:"Of weir collector: the policyd whose estate it uses."`
@@ -132,7 +132,7 @@ func defaultConfig() config {
 		Hosts:           policyd.Default(),
 		Policy:          policyd.DefaultPolicy(),
 		Snapshots:       policyd.DefaultSnapshots(),
-		Estate:          file.Default(),
+		Estate:          estateConfig{Config: file.Default()},
 		Store:           storeConfig{Mode: storeEmbedded, Embedded: embedded.Default(), Server: store.DefaultConfig(), Writer: store.DefaultWriterConfig(), WAL: wal.Default(), Fold: fold.Default(), Retention: store.DefaultRetention()},
 		Feed:            feed.DefaultServerConfig(),
 		Follow:          feed.DefaultConfig(),
@@ -189,13 +189,20 @@ func (c *config) rebase(file, data string) {
 		dir = filepath.Dir(file)
 	}
 	server, receiver := &c.Store.Server, &c.Events.Syslog.TLS
-	for _, p := range []*string{
+	paths := []*string{
 		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
 		&c.Store.WAL.Dir, &c.Store.Fold.File, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
 		&c.Follow.CA, &c.Follow.Cert, &c.Follow.Key, &c.Follow.Cache,
 		&receiver.CAFile, &receiver.CertFile, &receiver.KeyFile,
 		&c.API.TLS.CertFile, &c.API.TLS.KeyFile,
-	} {
+	}
+	for i := range c.Estate.XAPI {
+		paths = append(paths, &c.Estate.XAPI[i].PasswordFile, &c.Estate.XAPI[i].CAFile)
+	}
+	for i := range c.Estate.Libvirt {
+		paths = append(paths, &c.Estate.Libvirt[i].CAFile, &c.Estate.Libvirt[i].CertFile, &c.Estate.Libvirt[i].KeyFile)
+	}
+	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}

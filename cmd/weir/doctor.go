@@ -113,6 +113,9 @@ func examine(ctx context.Context, data, configFile string) []finding {
 		return append(list, checkInstance(ctx, in, cfg)...)
 	case err == nil:
 		list = append(list, checkEstateFile(cfg))
+		if problems := cfg.Estate.check(); problems != nil {
+			list = append(list, faultyFile("sources", problems.Error()))
+		}
 		list = append(list, checkSockets(ctx, cfg)...)
 	}
 	if !errors.Is(notFound, instance.ErrNotRunning) {
@@ -144,7 +147,11 @@ func checkInstance(ctx context.Context, in instance.Instance, cfg config) []find
 	for _, socket := range s.Collector.Sockets {
 		buffer.Granted = min(buffer.Granted, int(socket.QueueLimit/2)) // the kernel reserves twice what it grants
 	}
-	return append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s), checkHosts(&s), checkPolicy(&s), checkEvents(&s),
+	list = append(list, checkReceiveBuffer(buffer), checkStore(&s), checkLog(&s.Writer.WAL), checkRetention(&s.Retention), checkLoss(&s), checkEstate(&s))
+	for i := range s.Estate.Sources {
+		list = append(list, checkSource(&s.Estate.Sources[i], time.Now()))
+	}
+	return append(list, checkHosts(&s), checkPolicy(&s), checkEvents(&s),
 		checkExporters(answer.Exporters, domainsOf(exporting.Hosts), in.Listen, time.Now()))
 }
 
@@ -200,7 +207,7 @@ func checkDisk(dir string, low bytesize.Size) finding {
 
 // checkEstateFile reads the estate file as `weir up` would.
 func checkEstateFile(cfg config) finding {
-	snapshot, err := readEstate(cfg.Estate)
+	snapshot, err := readEstate(cfg.Estate.Config)
 	if err != nil {
 		return faultyFile("estate", err.Error())
 	}

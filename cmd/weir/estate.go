@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/weirhq/weir/api"
@@ -50,6 +51,7 @@ func (n *node) estateStatus() api.EstateStatus {
 	if n.role.governs {
 		source := n.source.Status()
 		e.File, e.Problem = source.File, source.Problem
+		e.Sources = slices.DeleteFunc(n.reports(), func(r api.SourceReport) bool { return r.XAPI == nil && r.Libvirt == nil })
 	}
 	for _, w := range snapshot.Warnings() {
 		e.Warnings = append(e.Warnings, w.Error())

@@ -22,8 +22,12 @@ import (
 // estateService is what the API offers of the estate.
 type estateService struct {
 	*estate.Assembler
-	store *store.Client
+	store   *store.Client
+	reports func() []api.SourceReport
 }
+
+// Reports returns how each source does.
+func (s estateService) Reports() []api.SourceReport { return s.reports() }
 
 // At returns the estate at a time, from the history in the store.
 func (s estateService) At(ctx context.Context, at time.Time) ([]estate.Entity, error) {
@@ -44,7 +48,7 @@ hosts tell them together. docs/explanation/estate.md says how they are merged.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newEstateTree(), newEstateSearch(), newEstateExplain())
+	cmd.AddCommand(newEstateTree(), newEstateSearch(), newEstateExplain(), newEstateSources())
 	return cmd
 }
 

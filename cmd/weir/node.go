@@ -23,6 +23,8 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/feed"
 	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/estate/libvirt"
+	"github.com/weirhq/weir/estate/xapi"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/event/syslog"
 	"github.com/weirhq/weir/internal/instance"
@@ -67,6 +69,8 @@ type node struct {
 	estate    *estate.Holder
 	assembler *estate.Assembler
 	source    *file.Source
+	pools     []*xapi.Pool
+	libvirts  []*libvirt.Host
 	collector *collector.Collector
 	names     *collector.Names
 	published *store.ExporterNames
@@ -103,7 +107,7 @@ func newNode(e *env, r role, started time.Time) (n *node, err error) {
 		return n, nil
 	}
 	n.assembler = estate.NewAssembler(estate.AssemblerDeps{Log: e.log, Estate: n.estate})
-	n.source, err = file.New(e.config.Estate, file.Deps{Log: e.log, Estate: n.assembler, Metrics: n.metrics})
+	n.source, err = file.New(e.config.Estate.Config, file.Deps{Log: e.log, Estate: n.assembler, Metrics: n.metrics})
 	return n, err
 }
 
@@ -189,7 +193,7 @@ func (n *node) wire(o upOptions) error {
 		steps = append(steps, n.wireCollector)
 	}
 	if n.role.governs {
-		steps = append(steps, n.wireRetention, n.wireEvents, n.wireAccounts, n.wirePolicyd, n.wireFeed)
+		steps = append(steps, n.wireRetention, n.wireEvents, n.wireSources, n.wireAccounts, n.wirePolicyd, n.wireFeed)
 	} else {
 		steps = append(steps, n.wireFollower)
 	}
@@ -209,7 +213,7 @@ func (n *node) wire(o upOptions) error {
 		Status: n.status, Flows: n.flows, Ready: n.client.Ping, Estate: n.estate.Load,
 	}
 	if n.role.governs {
-		d.EstateOf, d.Events, d.Hosts, d.Policy = estateService{n.assembler, n.client}, n.events, n.policyd, n.policyd
+		d.EstateOf, d.Events, d.Hosts, d.Policy = estateService{n.assembler, n.client, n.reports}, n.events, n.policyd, n.policyd
 		d.Accounts, d.Refusals, d.Admins = n.accounts, n.state, &api.AdminEvents{Stored: store.NewAdminEvents(n.client).Events, Waiting: n.state.AuditEntries}
 		d.Hits = func(ctx context.Context, r query.HitsRequest) ([]query.RuleHits, error) {
 			return cli.Hits(ctx, cli.Conn(n.reader.Conn()), r, time.Now())
@@ -281,6 +285,12 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 				return nil
 			}
 		})
+		for _, p := range n.pools {
+			start(p.Run)
+		}
+		for _, h := range n.libvirts {
+			start(h.Run)
+		}
 		start(n.source.Run, n.policyd.Run, n.watchExporters, n.retention.Run)
 		if n.syslog != nil {
 			start(n.syslog.Run)

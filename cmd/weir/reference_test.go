@@ -22,6 +22,8 @@ import (
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/estate/libvirt"
+	"github.com/weirhq/weir/estate/xapi"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/store"
@@ -333,7 +335,8 @@ const metricsIntro = `# Metrics
 Generated from the program (` + "`go generate ./cmd/weir`" + `); do not edit.
 
 ` + "`weir up`" + ` serves them at ` + "`/metrics`" + ` of ` + "`api.listen`" + ` in the text format of Prometheus. All are there from the start, with 0
-where nothing happened yet. Where one is of a socket, ` + "`addr`" + ` is its address and ` + "`shard`" + ` its number there, from 0. Beside
+where nothing happened yet. Where one is of a socket, ` + "`addr`" + ` is its address and ` + "`shard`" + ` its number there, from 0. Where one is of a pool
+of ` + "`estate.xapi`" + ` or a host of ` + "`estate.libvirt`" + `, ` + "`pool`" + ` or ` + "`host`" + ` is its name there. Beside
 them are those of the Go runtime (` + "`go_…`" + `) and of the process (` + "`process_…`" + `).
 
 At every stage what came in is what went on, what was dropped under a reason, and what is still there:
@@ -350,6 +353,8 @@ func metricsPage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	e.config.Collector.Listen, e.config.API.Listen, e.config.Store.Mode = []string{"127.0.0.1:0"}, "127.0.0.1:0", storeServer
+	e.config.Estate.XAPI = []xapi.Config{{Name: "NAME", Addresses: []string{"192.0.2.1"}, User: "weir", PasswordFile: "none", Timeout: time.Minute, Resync: time.Hour}}
+	e.config.Estate.Libvirt = []libvirt.Config{{Name: "NAME", URI: "qemu:///system", Timeout: time.Minute, Resync: time.Hour}}
 	e.config.Feed.Listen, e.config.Feed.TLS, e.config.Follow.URL = "127.0.0.1:0", false, "http://127.0.0.1:1"
 	n, err := newNode(e, everything, time.Now())
 	if err != nil {
@@ -450,7 +455,7 @@ func labelsOf(f *dto.MetricFamily) string {
 	}
 	for i, name := range names {
 		names[i] = code(name)
-		if name != "addr" && name != "shard" {
+		if name != "addr" && name != "shard" && !slices.Equal(values[name], []string{"`NAME`"}) {
 			names[i] += ": " + strings.Join(values[name], ", ")
 		}
 	}

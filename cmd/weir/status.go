@@ -65,6 +65,10 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	if e.Problem != "" {
 		add("estate file", cli.Bad, "%s", e.Problem)
 	}
+	for i := range e.Sources {
+		style, text := sourceLine(&e.Sources[i], now)
+		add("source "+e.Sources[i].Title, style, "%s", text)
+	}
 	addPeers(add, s)
 	addHosts(add, s)
 	addCollector(add, s)

@@ -99,7 +99,7 @@ func New(cfg Config, d Deps) (*Host, error) {
 		return nil, err
 	}
 	return &Host{
-		cfg: cfg, deps: d, log: d.Log.With("part", "libvirt", "host", cfg.Name), source: "libvirt:" + cfg.Name, target: t, metrics: newMetrics(d.Metrics, cfg.Name),
+		cfg: cfg, deps: d, log: d.Log.With("part", "libvirt", "host", cfg.Name), source: estate.LibvirtSourcePrefix + cfg.Name, target: t, metrics: newMetrics(d.Metrics, cfg.Name),
 		status: Status{Name: cfg.Name, State: StateConnecting, Since: d.Now()},
 	}, nil
 }

@@ -50,6 +50,13 @@ type client struct {
 	limit int64 // bytes of an answer
 }
 
+// pinError is a certificate that is not among the pins.
+type pinError struct{ found ovsdb.Fingerprint }
+
+func (e *pinError) Error() string {
+	return fmt.Sprintf("the host presents a certificate with fingerprint %s, which is not among pins: compare it at the host, and add it", e.found)
+}
+
 // trust returns how certificates of hosts of the pool are believed.
 func trust(cfg *Config) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -60,7 +67,7 @@ func trust(cfg *Config) (*tls.Config, error) {
 				return errors.New("the host presents no certificate")
 			}
 			if got := ovsdb.FingerprintOf(s.PeerCertificates[0]); !slices.Contains(cfg.Pins, got) {
-				return fmt.Errorf("the host presents a certificate with fingerprint %s, which is not among pins: compare it at the host, and add it", got)
+				return &pinError{got}
 			}
 			return nil
 		}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ type Config struct {
 	User         string              `yaml:"user" doc:"Account of the pool; read-only is enough."`
 	PasswordFile string              `yaml:"password_file" doc:"File whose first line is the password of user, readable by Weir alone."`
 	CAFile       string              `yaml:"ca_file" doc:"File with certificates (PEM) of the authority that signed those of the hosts. Empty, and without pins: those that the machine trusts."`
-	Pins         []ovsdb.Fingerprint `yaml:"pins" doc:"SHA-256 fingerprints of certificates of the hosts, which are believed whoever signed them; xe host-list lists no fingerprints, openssl x509 -fingerprint -sha256 prints one."`
+	Pins         []ovsdb.Fingerprint `yaml:"pins" doc:"SHA-256 fingerprints of certificates of the hosts, which are believed whoever signed them. docs/howto/xcp-ng.md says how to see them at a host."`
 	Pool         string              `yaml:"pool" doc:"What the pool is called in the estate; empty is its name label. Hosts that were added with weir hosts add --pool are of that pool if the names are the same."`
 	Timeout      time.Duration       `yaml:"timeout" doc:"Longest wait for an answer, beside the wait for changes."`
 	Resync       time.Duration       `yaml:"resync" doc:"All is read again so often, whatever has changed."`
@@ -64,6 +65,32 @@ func (c *Config) Validate() error {
 		refuse("resync", "found %s, want at least 1m", c.Resync)
 	}
 	return errors.Join(errs...)
+}
+
+// Check looks whether the files that c names are there and hold what they should.
+func (c *Config) Check() error {
+	_, err := trust(c)
+	_, err2 := c.password()
+	if err2 == nil {
+		var info os.FileInfo
+		if info, err2 = os.Stat(c.PasswordFile); err2 == nil && info.Mode().Perm()&0o007 != 0 {
+			err2 = fmt.Errorf("read password_file %q: everybody on this machine can read it too (mode %o): chmod 600", c.PasswordFile, info.Mode().Perm())
+		}
+	}
+	return errors.Join(err, err2)
+}
+
+// password returns the first line of password_file.
+func (c *Config) password() (string, error) {
+	b, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read password_file: %w", err)
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	if line = strings.TrimSuffix(line, "\r"); line == "" {
+		return "", fmt.Errorf("read password_file %q: found an empty first line, want the password", c.PasswordFile)
+	}
+	return line, nil
 }
 
 // endpoint returns where the API of a host is called.

@@ -8,7 +8,7 @@ import (
 
 // Fresh reads all that a pool has over a connection of its own, and returns the model of it.
 func (p *Pool) Fresh(ctx context.Context) (*estate.Model, error) {
-	password, err := firstLine(p.cfg.PasswordFile)
+	password, err := p.cfg.password()
 	if err != nil {
 		return nil, err
 	}

@@ -99,7 +99,7 @@ func (d *database) host(r ref, h *hostRecord, pool string, pifs func(func(ref, *
 	}
 	x.Attributes = attributes(map[string]string{
 		"hostname": h.Hostname, "address": h.Address, "enabled": strconv.FormatBool(h.Enabled), "live": live, "tags": strings.Join(h.Tags, ","),
-		"product": strings.TrimSpace(h.Software["product_brand"] + " " + h.Software["product_version"]), "network_backend": h.Software["network_backend"],
+		"product": h.product(), "network_backend": h.Software["network_backend"],
 	}, h.OtherConfig)
 	return x
 }

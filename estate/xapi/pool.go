@@ -9,8 +9,9 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +46,7 @@ type Deps struct {
 	Events  netevent.Sink
 	Metrics prometheus.Registerer // nil: none
 	Now     func() time.Time      // nil: time.Now
+	Own     func(netip.Addr) bool // whether an address is Weir's: of an SDN controller there nobody is warned; nil: none is
 }
 
 // State is how the connection with a pool is.
@@ -58,6 +60,9 @@ const (
 	StateBackoff    State = "backoff"
 )
 
+// controllerWaits is the protocol of an SDN controller that is none: hosts wait to be dialled, by Weir for one.
+const controllerWaits = "pssl"
+
 // Controller is what a pool has as its SDN controller.
 type Controller struct {
 	Protocol string `json:"protocol" doc:"ssl: hosts dial it; pssl: hosts wait to be dialled."`
@@ -65,12 +70,21 @@ type Controller struct {
 	Port     int    `json:"port,omitempty"`
 }
 
+// String returns it as ssl:198.51.100.7:6632.
+func (c Controller) String() string {
+	return c.Protocol + ":" + net.JoinHostPort(c.Address, strconv.Itoa(c.Port))
+}
+
 // Status is how a pool does as a source.
 type Status struct {
 	Name        string       `json:"name" doc:"As in the configuration."`
 	State       State        `json:"state" doc:"connecting, reading, connected or backoff."`
 	Since       time.Time    `json:"since" doc:"Of state."`
-	Coordinator string       `json:"coordinator,omitempty" doc:"Host that was asked last."`
+	Coordinator string       `json:"coordinator,omitempty" doc:"Address of the host that was asked last."`
+	Master      string       `json:"master,omitempty" doc:"Name of the coordinator, as the pool says."`
+	Pool        string       `json:"pool,omitempty" doc:"Name label of the pool."`
+	UUID        string       `json:"uuid,omitempty" doc:"Of the pool."`
+	Version     string       `json:"version,omitempty" doc:"Product and version of the coordinator."`
 	Error       string       `json:"error,omitempty" doc:"Why there is no connection, and what to do."`
 	Read        time.Time    `json:"read,omitzero" doc:"When all was read last."`
 	Changed     time.Time    `json:"changed,omitzero" doc:"When the pool last told of a change."`
@@ -81,6 +95,7 @@ type Status struct {
 	Drift       uint64       `json:"drift" doc:"Times that what was known differed from what the pool counts, and all was read again."`
 	Logins      uint64       `json:"logins" doc:"Sessions opened."`
 	Controllers []Controller `json:"controllers,omitempty" doc:"SDN controllers that the pool is registered with."`
+	Problems    []string     `json:"problems,omitempty" doc:"What is wrong with the pool as a source, and what to do."`
 }
 
 // Pool follows one pool.
@@ -122,7 +137,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure XAPI pool %q: %w", cfg.Name, err)
 	}
-	p := &Pool{cfg: cfg, deps: d, log: d.Log.With("part", "xapi", "pool", cfg.Name), source: "xapi:" + cfg.Name, metrics: newMetrics(d.Metrics, cfg.Name)}
+	p := &Pool{cfg: cfg, deps: d, log: d.Log.With("part", "xapi", "pool", cfg.Name), source: estate.XAPISourcePrefix + cfg.Name, metrics: newMetrics(d.Metrics, cfg.Name)}
 	p.http = &http.Client{
 		Transport: &http.Transport{
 			TLSClientConfig: secure, TLSHandshakeTimeout: cfg.Timeout, ResponseHeaderTimeout: cfg.Timeout + waitForChanges,
@@ -141,7 +156,31 @@ func (p *Pool) Status() Status {
 	defer p.mu.Unlock()
 	s := p.status
 	s.Controllers = slices.Clone(s.Controllers)
+	s.Problems = p.problems(&s)
 	return s
+}
+
+// problems says what is wrong with the pool as a source.
+func (p *Pool) problems(s *Status) []string {
+	var list []string
+	if s.Error != "" {
+		list = append(list, fmt.Sprintf("it cannot be asked since %s: %s", s.Since.UTC().Format(time.DateTime), s.Error))
+	}
+	for _, c := range s.Controllers {
+		if p.foreign(c) {
+			list = append(list, fmt.Sprintf("it is registered with the SDN controller %s, which is not Weir: XAPI resets bridges whenever that changes, and its flows may pass by the policy; `xe sdn-controller-forget` ends it", c))
+		}
+	}
+	if n := len(p.cfg.Pins); n > 0 && n < s.Hosts {
+		list = append(list, fmt.Sprintf("pins has %d fingerprints and the pool has %d hosts: when another becomes the coordinator, Weir cannot ask it unless its fingerprint is there", n, s.Hosts))
+	}
+	return list
+}
+
+// foreign says whether an SDN controller is somebody else's.
+func (p *Pool) foreign(c Controller) bool {
+	a, err := netip.ParseAddr(c.Address)
+	return c.Protocol != controllerWaits && (err != nil || p.deps.Own == nil || !p.deps.Own(a.Unmap()))
 }
 
 // Run follows the pool until ctx is done.
@@ -189,31 +228,33 @@ func (p *Pool) lost(err error) {
 }
 
 // explain says what failed, and what to do about it.
-func explain(err error) string {
+func explain(failure error) string {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
+	err := strings.ReplaceAll(failure.Error(), "\n", "; ") // of several hosts
 	switch {
-	case failed(err, failPassword):
-		return fmt.Sprintf("the pool refuses user and password (%v): check user and password_file", err)
-	case failed(err, failRights):
-		return fmt.Sprintf("the account may not read (%v): give it role read-only", err)
-	case failed(err, failStarting):
-		return fmt.Sprintf("the host is starting (%v)", err)
-	case failed(err, failSlave):
-		return fmt.Sprintf("hosts name one another as coordinator (%v): the pool is changing it, or addresses lists hosts of two pools", err)
-	case errors.As(err, &unknown):
-		return fmt.Sprintf("%v: set ca_file to the authority that signed it, or pins to its fingerprint, compared at the host", err)
-	case errors.As(err, &name):
-		return fmt.Sprintf("%v: use the name that the certificate is for in addresses, or pins", err)
+	case failed(failure, failPassword):
+		return fmt.Sprintf("the pool refuses user and password (%s): check user and password_file", err)
+	case failed(failure, failRights):
+		return fmt.Sprintf("the account may not read (%s): give it role read-only", err)
+	case failed(failure, failStarting):
+		return fmt.Sprintf("the host is starting (%s)", err)
+	case errors.As(failure, &unknown):
+		return fmt.Sprintf("%s: set ca_file to the authority that signed it, or pins to its fingerprint, compared at the host", err)
+	case errors.As(failure, &name):
+		return fmt.Sprintf("%s: use the name that the certificate is for in addresses, or pins", err)
+	case errors.As(failure, new(*pinError)):
+	case failed(failure, failSlave):
+		return fmt.Sprintf("only members of the pool answer, and the coordinator that they name does not (%s): can Weir reach it at that address, port 443? If it is gone for good, `xe pool-emergency-transition-to-master` at a member makes that the coordinator", err)
 	}
-	return err.Error()
+	return err
 }
 
 // follow connects to the coordinator and takes what it says until that fails. connected says whether all was read.
 func (p *Pool) follow(ctx context.Context) (connected bool, err error) {
-	password, err := firstLine(p.cfg.PasswordFile)
+	password, err := p.cfg.password()
 	if err != nil {
-		return false, fmt.Errorf("read password_file: %w", err)
+		return false, err
 	}
 	c, session, err := p.login(ctx, password)
 	if err != nil {
@@ -248,16 +289,6 @@ func (p *Pool) follow(ctx context.Context) (connected bool, err error) {
 			return connected, ctx.Err()
 		}
 	}
-}
-
-// firstLine returns the first line of a file.
-func firstLine(name string) (string, error) {
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return "", err
-	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	return strings.TrimSuffix(line, "\r"), nil
 }
 
 // login opens a session at the coordinator: at the host that was it last, else wherever a host of the pool says it is.
@@ -409,12 +440,21 @@ func (p *Pool) publish(now time.Time, changed bool) {
 			p.known = append(p.known, url)
 		}
 	}
+	var pool poolRecord
+	for _, r := range inOrder(p.db.pools) { // there is one
+		pool = *r
+	}
+	var master hostRecord
+	if h := p.db.hosts[pool.Master]; h != nil {
+		master = *h
+	}
 	var controllers []Controller
 	for _, c := range inOrder(p.db.controllers) {
 		controllers = append(controllers, Controller{c.Protocol, c.Address, int(c.Port)})
 	}
 	p.set(func(s *Status) {
 		s.Hosts, s.Networks, s.VMs, s.VIFs, s.Controllers, s.Read = len(m.Hosts), len(m.Networks), len(m.VMs), vifs, controllers, p.read
+		s.Pool, s.UUID, s.Master, s.Version = pool.Name, pool.UUID, master.Name, master.product()
 		if changed {
 			s.Changed = now
 		}
@@ -430,6 +470,9 @@ func (p *Pool) watch(controllers []Controller) {
 	}
 	p.controller = text
 	for _, c := range controllers {
+		if !p.foreign(c) {
+			continue
+		}
 		p.emit(netevent.PoolController, fmt.Sprintf("pool %s is registered with an SDN controller (%s %s), which is not Weir's: XAPI takes its part at the hosts' bridges, and wipes exports and fail modes when it is changed",
 			p.cfg.Name, c.Protocol, c.Address), map[string]string{"protocol": c.Protocol, "address": c.Address, "port": fmt.Sprint(c.Port)})
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -128,7 +129,7 @@ func config(t *testing.T, hosts ...*fake.Server) xapi.Config {
 func follow(t *testing.T, cfg xapi.Config) (*xapi.Pool, *sink, *prometheus.Registry) {
 	t.Helper()
 	s, reg := &sink{}, prometheus.NewRegistry()
-	p, err := xapi.New(cfg, xapi.Deps{Log: slog.New(slog.DiscardHandler), Estate: s, Events: s, Metrics: reg})
+	p, err := xapi.New(cfg, xapi.Deps{Log: slog.New(slog.DiscardHandler), Estate: s, Events: s, Metrics: reg, Own: func(a netip.Addr) bool { return a == netip.MustParseAddr("192.0.2.5") }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,11 +382,46 @@ func TestForeignController(t *testing.T) {
 	r := start(t, fake.Config{})
 	ref := r.site.Create("SDN_controller", fake.Record{"uuid": "c", "protocol": "ssl", "address": "198.51.100.7", "port": 6632})
 	until(t, "it is told of", func() bool { return r.sink.told(event.PoolController) == 1 })
-	if s := r.Status(); fmt.Sprint(s.Controllers) != "[{ssl 198.51.100.7 6632}]" {
-		t.Errorf("controllers %+v", s.Controllers)
+	if s := r.Status(); fmt.Sprint(s.Controllers) != "[ssl:198.51.100.7:6632]" || !strings.Contains(strings.Join(s.Problems, "\n"), "SDN controller ssl:198.51.100.7:6632, which is not Weir") {
+		t.Errorf("controllers %v, problems %q", s.Controllers, s.Problems)
+	}
+	// Weir itself is none, nor is one that waits for whoever dials.
+	for _, own := range []fake.Record{{"address": "192.0.2.5"}, {"address": "", "port": 0, "protocol": "pssl"}} {
+		r.site.Set("SDN_controller", ref, own)
+		until(t, "it is another", func() bool { return r.Status().Controllers[0].Address == own["address"] })
+		if s := r.Status(); len(s.Problems) > 0 {
+			t.Errorf("controllers %v, problems %q", s.Controllers, s.Problems)
+		}
 	}
 	r.site.Destroy("SDN_controller", ref)
 	until(t, "it is gone", func() bool { return len(r.Status().Controllers) == 0 })
+	if n := r.sink.told(event.PoolController); n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+}
+
+// What will be wrong after the coordinator changes is said before.
+func TestPinsOfHalfThePool(t *testing.T) {
+	site, hosts := newSite(t, fake.Config{})
+	p, _, _ := follow(t, config(t, hosts[0]))
+	until(t, "it is connected", func() bool { return p.Status().State == xapi.StateConnected })
+	if s := p.Status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "pins has 1 fingerprints and the pool has 2 hosts") || s.Pool != "berlin" || s.Master != "xcp-1" || s.Version != "XCP-ng 8.3.0" {
+		t.Errorf("status %+v", s)
+	}
+	// The coordinator is gone, and what remains names it.
+	hosts[0].Close()
+	cfg := config(t, hosts...)
+	cfg.Addresses = cfg.Addresses[1:]
+	p, _, _ = follow(t, cfg)
+	until(t, "it says so", func() bool { return strings.Contains(p.Status().Error, "only members of the pool answer") })
+	// The member takes over, and its certificate is not pinned.
+	site.SetMaster(hosts[1].Address())
+	cfg = config(t, hosts...)
+	cfg.Pins = cfg.Pins[:1]
+	p, _, _ = follow(t, cfg)
+	until(t, "it says so", func() bool {
+		return strings.Contains(p.Status().Error, "not among pins: compare it at the host, and add it")
+	})
 }
 
 // What is wrong with the way to a pool is said with what to do.

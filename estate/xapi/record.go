@@ -1,5 +1,7 @@
 package xapi
 
+import "strings"
+
 // class is a kind of records, as events name it.
 type class string
 
@@ -132,3 +134,8 @@ type (
 		Port     integer `json:"port"`
 	}
 )
+
+// product returns brand and version of what runs on the host.
+func (h *hostRecord) product() string {
+	return strings.TrimSpace(h.Software["product_brand"] + " " + h.Software["product_version"])
+}

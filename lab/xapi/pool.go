@@ -195,6 +195,13 @@ func (p *Pool) Calls(method string) int {
 	return p.calls[method]
 }
 
+// Master returns the address of the coordinator.
+func (p *Pool) Master() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.master
+}
+
 // SetMaster makes the host with an address the coordinator.
 func (p *Pool) SetMaster(address string) {
 	p.mu.Lock()

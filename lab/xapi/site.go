@@ -26,13 +26,29 @@ func (s *Site) uuid() string {
 	return fmt.Sprintf("%08x-0000-4000-8000-%012x", s.uuids, s.uuids)
 }
 
-// AddHost adds a host with a management address.
+// AddHost adds a host with a management address. The first is the coordinator.
 func (s *Site) AddHost(name, address string) string {
+	defer s.enthrone(s.Master())
 	metrics := s.Create("host_metrics", Record{"uuid": s.uuid(), "live": true})
 	return s.Create("host", Record{
 		"uuid": s.uuid(), "name_label": name, "hostname": name, "address": address, "enabled": true, "metrics": metrics, "tags": []string{}, "other_config": map[string]string{},
 		"software_version": map[string]string{"product_brand": "XCP-ng", "product_version": "8.3.0", "network_backend": "openvswitch"},
 	})
+}
+
+// SetMaster makes the host with an address the coordinator.
+func (s *Site) SetMaster(address string) {
+	s.Pool.SetMaster(address)
+	s.enthrone(address)
+}
+
+// enthrone has the record of the pool say who is its coordinator.
+func (s *Site) enthrone(address string) {
+	for _, h := range s.Refs("host") {
+		if s.Record("host", h)["address"] == address {
+			s.Set("pool", s.Refs("pool")[0], Record{"master": h})
+		}
+	}
 }
 
 // AddNetwork adds a network that a bridge carries, with a PIF at each host. below is the network whose bridge carries the VLAN; empty without a

@@ -350,15 +350,28 @@ export interface EstateSelector {
   Tags: string[] | null;
 }
 
+export interface EstateSourceHost {
+  /** The source that is its Open vSwitch database, as host:xcp-01; absent if the host was not added to Weir. */
+  database?: string;
+  name: string;
+  /** Name of its pool. */
+  pool?: string;
+  /** The source tells of it. */
+  told: boolean;
+  uuid?: string;
+}
+
 export interface EstateSourceStatus {
-  /** file, or host: and the host's key. */
+  /** Of xapi and libvirt: the hosts that it tells of, and those that others say are in a pool of it. */
+  hosts?: EstateSourceHost[] | null;
+  /** file; host: and the host's key; xapi: or libvirt: and the name in the configuration. */
   name: string;
   /** Since when it cannot be asked, so that its last word stays in use; absent if it can. */
   stale?: string;
-  /** For people: file, or host: and the host's name. */
+  /** For people: host: and the host's name, else as name. */
   title: string;
-  /** When it said last what it has. */
-  told: string;
+  /** When it said last what it has; absent if it never did. */
+  told?: string;
   /** VMs that it tells of. */
   vms: number;
 }
@@ -370,6 +383,7 @@ export interface EstateStatus {
   networks: number;
   pools: number;
   problem?: string;
+  sources?: SourceReport[] | null;
   vifs: number;
   vms: number;
   warnings?: string[] | null;
@@ -686,6 +700,31 @@ export interface Ledger {
   problem?: string;
   replayed: number;
   stored: number;
+}
+
+export interface LibvirtStatus {
+  domains: number;
+  /** Why there is no connection, and what to do. */
+  error?: string;
+  /** Changes that libvirt told of. */
+  events: number;
+  /** As libvirt calls it. */
+  host?: string;
+  /** As in the configuration. */
+  name: string;
+  /** With domains, and with what this libvirt lacks. */
+  problems?: string[] | null;
+  /** When all domains were read last. */
+  read?: string;
+  /** Of state. */
+  since: string;
+  /** Domains that could not be read. */
+  skipped?: number;
+  /** connecting, connected or backoff. */
+  state: string;
+  /** Of libvirt. */
+  version?: string;
+  vifs: number;
 }
 
 export interface LoginInputBody {
@@ -1521,6 +1560,32 @@ export interface SnapshotsBody {
   snapshots: PolicydSnapshot[] | null;
 }
 
+export interface SourceReport {
+  /** Of xapi and libvirt: the hosts that it tells of, and those that others say are in a pool of it. */
+  hosts?: EstateSourceHost[] | null;
+  /** Of a host that is asked by libvirt. */
+  libvirt?: LibvirtStatus;
+  /** file; host: and the host's key; xapi: or libvirt: and the name in the configuration. */
+  name: string;
+  /** What is wrong, and what to do. */
+  problems?: string[] | null;
+  /** Since when it cannot be asked, so that its last word stays in use; absent if it can. */
+  stale?: string;
+  /** For people: host: and the host's name, else as name. */
+  title: string;
+  /** When it said last what it has; absent if it never did. */
+  told?: string;
+  /** VMs that it tells of. */
+  vms: number;
+  /** Of a pool that is asked by XAPI. */
+  xapi?: XapiStatus;
+}
+
+export interface SourcesBody {
+  /** The most believed first. */
+  sources: SourceReport[] | null;
+}
+
 export interface StateCounts {
   added?: number;
   changed?: number;
@@ -1800,6 +1865,51 @@ export interface WalStats {
   volatile: number;
   waiting: number;
   waiting_rows: number;
+}
+
+export interface XapiController {
+  address?: string;
+  port?: number;
+  /** ssl: hosts dial it; pssl: hosts wait to be dialled. */
+  protocol: string;
+}
+
+export interface XapiStatus {
+  /** When the pool last told of a change. */
+  changed?: string;
+  /** SDN controllers that the pool is registered with. */
+  controllers?: XapiController[] | null;
+  /** Address of the host that was asked last. */
+  coordinator?: string;
+  /** Times that what was known differed from what the pool counts, and all was read again. */
+  drift: number;
+  /** Why there is no connection, and what to do. */
+  error?: string;
+  hosts: number;
+  /** Sessions opened. */
+  logins: number;
+  /** Name of the coordinator, as the pool says. */
+  master?: string;
+  /** As in the configuration. */
+  name: string;
+  networks: number;
+  /** Name label of the pool. */
+  pool?: string;
+  /** What is wrong with the pool as a source, and what to do. */
+  problems?: string[] | null;
+  /** When all was read last. */
+  read?: string;
+  /** Of state. */
+  since: string;
+  /** connecting, reading, connected or backoff. */
+  state: string;
+  /** Of the pool. */
+  uuid?: string;
+  /** Product and version of the coordinator. */
+  version?: string;
+  vifs: number;
+  /** Without templates, snapshots and control domains. */
+  vms: number;
 }
 
 /** An answer other than that of success, as RFC 9457 has it. */
@@ -2169,6 +2279,12 @@ export class Client {
   async listSnapshots(options?: CallOptions): Promise<SnapshotsBody> {
     const answer = await this.call('GET', '/api/v1/snapshots', {}, {}, undefined, options);
     return (await answer.json()) as SnapshotsBody;
+  }
+
+  /** Who tells of the estate, how each does, and which hosts it has in common with others. */
+  async listSources(options?: CallOptions): Promise<SourcesBody> {
+    const answer = await this.call('GET', '/api/v1/estate/sources', {}, {}, undefined, options);
+    return (await answer.json()) as SourcesBody;
   }
 
   /** Your tokens; all of them, for a superuser. */
