@@ -94,7 +94,7 @@ func (b *builder) field(c *column, n int) *data.Field {
 	case times:
 		list := make([]*time.Time, n)
 		for row := range list {
-			if t, ok := c.time(row); ok {
+			if t, ok := c.time(row); ok && (c.Role != model.RoleTime || t.Unix() != 0) { // which means never in tables of Weir
 				list[row] = &t
 			}
 		}
