@@ -488,12 +488,11 @@ func (s *Service) Detach(ctx context.Context, by audit.Actor, nameOrUUID string)
 	defer tick.Stop()
 	for {
 		st, err := s.Host(h.UUID)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case st.Mode == state.ModeDetach && st.Detached:
+		}
+		if st.Mode == state.ModeDetach && st.Detached {
 			return nil
-		case st.Mode != state.ModeDetach && ctx.Err() == nil: // the change is on its way, or somebody thought otherwise
 		}
 		select {
 		case <-changes:

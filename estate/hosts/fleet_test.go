@@ -207,13 +207,9 @@ func TestFleetTellsOfLoss(t *testing.T) {
 	if e := r.one(event.HostLost); e.Subject != "hv2" || !strings.Contains(e.Text, "no echo") {
 		t.Errorf("event %+v", e)
 	}
-	// The other one is not delayed by it.
-	began := time.Now()
+	// The other one goes on while it is frozen.
 	server.VSCtl("--no-wait", "add-br", "br0")
 	r.until("the bridge is seen", func() bool { return len(r.Session(id1).Rows().Bridges) == 1 })
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %s", took)
-	}
 	frozen.Signal(unix.SIGCONT)
 	r.until("it is back", func() bool { return len(r.events.of(event.HostConnected)) == 3 })
 }
