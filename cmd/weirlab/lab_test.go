@@ -100,7 +100,7 @@ func TestLab(t *testing.T) {
 		})
 	}
 	flows("src_vm_name = 'app-01' AND host_name = 'xcp-02' AND dst_vm_name != ''")
-	for _, line := range []string{"move web-01 xcp-02", "rename app-01 shop", "emer-reset xcp-01"} {
+	for _, line := range []string{"move web-01 xcp-02", "rename app-01 shop", "emer-reset xcp-01", "failover xcp-02", "expire"} {
 		if out, err := do(strings.Fields(line)...); err != nil || !strings.Contains(out, "done within") {
 			t.Errorf("%s: %q, %v", line, out, err)
 		}
@@ -123,6 +123,9 @@ func TestLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	flows("src_vm_name = 'shop'")
+	if out, err := apptest.Command(t, "estate", "sources", "xapi:lab", "--data", data); err != nil || !strings.Contains(out, "xcp-02 169.254.") || strings.Contains(out, "problem") {
+		t.Errorf("weir estate sources xapi:lab: %v\n%s", err, out)
+	}
 
 	daemons := processes(t, temp, weir)
 	if err := lab.Process.Kill(); err != nil {

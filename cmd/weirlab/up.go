@@ -58,6 +58,7 @@ so that what was measured can be looked at, and the next lab goes on with it.`,
 	f.IntVar(&o.site.Hosts, "hosts", 3, "hosts with traffic, 1 to 64")
 	f.IntVar(&o.site.VMs, "vms", 24, "VMs on them, 1 to 500; a multiple of 24 keeps the roles in proportion")
 	f.IntVar(&o.site.Farm, "farm", 0, "more hosts, each with 50 VMs, whose datapath is simulated and which have no traffic, 0 to 64")
+	f.BoolVar(&o.site.XAPI, "xapi", true, "the hosts are a pool with XAPI, which tells Weir of VMs; without it the estate file does")
 	f.Float64Var(&o.rate, "rate", 20, "conversations a second, in the mean over a day")
 	f.Uint64Var(&o.seed, "seed", 1, "of the conversations")
 	return cmd
@@ -140,11 +141,27 @@ func closeListener(l net.Listener) error {
 // configuration is that of the Weir of a lab, with the port at which bridges dial in. Flows come from the hosts only, and one soon sees what
 // is new.
 const configuration = `# Written by weirlab.
-estate: {file: estate.yaml}
-collector: {allow: [169.254.0.0/16, 127.0.0.0/8], active_timeout: 5s}
+estate:
+  file: estate.yaml
+%scollector: {allow: [169.254.0.0/16, 127.0.0.0/8], active_timeout: 5s}
 hosts: {export: {active_timeout: 5s}}
 policy: {listeners: [{addr: ":%d", tls: false, insecure: true}]}
 `
+
+// xapiFile has the password for XAPI.
+const xapiFile = "xapi.password"
+
+// sources is what the configuration says of the pool that is asked by XAPI, if there is one.
+func (l *lab) sources() (string, error) {
+	if l.site.Management() == nil {
+		return "", nil
+	}
+	a := l.site.Access()
+	list, err := json.Marshal(map[string]any{ // which is YAML, too
+		"name": site.Pool, "addresses": a.Addresses, "user": site.User, "password_file": xapiFile, "pins": a.Pins,
+	})
+	return fmt.Sprintf("  xapi:\n    - %s\n", list), err
+}
 
 // policyText is a policy to begin with.
 //
@@ -157,7 +174,13 @@ func (l *lab) configure() error {
 	if err != nil {
 		return err
 	}
-	for name, text := range map[string][]byte{"weir.yaml": fmt.Appendf(nil, configuration, port), "policy.yaml": policyText} {
+	sources, err := l.sources()
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string][]byte{
+		"weir.yaml": fmt.Appendf(nil, configuration, sources, port), "policy.yaml": policyText, xapiFile: []byte(site.Password + "\n"),
+	} {
 		if err := os.WriteFile(filepath.Join(l.data, name), text, 0o600); err != nil {
 			return err
 		}
@@ -185,7 +208,7 @@ func (l *lab) describe() error {
 		return fmt.Errorf("describe the estate: %w", err)
 	}
 	path := filepath.Join(l.data, "estate.yaml")
-	if err := os.WriteFile(path+".new", append([]byte("# Written by weirlab: names, networks, addresses and groups. What else there is, the hosts say.\n"), body...), 0o600); err != nil {
+	if err := os.WriteFile(path+".new", append([]byte("# Written by weirlab: groups and subnets; without XAPI also names, networks and addresses. What else there is, the hosts and their pool say.\n"), body...), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)

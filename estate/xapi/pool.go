@@ -172,7 +172,7 @@ func (p *Pool) problems(s *Status) []string {
 		}
 	}
 	if n := len(p.cfg.Pins); n > 0 && n < s.Hosts {
-		list = append(list, fmt.Sprintf("pins has %d fingerprints and the pool has %d hosts: when another becomes the coordinator, Weir cannot ask it unless its fingerprint is there", n, s.Hosts))
+		list = append(list, fmt.Sprintf("pins has fingerprints of %d of the %d hosts: when another becomes the coordinator, Weir cannot ask it unless its fingerprint is there", n, s.Hosts))
 	}
 	return list
 }

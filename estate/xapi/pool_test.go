@@ -405,7 +405,7 @@ func TestPinsOfHalfThePool(t *testing.T) {
 	site, hosts := newSite(t, fake.Config{})
 	p, _, _ := follow(t, config(t, hosts[0]))
 	until(t, "it is connected", func() bool { return p.Status().State == xapi.StateConnected })
-	if s := p.Status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "pins has 1 fingerprints and the pool has 2 hosts") || s.Pool != "berlin" || s.Master != "xcp-1" || s.Version != "XCP-ng 8.3.0" {
+	if s := p.Status(); len(s.Problems) != 1 || !strings.Contains(s.Problems[0], "pins has fingerprints of 1 of the 2 hosts") || s.Pool != "berlin" || s.Master != "xcp-1" || s.Version != "XCP-ng 8.3.0" {
 		t.Errorf("status %+v", s)
 	}
 	// The coordinator is gone, and what remains names it.

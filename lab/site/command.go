@@ -16,7 +16,8 @@ import (
 // Command is something that happens to a site.
 type Command struct {
 	Name string
-	Args []string // what it wants: "VM", "HOST" or, for a new name, "NAME"
+	Args []string // what it wants: "VM", "HOST", "NETWORK" or, for a text, another word
+	XAPI bool     // it happens to the management of a pool: there has to be one
 	Doc  string   // what happens
 	run  func(s *Site, ctx context.Context, a arguments) error
 }
@@ -27,11 +28,13 @@ type arguments struct {
 	number int // of vm in the estate
 	host   *ovsbed.Host
 	name   string
+
+	network int // by number in the estate
 }
 
 // Commands is everything that can happen, in the order in which it is shown.
 var Commands = []Command{
-	{"move", []string{"VM", "HOST"}, "A VM moves to another host, as by a live migration.", func(s *Site, ctx context.Context, a arguments) error {
+	{"move", []string{"VM", "HOST"}, false, "A VM moves to another host, as by a live migration.", func(s *Site, ctx context.Context, a arguments) error {
 		for _, v := range a.vm.vifs {
 			if v.Host == a.host {
 				return fmt.Errorf("it is there already")
@@ -39,57 +42,85 @@ var Commands = []Command{
 			if v.Port.Name == "" {
 				return fmt.Errorf("it is unplugged: plug it in first")
 			}
+		}
+		arrived := s.xapi.move(a.number, a.host.Name)
+		for _, v := range a.vm.vifs {
 			if err := v.Move(ctx, a.host, nil); err != nil {
 				return err
 			}
 		}
+		arrived()
 		return s.route(ctx, a.number)
 	}},
-	{"unplug", []string{"VM"}, "The interfaces of a VM are unplugged.", func(_ *Site, ctx context.Context, a arguments) error {
-		return a.vm.unplug(ctx)
+	{"unplug", []string{"VM"}, false, "The interfaces of a VM are unplugged.", func(s *Site, ctx context.Context, a arguments) error {
+		return s.unplug(ctx, a)
 	}},
-	{"plug", []string{"VM"}, "The interfaces of a VM are plugged in again: with the same names and other port numbers.", func(s *Site, ctx context.Context, a arguments) error {
+	{"plug", []string{"VM"}, false, "The interfaces of a VM are plugged in again: with the same names and other port numbers.", func(s *Site, ctx context.Context, a arguments) error {
 		return s.plug(ctx, a)
 	}},
-	{"replug", []string{"VM"}, "The interfaces of a VM are unplugged and plugged in again.", func(s *Site, ctx context.Context, a arguments) error {
-		if err := a.vm.unplug(ctx); err != nil {
+	{"replug", []string{"VM"}, false, "The interfaces of a VM are unplugged and plugged in again.", func(s *Site, ctx context.Context, a arguments) error {
+		if err := s.unplug(ctx, a); err != nil {
 			return err
 		}
 		return s.plug(ctx, a)
 	}},
-	{"rename", []string{"VM", "NAME"}, "A VM gets another name in the estate file.", func(s *Site, _ context.Context, a arguments) error {
+	{"rename", []string{"VM", "NAME"}, false, "A VM gets another name in its pool; without XAPI in the estate file.", func(s *Site, _ context.Context, a arguments) error {
 		if slices.ContainsFunc(s.vms, func(v *vm) bool { return v.name == a.name }) {
 			return fmt.Errorf("there is a %q", a.name)
 		}
 		a.vm.name = a.name
+		s.xapi.rename(a.number, a.name)
 		return nil
 	}},
-	{"emer-reset", []string{"HOST"}, "What is set up at the bridges of a host is wiped, as XAPI does when its SDN controller changes.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"emer-reset", []string{"HOST"}, false, "What is set up at the bridges of a host is wiped, as XAPI does when its SDN controller changes.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.EmerReset(ctx)
 	}},
-	{"restart", []string{"HOST"}, "ovs-vswitchd of a host ends and starts again, as the packages' scripts do it.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"restart", []string{"HOST"}, false, "ovs-vswitchd of a host ends and starts again, as the packages' scripts do it.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.ReloadSwitch(ctx)
 	}},
-	{"restart-db", []string{"HOST"}, "ovsdb-server of a host ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"restart-db", []string{"HOST"}, false, "ovsdb-server of a host ends and starts again.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.RestartDB(ctx)
 	}},
-	{"kill", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host end, as by a loss of power.", func(_ *Site, _ context.Context, a arguments) error {
+	{"kill", []string{"HOST"}, false, "ovs-vswitchd and ovsdb-server of a host end, as by a loss of power.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.Kill()
 	}},
-	{"start", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host start again after a kill.", func(_ *Site, ctx context.Context, a arguments) error {
+	{"start", []string{"HOST"}, false, "ovs-vswitchd and ovsdb-server of a host start again after a kill.", func(_ *Site, ctx context.Context, a arguments) error {
 		return a.host.Start(ctx)
 	}},
-	{"freeze", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host stand still: connections stay open, nobody answers.", func(_ *Site, _ context.Context, a arguments) error {
+	{"freeze", []string{"HOST"}, false, "ovs-vswitchd and ovsdb-server of a host stand still: connections stay open, nobody answers.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.Freeze()
 	}},
-	{"thaw", []string{"HOST"}, "ovs-vswitchd and ovsdb-server of a host go on after a freeze.", func(_ *Site, _ context.Context, a arguments) error {
+	{"thaw", []string{"HOST"}, false, "ovs-vswitchd and ovsdb-server of a host go on after a freeze.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.Thaw()
 	}},
-	{"cut", []string{"HOST"}, "The cable between a host and Weir is taken out.", func(_ *Site, _ context.Context, a arguments) error {
+	{"cut", []string{"HOST"}, false, "The cable between a host and Weir is taken out.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.SetManagement(false)
 	}},
-	{"join", []string{"HOST"}, "The cable between a host and Weir is put back in.", func(_ *Site, _ context.Context, a arguments) error {
+	{"join", []string{"HOST"}, false, "The cable between a host and Weir is put back in.", func(_ *Site, _ context.Context, a arguments) error {
 		return a.host.SetManagement(true)
+	}},
+	{"add-vif", []string{"VM", "NETWORK"}, true, "A running VM gets one more interface.", func(s *Site, ctx context.Context, a arguments) error {
+		return s.addVIF(ctx, a)
+	}},
+	{"tag", []string{"VM", "TAGS"}, true, "A VM has these tags in its pool, separated by commas; - is none.", func(s *Site, _ context.Context, a arguments) error {
+		s.xapi.tag(a.number, a.name)
+		return nil
+	}},
+	{"address", []string{"VM", "ADDRESS"}, true, "The first interface of a VM has another IPv4 address, which its guest tools tell.", func(s *Site, ctx context.Context, a arguments) error {
+		return s.address(ctx, a)
+	}},
+	{"failover", []string{"HOST"}, true, "A host becomes the coordinator of the pool.", func(s *Site, _ context.Context, a arguments) error {
+		return s.xapi.failover(a.host.Name)
+	}},
+	{"expire", nil, true, "All sessions of XAPI end, as when they are too old.", func(s *Site, _ context.Context, _ arguments) error {
+		s.xapi.pool.EndSessions()
+		return nil
+	}},
+	{"restart-xapi", nil, true, "XAPI ends at all hosts, and starts again: sessions and tokens are forgotten.", func(s *Site, _ context.Context, _ arguments) error {
+		return s.restartXAPI()
+	}},
+	{"controller", []string{"ADDRESS"}, true, "The pool is registered with an SDN controller at an address; - is none.", func(s *Site, _ context.Context, a arguments) error {
+		return s.xapi.control(a.name)
 	}},
 }
 
@@ -105,6 +136,9 @@ func (s *Site) Do(ctx context.Context, name string, words ...string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.XAPI && s.xapi == nil {
+		return fmt.Errorf("%s: the site has no XAPI", name)
+	}
 	var a arguments
 	var err error
 	for i, kind := range c.Args {
@@ -113,6 +147,8 @@ func (s *Site) Do(ctx context.Context, name string, words ...string) error {
 			a.vm, a.number, err = s.vm(words[i])
 		case "HOST":
 			a.host, err = s.host(words[i])
+		case "NETWORK":
+			a.network, err = s.network(words[i])
 		default:
 			if a.name = words[i]; a.name == "" {
 				err = errors.New("found an empty name")
@@ -150,6 +186,17 @@ func (s *Site) host(name string) (*ovsbed.Host, error) {
 	return nil, unknown("host", name, names)
 }
 
+func (s *Site) network(name string) (int, error) {
+	var names []string
+	for i := range s.estate.Networks {
+		names = append(names, s.estate.Networks[i].Name)
+		if s.estate.Networks[i].Name == name {
+			return i, nil
+		}
+	}
+	return 0, unknown("network", name, names)
+}
+
 func unknown(kind, name string, names []string) error {
 	if near := nearest.Word(name, names); near != "" {
 		return fmt.Errorf("%s %q: found none of that name, did you mean %s?", kind, name, near)
@@ -157,8 +204,8 @@ func unknown(kind, name string, names []string) error {
 	return fmt.Errorf("%s %q: found none of that name; list shows all", kind, name)
 }
 
-func (v *vm) unplug(ctx context.Context) error {
-	for _, x := range v.vifs {
+func (s *Site) unplug(ctx context.Context, a arguments) error {
+	for _, x := range a.vm.vifs {
 		if x.Port.Name == "" {
 			return errors.New("it is unplugged already")
 		}
@@ -166,6 +213,7 @@ func (v *vm) unplug(ctx context.Context) error {
 			return err
 		}
 	}
+	s.xapi.plugged(a.number, false)
 	return nil
 }
 
@@ -178,6 +226,7 @@ func (s *Site) plug(ctx context.Context, a arguments) error {
 			return err
 		}
 	}
+	s.xapi.plugged(a.number, true)
 	return s.route(ctx, a.number)
 }
 
@@ -189,13 +238,13 @@ func (s *Site) List() string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { _, _ = io.WriteString(w, strings.Join(cells, "\t")+"\n") } // to memory, as is Flush
 	row("VM", "HOST", "INTERFACE", "PORT", "NETWORK", "ADDRESS")
-	for i, v := range s.vms {
+	for _, v := range s.vms {
 		for j, x := range v.vifs {
 			port, number := "unplugged", ""
 			if x.Port.Name != "" {
 				port, number = x.Port.Name, fmt.Sprint(x.Port.OFPort)
 			}
-			network := s.estate.Networks[s.estate.VMs[i].VIFs[j].Network].Name
+			network := s.estate.Networks[v.networks[j]].Name
 			row(v.name, x.Host.Name, port, number, network, x.Addrs[0].Addr().String())
 		}
 	}

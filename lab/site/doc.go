@@ -7,7 +7,8 @@
 //	xcp-03  xenbr0 ── …                ┘
 //
 // Networks, VMs and their addresses are those of the demo, which only sends records about them; here packets pass. Hosts say
-// in OVSDB what hosts of XenServer say. The physical switch is an Open vSwitch that nobody manages.
+// in OVSDB what hosts of XenServer say, and if asked to are a pool with XAPI of lab/xapi, which Commands act on as well as on
+// Open vSwitch. The physical switch is an Open vSwitch that nobody manages.
 //
 //	s, err := site.New(ctx, site.Config{Hosts: 3, VMs: 24}, bed)      bed is one of lab/netns
 //	go s.Play(ctx, 20)                                                traffic: conversations a second

@@ -18,9 +18,10 @@ import (
 
 // Config says how large a site is.
 type Config struct {
-	Hosts int // 1 to 64
-	VMs   int // 1 to 500; a multiple of 24 keeps the roles of the estate in proportion
-	Farm  int // more hosts, with 50 VMs each, whose datapath is simulated and which have no traffic
+	Hosts int  // 1 to 64
+	VMs   int  // 1 to 500; a multiple of 24 keeps the roles of the estate in proportion
+	Farm  int  // more hosts, with 50 VMs each, whose datapath is simulated and which have no traffic
+	XAPI  bool // the hosts are a pool that has the management API of XenServer and XCP-ng
 }
 
 // farmVMs is how many VMs a host of the farm has.
@@ -35,14 +36,16 @@ type Site struct {
 
 	mu    sync.Mutex // one command at a time
 	hosts []*ovsbed.Host
-	vms   []*vm // by number in the estate; guarded by mu
+	vms   []*vm       // by number in the estate; guarded by mu
+	xapi  *management // nil if there is none; guarded by mu
 	stats stats
 }
 
 // vm is a VM with all its interfaces.
 type vm struct {
-	name string
-	vifs []*ovsbed.VM
+	name     string
+	vifs     []*ovsbed.VM
+	networks []int // of vifs, by number in the estate
 }
 
 // uplink is the bridge of the physical switch.
@@ -104,7 +107,10 @@ func (s *Site) start(ctx context.Context, cfg Config, spaces *netns.Bed) (err er
 			return err
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || !cfg.XAPI {
+		return err
+	}
+	return s.startXAPI()
 }
 
 // startVMs starts the networks and VMs of host i.
@@ -114,7 +120,7 @@ func (s *Site) startVMs(ctx context.Context, i int) error {
 	for j, n := range s.estate.Networks {
 		networks[j] = bridge
 		if n.VLAN != 0 {
-			networks[j] = fmt.Sprint("xapi", j)
+			networks[j] = networkBridge(j)
 			if err := h.AddNetwork(ctx, networks[j], bridge, n.VLAN); err != nil {
 				return err
 			}
@@ -137,7 +143,7 @@ func (s *Site) startVMs(ctx context.Context, i int) error {
 			if err != nil {
 				return err
 			}
-			s.vms[j].vifs, s.spaces[j] = append(s.vms[j].vifs, &x), x.Namespace
+			s.vms[j].vifs, s.vms[j].networks, s.spaces[j] = append(s.vms[j].vifs, &x), append(s.vms[j].networks, f.Network), x.Namespace
 		}
 		if err := s.route(ctx, j); err != nil {
 			return err
@@ -151,9 +157,14 @@ func (s *Site) identity(number, vif int) ovsbed.Identity {
 	v := &s.estate.VMs[number]
 	return ovsbed.Identity{
 		Platform: ovsbed.XenServer, Device: vif,
-		VM: uuid("vm", v.Name), VIF: uuid("vif", v.Name, fmt.Sprint(vif)), Network: uuid("network", s.estate.Networks[v.VIFs[vif].Network].Name),
+		VM: uuid("vm", v.Name), VIF: uuid("vif", v.Name, fmt.Sprint(vif)), Network: networkUUID(&s.estate.Networks[v.VIFs[vif].Network]),
 	}
 }
+
+// networkBridge is the fake bridge of network number j, which has a VLAN.
+func networkBridge(j int) string { return fmt.Sprint("xapi", j) }
+
+func networkUUID(n *flowgen.Network) string { return uuid("network", n.Name) }
 
 // uuid returns one made of words (RFC 9562 §5.8).
 func uuid(words ...string) string {
@@ -165,19 +176,22 @@ func uuid(words ...string) string {
 // Pool is that of all hosts of a site.
 const Pool = "lab"
 
-// Model returns what the hosts do not say of the site: names, networks, addresses, groups and tags.
+// Model returns what neither the hosts nor their pool say of the site: groups, and subnets; without XAPI also names, networks, addresses and tags.
 func (s *Site) Model() estate.Model {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.estate.Model()
 	m.Hosts = nil
 	for i := range m.Networks {
-		m.Networks[i].UUID = uuid("network", m.Networks[i].Name)
+		m.Networks[i].UUID = networkUUID(&s.estate.Networks[i])
 	}
 	for i := range m.VMGroups { // by UUID: names change
 		for j, vm := range s.estate.VMGroups[i].VMs {
 			m.VMGroups[i].VMs[j] = s.vms[vm].vifs[0].Identity.VM
 		}
+	}
+	if s.xapi != nil {
+		m.VMs = nil
 	}
 	for i := range m.VMs {
 		x, v := &m.VMs[i], s.vms[i]

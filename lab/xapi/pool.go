@@ -202,10 +202,13 @@ func (p *Pool) Master() string {
 	return p.master
 }
 
-// SetMaster makes the host with an address the coordinator.
+// SetMaster makes the host with an address the coordinator. Sessions are of one coordinator.
 func (p *Pool) SetMaster(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.master = address
+	if p.master != address {
+		p.master = address
+		clear(p.sessions)
+	}
 	p.tell()
 }

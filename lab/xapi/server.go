@@ -39,10 +39,16 @@ func (p *Pool) Serve(address string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{pool: p, l: l}
-	if s.cert, err = certificate(l.Addr().(*net.TCPAddr).IP); err != nil {
+	cert, err := NewCertificate(l.Addr().(*net.TCPAddr).IP)
+	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	return p.ServeOn(l, cert), nil
+}
+
+// ServeOn makes a host of the pool answer at l with a certificate; Close closes l.
+func (p *Pool) ServeOn(l net.Listener, cert tls.Certificate) *Server {
+	s := &Server{pool: p, l: l, cert: cert}
 	s.http = &http.Server{
 		Handler: s, ReadHeaderTimeout: 5 * time.Second, TLSConfig: &tls.Config{Certificates: []tls.Certificate{s.cert}},
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
@@ -53,11 +59,13 @@ func (p *Pool) Serve(address string) (*Server, error) {
 		p.master = s.Address()
 	}
 	p.mu.Unlock()
-	return s, nil
+	return s
 }
 
-// Address is where the host answers, with its port.
-func (s *Server) Address() string { return s.l.Addr().String() }
+// Address is where the host answers, as it names itself to others: without the port, if that is HTTPS's.
+func (s *Server) Address() string {
+	return strings.TrimSuffix(s.l.Addr().String(), ":443")
+}
 
 // Certificate returns that of the host; it signed itself.
 func (s *Server) Certificate() *x509.Certificate { return s.cert.Leaf }
@@ -70,7 +78,8 @@ func (s *Server) PEM() []byte {
 // Close ends the host, and every call at it.
 func (s *Server) Close() error { return s.http.Close() }
 
-func certificate(ip net.IP) (tls.Certificate, error) {
+// NewCertificate returns one for an address, signed by itself.
+func NewCertificate(ip net.IP) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
