@@ -83,3 +83,23 @@ func cut(s string, columns int) string {
 	}
 	return s
 }
+
+// Wrap breaks clean text at spaces into lines of at most so many columns; 0 or less is no limit. Words that are longer stay whole.
+func Wrap(s string, columns int) []string {
+	if columns <= 0 {
+		return []string{s}
+	}
+	var lines []string
+	line, width := "", 0
+	for word := range strings.SplitSeq(s, " ") {
+		w := textWidth(word)
+		if width > 0 && width+1+w > columns {
+			lines, line, width = append(lines, line), "", 0
+		}
+		if width > 0 {
+			line, width = line+" ", width+1
+		}
+		line, width = line+word, width+w
+	}
+	return append(lines, line)
+}

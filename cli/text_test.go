@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,4 +164,21 @@ func FuzzParseTime(f *testing.F) {
 		_, _ = cli.ParseTime(s, now)
 		_, _ = cli.ParseSpan(s)
 	})
+}
+
+func TestWrap(t *testing.T) {
+	f := func(s string, columns int, want ...string) {
+		t.Helper()
+		if got := cli.Wrap(s, columns); !slices.Equal(got, want) {
+			t.Errorf("Wrap(%q, %d) = %q, want %q", s, columns, got, want)
+		}
+	}
+	f("one two three", 0, "one two three")
+	f("one two three", -1, "one two three")
+	f("one two three", 13, "one two three")
+	f("one two three", 12, "one two", "three")
+	f("one two three", 3, "one", "two", "three")
+	f("日本 日本", 6, "日本", "日本")
+	f("日本 日本", 9, "日本 日本")
+	f("", 5, "")
 }

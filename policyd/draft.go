@@ -167,13 +167,25 @@ func (s *Service) EditDraft(ctx context.Context, by audit.Actor, name string, e 
 func inShort(d *policy.Difference) string {
 	c := countsOf(d)
 	var words []string
-	for _, x := range []struct {
-		n    int
-		word string
-	}{{c.Added, "rules added"}, {c.Changed, "changed"}, {c.Moved, "moved"}, {c.Removed, "removed"}, {c.Groups, "groups changed"}} {
-		if x.n > 0 {
-			words = append(words, fmt.Sprintf("%d %s", x.n, x.word))
+	rules := func(n int, what string) {
+		switch {
+		case n == 0:
+		case len(words) > 0:
+			words = append(words, fmt.Sprintf("%d %s", n, what))
+		case n == 1:
+			words = append(words, "1 rule "+what)
+		default:
+			words = append(words, fmt.Sprintf("%d rules %s", n, what))
 		}
+	}
+	rules(c.Added, "added")
+	rules(c.Changed, "changed")
+	rules(c.Moved, "moved")
+	rules(c.Removed, "removed")
+	if c.Groups == 1 {
+		words = append(words, "1 group changed")
+	} else if c.Groups > 0 {
+		words = append(words, fmt.Sprintf("%d groups changed", c.Groups))
 	}
 	if d.Default != nil {
 		words = append(words, "default "+d.Default.After)
@@ -181,11 +193,7 @@ func inShort(d *policy.Difference) string {
 	if len(words) == 0 {
 		return "written otherwise"
 	}
-	text := strings.Join(words, ", ")
-	if c.Added == 0 && c.Changed+c.Moved+c.Removed > 0 {
-		text = strings.Replace(text, " ", " rules ", 1)
-	}
-	return text
+	return strings.Join(words, ", ")
 }
 
 func countsOf(d *policy.Difference) state.Counts {

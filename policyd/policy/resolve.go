@@ -366,6 +366,9 @@ func (r *resolver) rules() {
 		scope := Scope{Tier: l.tier}
 		if l.kind != "" {
 			if scope.Of = r.id(l.kind, l.at, l.of); scope.Of == 0 {
+				for i := range l.rules { // what else is wrong is to be said, too
+					r.group(item(l.path, i)+".remote", &l.rules[i].Remote)
+				}
 				continue
 			}
 			if first, ok := seen[scope]; ok {
