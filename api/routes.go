@@ -185,7 +185,7 @@ type HitsQuery struct {
 	Rule   string    `query:"rule" maxLength:"256" doc:"Only this rule."`
 	Unused bool      `query:"unused" doc:"Only rules in force that were not met."`
 	System bool      `query:"system" doc:"Built-in rules, too, as far as they were met."`
-	Limit  int       `query:"limit" minimum:"1" maximum:"10000" default:"1000" doc:"At most so many versions of rules."`
+	Limit  int       `query:"limit" minimum:"1" maximum:"100000" default:"1000" doc:"At most so many versions of rules."`
 }
 
 func (q *HitsQuery) request(now time.Time) query.HitsRequest {

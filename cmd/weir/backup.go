@@ -24,7 +24,7 @@ func newState() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newStateBackup(), newStateRestore())
+	cmd.AddCommand(newStateBackup(), newStateRestore(), newStateSnapshot())
 	return cmd
 }
 

@@ -33,7 +33,7 @@ var exitCodes = []struct {
 	{exitFailed, "failed", func(error) bool { return false }},
 	{exitUsage, "the command line is wrong", is[usageError]},
 	{exitRefused, "refused: you are not logged in, your token has ended, or your role does not allow it", func(err error) bool { return errors.Is(err, client.ErrRefused) }},
-	{exitConflict, "conflict: somebody was faster, or it is not as it would have to be for that", func(err error) bool { return errors.Is(err, client.ErrConflict) }},
+	{exitConflict, "conflict: somebody was faster, or it is not as it would have to be for that", func(err error) bool { return errors.Is(err, client.ErrConflict) || is[conflictError](err) }},
 	{exitNotFound, "what was named is not there", func(err error) bool {
 		return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrNoProfile) || is[notFoundError](err)
 	}},

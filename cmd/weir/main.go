@@ -70,7 +70,7 @@ Exit codes:` + exitCodesText(),
 	root.PersistentFlags().String(serverFlag, "", "whose API is asked: a profile (weir login makes one), HOST:PORT or https://HOST:PORT; else WEIR_SERVER, else the profile in use")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newBypass(), newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
+		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newGroup(), newBypass(), newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
 		newDecode(), newReplay(), newCA(), newCheckConfig(), newState(), newDoctor(), newVersion(),
 	)
 	usageArgs(root)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +31,10 @@ in force at hosts with mode enforce (weir hosts mode), and nowhere else. weir by
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPolicyGet(), newPolicyValidate(), newPolicyPlan(), newPolicyApply(), newPolicyEffective(), newPolicyStatus(), newPolicyHits(), newPolicyRevisions())
+	cmd.AddCommand(
+		newPolicyDraft(), newPolicyEdit(), newPolicyImport(), newPolicyExport(), newPolicyValidate(), newPolicyDiff(), newPolicyPlan(), newPolicyApply(),
+		newPolicyConfirm(), newPolicyRollback(), newPolicyHistory(), newPolicyRestore(), newPolicyStatus(), newPolicyEffective(), newPolicyHits(),
+	)
 	return cmd
 }
 
@@ -60,86 +62,6 @@ func readPolicy(cmd *cobra.Command, name string) (string, error) {
 	return string(text), nil
 }
 
-func newPolicyGet() *cobra.Command {
-	var data, file string
-	var revision uint64
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "get",
-		Short: "Print the policy that is in force",
-		Long: `Prints the policy that was applied, as YAML: every rule has its id. Edit it, then weir policy plan and weir policy apply.
-With --revision, one that was in force before.`,
-		Example: `  weir policy get -o policy.yaml
-  weir policy get --revision 3`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd, data)
-			if err != nil {
-				return err
-			}
-			var p policyd.PolicyText
-			if err := c.Get(cmd.Context(), "/api/v1/policy?revision="+strconv.FormatUint(revision, 10), &p); err != nil {
-				return err
-			}
-			out := outputOf(cmd, asJSON)
-			switch {
-			case asJSON:
-				return cli.WriteJSON(out, p)
-			case file != "":
-				if err := os.WriteFile(file, []byte(p.Policy), 0o644); err != nil {
-					return fmt.Errorf("write policy: %w", err)
-				}
-				return nil
-			}
-			_, err = io.WriteString(out.W, p.Policy)
-			return err
-		},
-	}
-	apiFlags(cmd, &data)
-	f := cmd.Flags()
-	f.StringVarP(&file, "output", "o", "", "file to write it to, instead of standard output")
-	f.Uint64Var(&revision, "revision", 0, "one that was applied before (weir policy revisions lists them)")
-	jsonFlag(cmd, &asJSON)
-	cmd.MarkFlagsMutuallyExclusive("output", "json")
-	return cmd
-}
-
-func newPolicyRevisions() *cobra.Command {
-	var data string
-	var limit int
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "revisions",
-		Short: "List the policies that were applied, the newest first",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := connect(cmd, data)
-			if err != nil {
-				return err
-			}
-			var answer struct {
-				Revisions []policyd.Revision `json:"revisions"`
-			}
-			if err := c.Get(cmd.Context(), "/api/v1/policy/revisions?limit="+strconv.Itoa(limit), &answer); err != nil {
-				return err
-			}
-			out := outputOf(cmd, asJSON)
-			if asJSON {
-				return cli.WriteJSON(out, answer.Revisions)
-			}
-			t := &cli.Table{Columns: []cli.Column{{Name: "REVISION", Right: true}, {Name: "APPLIED"}, {Name: "BY"}, {Name: "REASON"}}}
-			for _, r := range answer.Revisions {
-				t.Add(cell(r.Revision), cell(r.AppliedAt.Local().Format(time.DateTime)), cell(r.AppliedBy), cell(r.Reason))
-			}
-			return t.Write(out)
-		},
-	}
-	apiFlags(cmd, &data)
-	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many, up to 1000")
-	jsonFlag(cmd, &asJSON)
-	return cmd
-}
-
 func newPolicyValidate() *cobra.Command {
 	var data string
 	var asJSON bool
@@ -160,7 +82,7 @@ changed. FILE - is standard input.`,
 			}
 			var found policyd.PolicyCheck
 			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/check", map[string]string{"policy": text}, &found); err != nil {
-				return err
+				return withPlaces(err, args[0])
 			}
 			out := outputOf(cmd, asJSON)
 			if asJSON {
@@ -184,54 +106,6 @@ func tellWarnings(w io.Writer, list []string) error {
 	return nil
 }
 
-func newPolicyPlan() *cobra.Command {
-	var data string
-	var only []string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "plan FILE",
-		Short: "Show what applying a policy would change, and change nothing",
-		Long: `Compiles a policy for every host with mode enforce and shows what would change: rules, VIFs whose rules would be others, flows of each bridge,
-and, of hosts that are not attached yet, what attaching would change in their databases. The figures are those that applying it now would
-have. The exit code is 1 if the policy would be refused. FILE - is standard input.`,
-		Example: `  weir policy plan policy.yaml
-  weir policy plan policy.yaml --only host:xcp1`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			hosts, err := onlyHosts(only)
-			if err != nil {
-				return err
-			}
-			text, err := readPolicy(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			c, err := connect(cmd, data)
-			if err != nil {
-				return err
-			}
-			var plan policyd.PolicyPlan
-			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/plan", policyd.PlanRequest{Policy: text, Only: hosts}, &plan); err != nil {
-				return err
-			}
-			out := outputOf(cmd, asJSON)
-			if asJSON {
-				err = cli.WriteJSON(out, plan)
-			} else {
-				err = writePlan(out, &plan)
-			}
-			if err == nil && len(plan.Refused) > 0 {
-				err = errors.New("plan: the policy would be refused")
-			}
-			return err
-		},
-	}
-	apiFlags(cmd, &data)
-	onlyFlag(cmd, &only)
-	jsonFlag(cmd, &asJSON)
-	return cmd
-}
-
 func onlyFlag(cmd *cobra.Command, only *[]string) {
 	cmd.Flags().StringSliceVar(only, "only", nil, "host:NAME: put it in force at this host only, the others keep what they have")
 }
@@ -247,53 +121,6 @@ func onlyHosts(only []string) ([]string, error) {
 		list = append(list, name)
 	}
 	return list, nil
-}
-
-// changeStyles are how changes of rules stand out.
-var changeStyles = map[string]cli.Style{"added": cli.Good, "changed": cli.Warn, "removed": cli.Bad}
-
-func writePlan(out *cli.Output, p *policyd.PolicyPlan) error {
-	base := fmt.Sprintf("compared with revision %d", p.Base)
-	if p.Base == 0 {
-		base = "no policy was applied yet"
-	}
-	fmt.Fprintf(out.W, "%s: %s\n", base, ruleCounts(p.Rules))
-	if len(p.Rules) > 0 {
-		t := &cli.Table{Columns: []cli.Column{{Name: "CHANGE"}, {Name: "RULE"}, {Name: "WHERE"}, {Name: "BEFORE"}, {Name: "AFTERWARDS"}}}
-		for _, r := range p.Rules {
-			t.Add(cli.Cell{Text: r.Change, Style: changeStyles[r.Change]}, cell(r.Rule), cell(r.Where), cell(r.Before), cell(r.After))
-		}
-		fmt.Fprintln(out.W)
-		if err := t.Write(out); err != nil {
-			return err
-		}
-	}
-	fmt.Fprintf(out.W, "\n%s get other rules%s\n", cli.Counted(len(p.VIFs), "VIF"), nameSome(p.VIFs))
-	if p.Instances+p.Ends > 0 {
-		fmt.Fprintf(out.W, "%s given, %s whose connections are decided anew\n", cli.Counted(p.Instances, "number"), cli.Counted(p.Ends, "former allow rule"))
-	}
-	if err := writeHostPlans(out, p.Hosts); err != nil {
-		return err
-	}
-	if err := tellWarnings(out.W, p.Warnings); err != nil {
-		return err
-	}
-	for _, text := range p.Refused {
-		fmt.Fprintf(out.W, "refused: %s\n", cli.Clean(text))
-	}
-	return nil
-}
-
-// ruleCounts says how many rules would change.
-func ruleCounts(list []policyd.RuleChange) string {
-	if len(list) == 0 {
-		return "no rule changes"
-	}
-	n := map[string]int{}
-	for _, r := range list {
-		n[r.Change]++
-	}
-	return fmt.Sprintf("%d rules added, %d changed, %d removed", n["added"], n["changed"], n["removed"])
 }
 
 // nameSome lists the first of names.
@@ -357,68 +184,6 @@ func writeAttach(out *cli.Output, host string, plan *export.Plan) error {
 	return writeChanges(out, plan)
 }
 
-func newPolicyApply() *cobra.Command {
-	var data, reason string
-	var only []string
-	var wait time.Duration
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "apply FILE",
-		Short: "Put a policy in force",
-		Long: `Checks a policy as weir policy plan does, keeps it as a new revision and has all hosts with mode enforce hold it. What cannot be is refused as
-a whole: then nothing has changed anywhere. It waits until the hosts that are reached were found to hold it; the exit code is 1 if one does
-not in time, which goes on. Hosts that are offline get it when they are back.
-
-With --only, the revision is tried at some hosts; the others keep theirs. Without, it is put in force at all. FILE - is standard input.`,
-		Example: `  weir policy apply policy.yaml --reason "web may ask the resolver"
-  weir policy apply policy.yaml --only host:xcp1`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var r policyd.ApplyRequest
-			var err error
-			r.Reason = reason
-			if r.Only, err = onlyHosts(only); err != nil {
-				return err
-			}
-			if r.Policy, err = readPolicy(cmd, args[0]); err != nil {
-				return err
-			}
-			c, err := connect(cmd, data)
-			if err != nil {
-				return err
-			}
-			var done policyd.Applied
-			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/apply", r, &done); err != nil {
-				return err
-			}
-			progress := progressOf(cmd, asJSON)
-			status, behind, err := inForce(cmd.Context(), c, wait, progress, func(h *policyd.HostPolicy) bool {
-				return len(r.Only) == 0 || slices.Contains(r.Only, h.Host) || slices.Contains(r.Only, h.UUID)
-			})
-			if err != nil {
-				return err
-			}
-			out := outputOf(cmd, asJSON)
-			if asJSON {
-				err = cli.WriteJSON(out, appliedJSON{done, status})
-			} else {
-				err = tellApplied(out, &done, status)
-			}
-			if err == nil && len(behind) > 0 && wait > 0 { // who does not wait knows
-				err = partialf("apply: revision %d is kept, and not yet in force at %s: weir policy status tells", done.Revision.Revision, strings.Join(behind, ", "))
-			}
-			return err
-		},
-	}
-	apiFlags(cmd, &data)
-	onlyFlag(cmd, &only)
-	f := cmd.Flags()
-	f.StringVar(&reason, "reason", "", "why; kept with the revision")
-	f.DurationVar(&wait, "wait", 30*time.Second, "longest wait until the hosts that are reached have it; 0s: none")
-	jsonFlag(cmd, &asJSON)
-	return cmd
-}
-
 // appliedJSON is what weir policy apply prints as JSON.
 type appliedJSON struct {
 	policyd.Applied
@@ -479,12 +244,27 @@ func inForce(ctx context.Context, c *client.API, wait time.Duration, progress io
 	}
 }
 
-func tellApplied(out *cli.Output, done *policyd.Applied, hosts []policyd.HostPolicy) error {
+// tellApplied says what was put in force, and where it is.
+func tellApplied(out *cli.Output, done *policyd.Applied, hosts []policyd.HostPolicy, now time.Time) error {
 	if done.Same {
 		fmt.Fprintf(out.W, "revision %d is that policy already: nothing was changed\n", done.Revision.Revision)
 	} else {
 		fmt.Fprintf(out.W, "applied as revision %d: %s\n", done.Revision.Revision, cli.Counted(done.Rules, "rule"))
 	}
+	if r := &done.Revision; !done.Same && !r.ConfirmBy.IsZero() {
+		tellPending(out, &policyd.Pending{Revision: r.Revision, ConfirmBy: r.ConfirmBy}, now)
+	}
+	if err := tellHosts(out, hosts); err != nil {
+		return err
+	}
+	if len(done.Waited) > 0 {
+		fmt.Fprintf(out.W, "warning: collectors that did not know the new rules in time: %s\n", strings.Join(done.Waited, ", "))
+	}
+	return tellWarnings(out.W, done.Warnings)
+}
+
+// tellHosts says at which hosts what is to be in force is.
+func tellHosts(out *cli.Output, hosts []policyd.HostPolicy) error {
 	by := map[policyd.HostState][]string{}
 	for i := range hosts {
 		by[hosts[i].State] = append(by[hosts[i].State], hosts[i].Host)
@@ -508,13 +288,11 @@ func tellApplied(out *cli.Output, done *policyd.Applied, hosts []policyd.HostPol
 			fmt.Fprintf(out.W, "%s: %s\n", hosts[i].Host, cli.Clean(hosts[i].Error))
 		}
 	}
-	if len(hosts) == 0 {
-		fmt.Fprintln(out.W, "no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)")
+	if len(hosts) > 0 {
+		return nil
 	}
-	if len(done.Waited) > 0 {
-		fmt.Fprintf(out.W, "warning: collectors that did not know the new rules in time: %s\n", strings.Join(done.Waited, ", "))
-	}
-	return tellWarnings(out.W, done.Warnings)
+	_, err := fmt.Fprintln(out.W, "no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)")
+	return err
 }
 
 func newPolicyStatus() *cobra.Command {

@@ -19,6 +19,7 @@ import (
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/lab/traffic"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/policy/explain"
 )
 
 // policyRun is a Weir with one host whose bridge has two VMs, web and db.
@@ -148,7 +149,7 @@ func TestPolicy(t *testing.T) {
 	// What is wrong is refused with what to do, and nothing is changed.
 	fails(t, exitFailed, `vms[0].name: "dbb" is no VM; did you mean "db"?`, "policy", "validate", r.file("vms: [{name: dbb}]"), "--data", r.data)
 	fails(t, exitFailed, "want allow or deny or shadow", "policy", "apply", r.file("global: {default: [{action: alow}]}"), "--data", r.data)
-	fails(t, exitFailed, "none was applied yet", "policy", "get", "--data", r.data)
+	fails(t, exitNotFound, "none was applied yet", "policy", "get", "--data", r.data)
 	fails(t, exitUsage, `mode "enfrce": expected observe, enforce or inherit`, "hosts", "mode", "hv1", "enfrce", "--data", r.data)
 	r.says("right: 2 rules in force", "policy", "validate", file)
 
@@ -175,7 +176,8 @@ func TestPolicy(t *testing.T) {
 
 	// A change, planned and then made.
 	more := r.file(strings.Replace(webPolicy, `"5432"`, `"80,5432"`, 1))
-	r.says("changed  postgres", "policy", "plan", more)
+	r.says(`~ Rule "postgres" has local ports 80,5432 instead of 5432: allow from address-group:inside tcp local ports 80,5432.`, "policy", "plan", more)
+	r.says("1 VIF gets other rules: db/0", "policy", "plan", more)
 	r.passes("planned", 80, false)
 	r.says("in force and verified at hv1", "policy", "apply", more, "--only", "host:hv1")
 	r.passes("applied", 80, true)
@@ -218,6 +220,63 @@ func TestPolicy(t *testing.T) {
 
 	r.bypass()
 	r.leave(before)
+}
+
+// From a draft to a revision that nobody confirms: Weir is stopped and started in between, and at the deadline what was in force before is so again, also
+// at the host.
+func TestPolicyNotConfirmed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs weir up and Open vSwitch")
+	}
+	r := startPolicyRun(t, false)
+	r.says("applied as revision 1", "policy", "apply", r.file(webPolicy))
+	r.says("enforced: revision 1 is in force and verified at 1 bridge", "hosts", "mode", "hv1", "enforce", "--yes")
+	r.passes("enforced", 5432, true)
+	r.passes("enforced", 80, false)
+
+	editor(t, `sed -i 's/"5432"/"80"/' "$1"`)
+	r.says(`Rule "postgres" has local ports 80 instead of 5432`, "policy", "edit", "web")
+	plan := parse[planned](t, r.weir("policy", "plan", "--json"))
+	if len(plan.Hosts) != 1 || len(plan.Hosts[0].Bridges) != 1 || plan.Hosts[0].Bridges[0].Added == 0 || plan.Hosts[0].Bridges[0].Removed == 0 ||
+		!slices.Equal(plan.VIFs, []string{"db/0"}) || plan.Explained.Effect != explain.Both {
+		t.Errorf("plan %+v", plan)
+	}
+	r.passes("planned", 80, false)
+	begin := time.Now()
+	r.says("revision 2 waits to be confirmed", "policy", "apply", "--draft", "web", "--confirm", "20s", "--reason", "a new port")
+	r.passes("applied", 80, true)
+	r.says("in force, ", "policy", "history")
+	r.app.Stop()
+	r.app = apptest.Start(t, r.data, "--store-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0")
+	apptest.Eventually(t, soon, "the revision is rolled back", func() error {
+		s := parse[policyd.PolicyStatus](t, r.weir("policy", "status", "--json"))
+		if s.Head != 3 || s.Pending != nil || len(s.Hosts) != 1 || s.Hosts[0].State != policyd.HostEnforced || s.Hosts[0].Verified != 3 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+	t.Logf("rolled back %v after it was applied to be confirmed within 20s", time.Since(begin).Round(time.Second))
+	r.passes("rolled back", 80, false)
+	r.passes("rolled back", 5432, true)
+	if out := stable(r.weir("policy", "history")); !strings.Contains(out, "undoes 2") || !strings.Contains(out, "revision 2 was not confirmed") || !strings.Contains(out, "not confirmed  a new port") {
+		t.Errorf("history:\n%s", out)
+	}
+	r.says("No difference.", "policy", "diff", "1", "3")
+	fails(t, exitConflict, "no revision waits to be confirmed", "policy", "confirm", "--data", r.data)
+
+	// A host that is away gets it later, and that is said.
+	r.must(r.host.Kill())
+	apptest.Eventually(t, soon, "the host is offline", func() error {
+		s := parse[policyd.PolicyStatus](t, r.weir("policy", "status", "--json"))
+		if s.Hosts[0].State != policyd.HostOffline {
+			return fmt.Errorf("%+v", s.Hosts)
+		}
+		return nil
+	})
+	got := weir(t, "policy", "apply", r.file(strings.Replace(webPolicy, `"5432"`, `"80"`, 1)), "--data", r.data)
+	if got.code != exitPartial || !strings.Contains(got.stdout, "offline, it comes when they are back: hv1") || !strings.Contains(got.err, "revision 4 is kept; offline") {
+		t.Errorf("weir policy apply with a host that is away: %+v", got)
+	}
 }
 
 // Of a rule of which nothing is known, nothing is said.
@@ -277,7 +336,7 @@ func (r *policyRun) bypass() {
 		r.says("policy is on again", "bypass", "off", target)
 		r.passes("restored", 81, false)
 	}
-	fails(r.T, exitFailed, "not found", "bypass", "off", "estate", "--data", r.data)
+	fails(r.T, exitNotFound, "not found", "bypass", "off", "estate", "--data", r.data)
 	fails(r.T, exitFailed, "want estate, pool:NAME", "bypass", "on", "everything", "--data", r.data)
 	apptest.Eventually(r, soon, "events tell of it", func() error {
 		var kinds []string

@@ -1,0 +1,398 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/internal/apptest"
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/policy"
+	"github.com/weirhq/weir/policyd/policy/explain"
+)
+
+// startPolicyd is a policyd with an estate of two VMs and no host. It returns its data directory.
+func startPolicyd(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs weir policyd")
+	}
+	data := t.TempDir()
+	write(t, data, "estate.yaml", []byte(`hosts: [{name: hv1}]
+vms:
+  - {name: web, host: hv1, vifs: [{device: "0", mac: "02:00:00:00:00:01", ips: [10.1.0.1]}]}
+  - {name: db, host: hv1, vifs: [{device: "0", mac: "02:00:00:00:00:02", ips: [10.1.0.2]}]}
+`))
+	write(t, data, "weir.yaml", []byte("estate: {file: estate.yaml}\n"))
+	apptest.Start(t, data, anyPorts...)
+	return data
+}
+
+// editor makes commands use a shell script as the editor; $1 is the file.
+func editor(t *testing.T, script string) {
+	t.Helper()
+	name := write(t, t.TempDir(), "editor", []byte("#!/bin/sh\n"+script+"\n"))
+	if err := os.Chmod(name, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("VISUAL", "")
+	t.Setenv("EDITOR", name)
+}
+
+// stable replaces what differs from run to run.
+func stable(text string) string {
+	for _, x := range [][2]string{
+		{`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`, "DATE TIME          "},
+		{`\bin (9m\d\ds|\d+s)`, "in SOON"},
+		{`9m\d\ds to confirm`, "SOON to confirm"},
+		{` +\n`, "\n"},
+	} {
+		text = regexp.MustCompile(x[0]).ReplaceAllString(text, x[1])
+	}
+	return text
+}
+
+// policyCLI runs commands on a policyd.
+type policyCLI struct {
+	*testing.T
+	data string
+}
+
+func (p *policyCLI) run(args ...string) result {
+	p.Helper()
+	return weir(p, append(args, "--data", p.data)...)
+}
+
+// is wants a command line to end with a code and to print exactly something, besides dates; on standard error a part of what it says.
+func (p *policyCLI) is(code int, stdout, stderr string, args ...string) {
+	p.Helper()
+	r := p.run(args...)
+	if diff := cmp.Diff(stdout, stable(r.stdout)); r.code != code || diff != "" || !strings.Contains(stable(r.err), stderr) || stderr == "" && r.err != "" {
+		p.Errorf("weir %s: code %d, want %d; standard error %q, want %q; -want +got:\n%s", strings.Join(args, " "), r.code, code, stable(r.err), stderr, diff)
+	}
+}
+
+// A draft from its beginning to its being in force, with two people who change the same policy.
+func TestPolicyDraft(t *testing.T) {
+	p := &policyCLI{t, startPolicyd(t)}
+	file := write(t, t.TempDir(), "first.yaml", []byte(webPolicy))
+
+	p.is(exitOK, "no policy was applied yet: weir policy edit begins one, weir policy apply puts it in force\n", "", "policy", "history")
+	p.is(exitNotFound, "", "you have no draft: weir policy edit begins one", "policy", "plan")
+	p.is(exitNotFound, "", "none was applied yet", "policy", "export")
+	p.is(exitOK, `applied as revision 1: 2 rules
+no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)
+`, "", "policy", "apply", file, "--reason", "to begin with", "--base", "0")
+
+	// An editor that changes nothing leaves nothing; one that fails neither.
+	editor(t, "true")
+	p.is(exitOK, "nothing was changed\n", "", "policy", "edit")
+	editor(t, "exit 3")
+	p.is(exitFailed, "", "exit status 3", "policy", "edit")
+	p.is(exitOK, "there is no draft: weir policy edit begins one\n", "", "policy", "draft", "list")
+
+	// One that makes mistakes hears of them with their lines, and its text is kept.
+	editor(t, `[ "$(stat -c %a "$1")" = 600 ] || exit 9; sed -i 's/action: deny/action: denny/; s/name: db$/nam: db/' "$1"`)
+	r := p.run("policy", "edit")
+	kept := regexp.MustCompile(`your text is kept in (\S+):`).FindStringSubmatch(r.err)
+	if r.code != exitFailed || kept == nil || !strings.Contains(r.err, "3 problems") || !regexp.MustCompile(`\.yaml:\d+:\d+: vms\[0\]\.nam: unknown key; did you mean "name"`).MatchString(r.err) ||
+		!strings.Contains(r.err, `found "denny", want allow or deny or shadow`) || !strings.Contains(r.err, "Edit again? [Y/n]") {
+		t.Fatalf("weir policy edit with mistakes: %+v", r)
+	}
+	if text, err := os.ReadFile(kept[1]); err != nil || !strings.Contains(string(text), "denny") || os.Remove(kept[1]) != nil {
+		t.Errorf("what is kept: %q, %v", text, err)
+	}
+
+	// Mistakes that are put right in the second round are none.
+	editor(t, `if grep -q 'denny' "$1"; then sed -i 's/denny/deny/' "$1"; else sed -i 's/action: deny/action: denny/; s/"5432"/"80,5432"/' "$1"; fi`)
+	if r := weirIn(t, "y\n", "policy", "edit", "--data", p.data); r.code != exitOK || stable(r.stdout) != `draft draft is saved (1 rule changed)
+
+draft draft compared with revision 1, in force:
+1 rule differs: it may let more pass.
+
+VM db mandatory
+  ~ Rule "postgres" has local ports 80,5432 instead of 5432: allow from address-group:inside tcp local ports 80,5432.
+
+nothing of it is in force: weir policy plan --draft draft, then weir policy apply --draft draft
+` {
+		t.Errorf("weir policy edit, twice: %+v", r)
+	}
+	p.is(exitOK, `DRAFT  OF    CHANGED              EDITS  LAST            BASE
+draft  root  DATE TIME                1  1 rule changed  1
+`, "", "policy", "draft", "list")
+
+	// Somebody else applies something: the draft is not put over it.
+	other := write(t, t.TempDir(), "other.yaml", []byte(strings.Replace(webPolicy, "comment: from web", "comment: from the web", 1)+
+		"global: {mandatory: [{id: no-telnet, action: deny, protocol: tcp, remote_ports: \"23\"}]}\n"))
+	p.is(exitOK, "applied as revision 2: 3 rules\nno host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)\n", "", "policy", "apply", other, "--reason", "nobody needs telnet")
+	r = p.run("policy", "apply", "--reason", "web may be asked")
+	if diff := cmp.Diff(`since revision 1:
+
+REVISION  WHEN                 BY    FROM    WHAT                STATE     REASON
+       2  DATE TIME            root  socket  1 added, 1 changed  in force  nobody needs telnet
+
+revision 2, in force compared with revision 1:
+2 rules differ: 1 may stop more and 1 changes nothing for packets.
+
+Global mandatory
+  + Rule "no-telnet" is added as the only one: deny either any tcp remote ports 23. So far that was decided by "postgres" (allow from address-group:inside tcp local ports 5432) and "nothing-else" (deny from any any), else by the default, which allows.
+
+VM db mandatory
+  ~ Rule "postgres" (allow from address-group:inside tcp local ports 5432) has the comment "from the web" instead of "from web".
+
+weir: the policy was changed since revision 1: revision 2 is by root, of DATE TIME          : nobody needs telnet
+nothing was changed; to go on: weir policy draft rebase draft, look at weir policy plan, and apply it again
+`, stable(r.err)); r.code != exitConflict || r.stdout != "" || diff != "" {
+		t.Errorf("weir policy apply over another revision: code %d, %s", r.code, diff)
+	}
+	p.is(exitConflict, "", "to go on: take over into the file what you want of that, and apply it with --base 2", "policy", "apply", file, "--base", "1")
+
+	// Both changed the same rule.
+	p.is(exitConflict, "", `rule "postgres": you changed it, and meanwhile it was changed`, "policy", "draft", "rebase")
+	if list := parse[[]policyd.Draft](t, p.run("policy", "draft", "list", "--json").stdout); len(list) != 1 || list[0].Base != 1 {
+		t.Errorf("a rebase with conflicts changed the draft: %+v", list)
+	}
+	p.is(exitOK, `draft draft takes into account revision 2 now
+rule "postgres": you changed it, and meanwhile it was changed: what is kept is yours
+
+draft draft compared with revision 2, in force:
+1 rule differs: it may let more pass.
+
+VM db mandatory
+  ~ Rule "postgres" has local ports 80,5432 instead of 5432 and has the comment "from web" instead of "from the web": allow from address-group:inside tcp local ports 80,5432.
+`, "", "policy", "draft", "rebase", "--keep", "mine")
+	p.is(exitOK, "draft draft takes into account revision 2, which is the newest\n", "", "policy", "draft", "rebase")
+	p.is(exitOK, `draft draft compared with revision 2:
+1 rule differs: it may let more pass.
+
+VM db mandatory
+  ~ Rule "postgres" has local ports 80,5432 instead of 5432 and has the comment "from web" instead of "from the web": allow from address-group:inside tcp local ports 80,5432.
+
+0 VIFs get other rules
+1 number given, 0 former allow rules whose connections are decided anew
+
+no host has mode enforce: nothing is touched (weir hosts mode HOST enforce)
+`, "", "policy", "plan")
+
+	// Applied to be confirmed; meanwhile nothing else is.
+	p.is(exitOK, `applied as revision 3: 3 rules
+revision 3 waits to be confirmed: it is undone at DATE TIME          , in SOON, unless somebody confirms it: weir policy confirm 3
+
+no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)
+`, "", "policy", "apply", "--reason", "web may be asked", "--confirm", "10m")
+	p.is(exitConflict, "", "weir policy confirm keeps revision 3, weir policy rollback undoes it", "policy", "apply", file)
+	p.is(exitOK, "revision 3 stays\n", "", "policy", "confirm")
+	p.is(exitConflict, "", "no revision waits to be confirmed", "policy", "confirm")
+	p.is(exitConflict, "", "no revision waits to be confirmed", "policy", "rollback")
+	p.is(exitOK, `applied as revision 4: 2 rules
+revision 4 waits to be confirmed: it is undone at DATE TIME          , in SOON, unless somebody confirms it: weir policy confirm 4
+
+no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)
+`, "", "policy", "restore", "1", "--yes", "--confirm", "9m50s")
+	p.is(exitOK, `revision 4 is undone
+revision 5 is what was in force before
+no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)
+`, "", "policy", "rollback", "--reason", "not that")
+	p.is(exitOK, `REVISION  WHEN                 BY    FROM    WHAT                              STATE          REASON
+       5  DATE TIME            root  socket  undoes 4                          in force       not that
+       4  DATE TIME            root  socket  restores 1, 1 changed, 1 removed  not confirmed
+       3  DATE TIME            root  socket  1 changed                                        web may be asked
+       2  DATE TIME            root  socket  1 added, 1 changed                               nobody needs telnet
+       1  DATE TIME            root  socket  2 added, 1 group                                 to begin with
+`, "", "policy", "history")
+	if r, h := p.run("policy", "revisions"), p.run("policy", "history"); r.stdout != h.stdout {
+		t.Errorf("weir policy revisions: %+v", r)
+	}
+	p.is(exitOK, `revision 2: 1 added, 1 changed
+  applied    DATE TIME
+  by         root
+  from       socket
+  reason     nobody needs telnet
+  rules      3
+
+Compared with revision 1:
+2 rules differ: 1 may stop more and 1 changes nothing for packets.
+
+Global mandatory
+  + Rule "no-telnet" is added as the only one: deny either any tcp remote ports 23. So far that was decided by "postgres" (allow from address-group:inside tcp local ports 5432) and "nothing-else" (deny from any any), else by the default, which allows.
+
+VM db mandatory
+  ~ Rule "postgres" (allow from address-group:inside tcp local ports 5432) has the comment "from the web" instead of "from web".
+`, "", "policy", "history", "2")
+	p.is(exitOK, `--- revision 1
++++ revision 2
+@@ -2,6 +2,12 @@
+ address_groups:
+   - name: inside
+     members: [10.1.0.0/24]
++global:
++  mandatory:
++    - id: no-telnet
++      action: deny
++      protocol: tcp
++      remote_ports: "23"
+ vms:
+   - name: db
+     mandatory:
+@@ -11,7 +17,7 @@
+         protocol: tcp
+         remote: address-group:inside
+         local_ports: "5432"
+-        comment: from web
++        comment: from the web
+       - id: nothing-else
+         action: deny
+         direction: from
+`, "", "policy", "diff", "1", "2", "--raw")
+	p.is(exitNotFound, "", `"nowhere" is no file: expected the number of a revision`, "policy", "diff", "nowhere")
+	p.is(exitNotFound, "", "revision 99", "policy", "diff", "99")
+	e := parse[struct {
+		Difference policy.Difference
+		Explained  explain.Explanation
+	}](t, p.run("policy", "diff", "1", "3", "--json").stdout)
+	if e.Explained.Effect != explain.Both || len(e.Difference.Rules) != 2 || len(e.Explained.Sections) != 2 {
+		t.Errorf("weir policy diff --json: %+v", e)
+	}
+}
+
+// A file that is wrong changes nothing and is told whole; one that was exported is no change.
+func TestPolicyImport(t *testing.T) {
+	p := &policyCLI{t, startPolicyd(t)}
+	dir := t.TempDir()
+	first := write(t, dir, "first.yaml", []byte(webPolicy))
+	if r := p.run("policy", "apply", first); r.code != exitOK {
+		t.Fatal(r)
+	}
+	broken := write(t, dir, "broken.yaml", []byte(`default: maybe
+global:
+  mandatory:
+    - {id: a, action: alow, remote_ports: "80"}
+    - id: b
+      actoin: deny
+vms:
+  - name: db
+    mandatory: [{id: a, action: deny, remote: 300.0.0.1}]
+`))
+	p.is(exitFailed, "", fmt.Sprintf(`weir: %[1]s: 7 problems:
+  %[1]s:1:10: default: found "maybe", want allow or deny or shadow; known here: allow, deny, shadow
+  %[1]s:4:23: global.mandatory[0].action: found "alow", want allow or deny or shadow; did you mean "allow"?
+  %[1]s:4:43: global.mandatory[0].remote_ports: protocol any has no ports, want tcp, udp or sctp
+  %[1]s:5:7: global.mandatory[1].action: missing, want allow or deny or shadow
+  %[1]s:6:15: global.mandatory[1].actoin: unknown key; did you mean "action"?
+  %[1]s:9:22: vms[0].mandatory[0].id: "a" is the id of global.mandatory[0], too
+  %[1]s:9:47: vms[0].mandatory[0].remote: found "300.0.0.1", want any, an IP address, a prefix, a MAC address, address-group:NAME or vm-group:NAME
+`, broken), "policy", "import", broken)
+	unknown := write(t, dir, "unknown.yaml", []byte(`vms:
+  - name: dbb
+    mandatory: [{id: a, action: deny, remote: vm-group:nobody}]
+networks:
+  - {name: lan, default: [{id: b, action: deny, remote: address-group:nowhere}]}
+`))
+	p.is(exitFailed, "", fmt.Sprintf(`weir: %[1]s: 4 problems:
+  %[1]s:2:11: vms[0].name: "dbb" is no VM; did you mean "db"?
+  %[1]s:3:47: vms[0].mandatory[0].remote: "nobody" is no VM group
+  %[1]s:5:12: networks[0].name: "lan" is no network
+  %[1]s:5:57: networks[0].default[0].remote: "nowhere" is no address group
+`, unknown), "policy", "import", unknown)
+	torn := write(t, dir, "torn.yaml", []byte("vms:\n  - name: [\n"))
+	p.is(exitFailed, "", torn+":", "policy", "import", torn)
+	p.is(exitOK, "there is no draft: weir policy edit begins one\n", "", "policy", "draft", "list")
+
+	out := filepath.Join(dir, "out.yaml")
+	p.is(exitOK, "", "", "policy", "export", "-o", out)
+	p.is(exitOK, out+` is draft out; compared with revision 1, in force:
+No difference.
+
+nothing of it is in force: weir policy plan --draft out, then weir policy apply --draft out
+`, "", "policy", "import", out)
+	text, err := os.ReadFile(out)
+	if err != nil || p.run("policy", "export", "--draft", "out").stdout != string(text) {
+		t.Errorf("what was imported is exported otherwise: %s, %v", text, err)
+	}
+	p.is(exitFailed, "", "7 problems", "policy", "import", broken, "--draft", "out")
+	p.is(exitOK, "revision 1 is that policy already: nothing was changed\nno host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)\n", "", "policy", "apply", "--draft", "out")
+	if s := parse[policyd.PolicyStatus](t, p.run("policy", "status", "--json").stdout); s.Head != 1 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// Groups are changed in force and in drafts; copies of the state are made and fetched.
+func TestGroupCommands(t *testing.T) {
+	p := &policyCLI{t, startPolicyd(t)}
+	first := write(t, t.TempDir(), "first.yaml", []byte(webPolicy))
+	if r := p.run("policy", "apply", first); r.code != exitOK {
+		t.Fatal(r)
+	}
+	p.is(exitOK, `GROUP   OF         RULES  MEMBERS
+inside  addresses      1        1  10.1.0.0/24
+`, "", "group", "list")
+	r := weirIn(t, "no\n", "group", "add", "inside", "10.0.0.0/8", "--data", p.data)
+	if r.code != exitFailed || !strings.Contains(r.err, `Address group "inside" gains 10.0.0.0/8 (16.8 million addresses); 1 rule uses it`) || !strings.Contains(r.err, "nothing was changed") {
+		t.Errorf("weir group add, answered no: %+v", r)
+	}
+	const nowhere = "no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)\n"
+	p.is(exitFailed, "", `"inside2" is no address group; did you mean "inside"?`, "group", "add", "inside", "address-group:inside2", "--yes")
+	p.is(exitOK, "applied as revision 2: 2 rules\n"+nowhere, "", "group", "add", "inside", "10.0.0.0/8", "--yes", "--reason", "the office")
+	if s := parse[policyd.PolicyStatus](t, p.run("policy", "status", "--json").stdout); s.Head != 2 || s.Revision.Reason != "the office" {
+		t.Errorf("status %+v", s.Revision)
+	}
+	p.is(exitConflict, "", `group "inside" has 10.0.0.0/8 already`, "group", "add", "inside", "10.0.0.0/8", "--yes")
+	p.is(exitUsage, "", "expected an address, prefix, range or address-group:NAME", "group", "add", "inside", "db", "--yes")
+	p.is(exitConflict, "", `group "inside" is used: by postgres`, "group", "delete", "inside", "--yes")
+	p.is(exitNotFound, "", `has no group "outside": expected inside`, "group", "show", "outside")
+	p.is(exitNotFound, "", `group "inside" has no member "10.9.0.0/16" as it is written: expected 10.1.0.0/24, 10.0.0.0/8`, "group", "remove", "inside", "10.9.0.0/16", "--yes")
+
+	// In a draft nothing of it is in force, and each is an edit.
+	p.is(exitNotFound, "", `find draft "g" of root: not found`, "group", "new", "www", "web", "--draft", "g")
+	p.is(exitOK, "draft g is begun with revision 2: weir policy edit g\n", "", "policy", "draft", "new", "g")
+	p.is(exitOK, `draft g: group www made
+
+draft g compared with revision 2, in force:
+Nothing is enforced differently: only groups that no rule in force uses change.
+
+VM groups
+  + VM group "www" is added: VM web and VMs with tag "www" and name "w*"; no rule in force uses it.
+`, "", "group", "new", "www", "web", "tag:www & name:w*", "--draft", "g")
+	p.is(exitOK, `VM group www of draft g, 2 members
+  web
+  tag:www & name:w*
+no rule names it
+`, "", "group", "show", "www", "--draft", "g")
+	if r := p.run("group", "remove", "www", "tag:www & name:w*", "--draft", "g"); r.code != exitOK || !strings.HasPrefix(r.stdout, "draft g: group www loses tag:www & name:w*\n") {
+		t.Errorf("weir group remove: %+v", r)
+	}
+	p.is(exitOK, "draft g: 2 edits undone; it stands at: begun with revision 2\n", "", "policy", "draft", "undo", "--edits", "2")
+	p.is(exitOK, "draft g: 1 edit done again; it stands at: group www made\n", "", "policy", "draft", "redo")
+	if list := parse[[]group](t, p.run("group", "list", "--json", "--draft", "g").stdout); len(list) != 2 || list[1].Kind != vmKind || len(list[1].Members) != 2 || len(list[0].Rules) != 1 {
+		t.Errorf("weir group list --json: %+v", list)
+	}
+	p.is(exitFailed, "", "discard: the draft is kept", "policy", "draft", "discard", "g")
+	p.is(exitOK, "draft g is gone\n", "", "policy", "draft", "discard", "g", "--yes")
+
+	// Copies of the state.
+	taken := p.run("state", "snapshot", "take", "--reason", "a test")
+	name, _, ok := strings.Cut(taken.stdout, ", ")
+	if taken.code != exitOK || !ok {
+		t.Fatalf("weir state snapshot take: %+v", taken)
+	}
+	if out := p.run("state", "snapshot", "list").stdout; !strings.Contains(out, name) || !strings.Contains(out, "a test") {
+		t.Errorf("weir state snapshot list:\n%s", out)
+	}
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	if r := p.run("state", "snapshot", "download", name, "-o", copied); r.code != exitOK {
+		t.Fatalf("weir state snapshot download: %+v", r)
+	}
+	if info, err := os.Stat(copied); err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
+		t.Errorf("what was downloaded: %v, %v", info, err)
+	}
+	p.is(exitFailed, "", "file exists", "state", "snapshot", "download", name, "-o", copied)
+	p.is(exitOK, name+" is removed\n", "", "state", "snapshot", "remove", name)
+	p.is(exitNotFound, "", "not found", "state", "snapshot", "download", name, "-o", copied+"2")
+	elsewhere := t.TempDir()
+	good(t, "state", "restore", copied, "--data", elsewhere)
+}
