@@ -2,10 +2,8 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -218,8 +216,8 @@ func findGroup(p *policyText, kind, name string) (*group, error) {
 	return nil, usagef("%q is an address group and a VM group: expected --kind address or --kind vm", name)
 }
 
-func kindFlag(cmd *cobra.Command, kind *string) {
-	cmd.Flags().StringVar(kind, "kind", "", "address or vm, where groups of both kinds have that name")
+func kindFlag(cmd *cobra.Command, kind *string, text string) {
+	cmd.Flags().StringVar(kind, "kind", "", firstOf(text, "address or vm, where groups of both kinds have that name"))
 }
 
 func validKind(kind string) error {
@@ -281,120 +279,23 @@ func newGroupShow() *cobra.Command {
 	}
 	apiFlags(cmd, &data)
 	draftFlagOf(cmd, &draft, "as this draft of yours has it, instead of what is in force")
-	kindFlag(cmd, &kind)
+	kindFlag(cmd, &kind, "")
 	jsonFlag(cmd, &asJSON)
 	return cmd
-}
-
-// groupChange is a command that changes groups.
-type groupChange struct {
-	use, short, example string
-	args                cobra.PositionalArgs
-	kindHelp            string
-	do                  func(p *policyText, kind string, args []string) (what string, err error)
-}
-
-// command makes it one.
-func (g *groupChange) command() *cobra.Command {
-	var data, draft, kind string
-	var how applyFlags
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: g.use, Short: g.short, Example: g.example, Args: g.args,
-		Long: g.short + ".\n\n" + memberForms + "\n\n" + `It shows what that changes and asks, unless --yes; then it is put in force, as a new revision. With --draft, it is an edit of that draft of yours.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := validKind(kind); err != nil {
-				return err
-			}
-			c, err := connect(cmd, data)
-			if err != nil {
-				return err
-			}
-			p, d, err := groupPolicy(cmd, c, draft)
-			if err != nil {
-				return err
-			}
-			what, err := g.do(&p, kind, args)
-			if err != nil {
-				return err
-			}
-			text, err := p.policy.Encode()
-			if err != nil {
-				return err
-			}
-			if d != nil {
-				return changeDraft(cmd, c, d, string(text), what, asJSON)
-			}
-			if how.reason == "" {
-				how.reason = what
-			}
-			return changeCurrent(cmd, c, string(text), &how, asJSON)
-		},
-	}
-	apiFlags(cmd, &data)
-	draftFlagOf(cmd, &draft, "make the change in this draft of yours, instead of putting it in force")
-	kindFlag(cmd, &kind)
-	if g.kindHelp != "" {
-		cmd.Flags().Lookup("kind").Usage = g.kindHelp
-	}
-	how.add(cmd)
-	cmd.Flags().BoolVar(&how.yes, "yes", false, "do not ask")
-	jsonFlag(cmd, &asJSON)
-	return cmd
-}
-
-// changeDraft makes an edit of a draft.
-func changeDraft(cmd *cobra.Command, c *client.API, d *policyd.DraftText, text, what string, asJSON bool) error {
-	var saved policyd.DraftText
-	if err := c.Change(cmd.Context(), http.MethodPut, draftPath(d.Name), policyd.DraftEdit{Policy: text, Version: d.Version, What: what}, &saved); err != nil {
-		return withPlaces(err, "draft "+d.Name)
-	}
-	out := outputOf(cmd, asJSON)
-	if asJSON {
-		return cli.WriteJSON(out, saved)
-	}
-	fmt.Fprintf(out.W, "draft %s: %s\n\n", cli.Clean(saved.Name), cli.Clean(saved.What))
-	return writeAgainstCurrent(cmd.Context(), out, c, &saved)
-}
-
-// changeCurrent puts a policy in force in place of the one that it was made of, once it was shown and confirmed.
-func changeCurrent(cmd *cobra.Command, c *client.API, text string, how *applyFlags, asJSON bool) error {
-	w := candidate{policyText: policyText{Name: "the policy", Text: text}}
-	p, _, err := planPolicy(cmd, c, asJSON, &w, nil)
-	if err != nil {
-		return err
-	}
-	options, err := how.options(&p.Head)
-	if err != nil {
-		return err
-	}
-	if len(p.Refused) > 0 || !how.yes {
-		to := *outputOf(cmd, false)
-		to.W = cmd.ErrOrStderr()
-		if err := writePlan(&to, &p, w.Name, maxPlanned); err != nil {
-			return err
-		}
-	}
-	if len(p.Refused) > 0 {
-		return errors.New("nothing was changed: the policy would be refused")
-	}
-	if !how.yes {
-		switch sure, err := confirmed(cmd, "Put it in force?"); {
-		case err != nil:
-			return err
-		case !sure:
-			return errors.New("nothing was changed")
-		}
-	}
-	return applyWanted(cmd, c, &w, nil, options, how.wait, asJSON)
 }
 
 func newGroupNew() *cobra.Command {
-	g := groupChange{
-		use: "new GROUP [MEMBER]...", short: "Make a group", args: cobra.MinimumNArgs(1), kindHelp: "address or vm (default: address if all members are addresses, else vm)",
+	var kind string
+	g := policyChange{
+		use: "new GROUP [MEMBER]...", short: "Make a group", long: memberForms, args: cobra.MinimumNArgs(1), flags: func(cmd *cobra.Command) {
+			kindFlag(cmd, &kind, "address or vm (default: address if all members are addresses, else vm)")
+		},
 		example: `  weir group new office 203.0.113.0/24
   weir group new web tag:www --draft web`,
-		do: func(p *policyText, kind string, args []string) (string, error) {
+		do: func(p *policyText, args []string) (string, error) {
+			if err := validKind(kind); err != nil {
+				return "", err
+			}
 			name, members := args[0], args[1:]
 			if kind == "" {
 				kind = vmKind
@@ -423,11 +324,15 @@ func newGroupNew() *cobra.Command {
 }
 
 func newGroupAdd() *cobra.Command {
-	g := groupChange{
-		use: "add GROUP MEMBER...", short: "Put members into a group", args: cobra.MinimumNArgs(2),
+	var kind string
+	g := policyChange{
+		use: "add GROUP MEMBER...", short: "Put members into a group", long: memberForms, args: cobra.MinimumNArgs(2), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
 		example: `  weir group add admins 10.0.0.0/8 --reason "the new office"
   weir group add web web-07 --draft web`,
-		do: func(p *policyText, kind string, args []string) (string, error) {
+		do: func(p *policyText, args []string) (string, error) {
+			if err := validKind(kind); err != nil {
+				return "", err
+			}
 			g, err := findGroup(p, kind, args[0])
 			if err != nil {
 				return "", err
@@ -443,10 +348,14 @@ func newGroupAdd() *cobra.Command {
 }
 
 func newGroupRemove() *cobra.Command {
-	g := groupChange{
-		use: "remove GROUP MEMBER...", short: "Take members out of a group", args: cobra.MinimumNArgs(2),
+	var kind string
+	g := policyChange{
+		use: "remove GROUP MEMBER...", short: "Take members out of a group", long: memberForms, args: cobra.MinimumNArgs(2), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
 		example: `  weir group remove admins 10.0.0.0/8 --reason "the old office"`,
-		do: func(p *policyText, kind string, args []string) (string, error) {
+		do: func(p *policyText, args []string) (string, error) {
+			if err := validKind(kind); err != nil {
+				return "", err
+			}
 			g, err := findGroup(p, kind, args[0])
 			if err != nil {
 				return "", err
@@ -465,9 +374,13 @@ func newGroupRemove() *cobra.Command {
 }
 
 func newGroupDelete() *cobra.Command {
-	g := groupChange{
-		use: "delete GROUP", short: "Delete a group that nothing uses", args: cobra.ExactArgs(1),
-		do: func(p *policyText, kind string, args []string) (string, error) {
+	var kind string
+	g := policyChange{
+		use: "delete GROUP", short: "Delete a group that nothing uses", long: memberForms, args: cobra.ExactArgs(1), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
+		do: func(p *policyText, args []string) (string, error) {
+			if err := validKind(kind); err != nil {
+				return "", err
+			}
 			g, err := findGroup(p, kind, args[0])
 			if err != nil {
 				return "", err

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -395,4 +396,60 @@ no rule names it
 	p.is(exitNotFound, "", "not found", "state", "snapshot", "download", name, "-o", copied+"2")
 	elsewhere := t.TempDir()
 	good(t, "state", "restore", copied, "--data", elsewhere)
+}
+
+// Single rules are added, moved, switched and removed, in force and in drafts.
+func TestRuleCommands(t *testing.T) {
+	p := &policyCLI{t, startPolicyd(t)}
+	first := write(t, t.TempDir(), "first.yaml", []byte(webPolicy))
+	if r := p.run("policy", "apply", first); r.code != exitOK {
+		t.Fatal(r)
+	}
+	p.is(exitOK, `WHERE            #  RULE          SAYS                                                  NOTE
+VM db mandatory  1  postgres      allow from address-group:inside tcp local ports 5432  from web
+VM db mandatory  2  nothing-else  deny from any any
+`, "", "policy", "rule", "list")
+	const nowhere = "no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)\n"
+	p.is(exitOK, "applied as revision 2: 3 rules\n"+nowhere, "", "policy", "rule", "add", "deny", "--in", "global", "--protocol", "tcp", "--remote-ports", "23", "--id", "no-telnet", "--yes")
+	r := weirIn(t, "y\n", "policy", "rule", "add", "allow", "--direction", "from", "--protocol", "tcp", "--remote", "10.0.0.0/8", "--local-ports", "22", "--id", "ssh",
+		"--before", "nothing-else", "--reason", "care", "--data", p.data)
+	if r.code != exitOK || !strings.Contains(r.err, `Rule "ssh" is added after "postgres": allow from 10.0.0.0/8 tcp local ports 22. So far that was decided by "nothing-else" (deny from any any).`) {
+		t.Errorf("weir policy rule add: %+v", r)
+	}
+	p.is(exitOK, "applied as revision 4: 4 rules\n"+nowhere, "", "policy", "rule", "move", "ssh", "--first", "--yes")
+	p.is(exitOK, "applied as revision 5: 3 rules\n"+nowhere, "", "policy", "rule", "disable", "ssh", "--yes")
+	p.is(exitOK, `WHERE            #  RULE  SAYS                                      NOTE
+VM db mandatory  1  ssh   allow from 10.0.0.0/8 tcp local ports 22  off
+`, "", "policy", "rule", "list", "22")
+	p.is(exitOK, "applied as revision 6: 4 rules\n"+nowhere, "", "policy", "rule", "enable", "ssh", "--yes")
+	p.is(exitOK, "applied as revision 7: 2 rules\n"+nowhere, "", "policy", "rule", "remove", "ssh", "no-telnet", "--yes", "--reason", "enough")
+	p.is(exitOK, "revision 7 compared with revision 1:\nNo difference.\n", "", "policy", "diff", "1", "7")
+
+	p.is(exitOK, "draft d is begun with revision 7: weir policy edit d\n", "", "policy", "draft", "new", "d")
+	if r := p.run("policy", "rule", "add", "shadow", "--in", "vif:web/0", "--expires", "8h", "--draft", "d"); r.code != exitOK || !strings.Contains(r.stdout, "VIF web/0\n  + Rule \"r") {
+		t.Errorf("weir policy rule add in a draft: %+v", r)
+	}
+	list := parse[[]listedRule](t, p.run("policy", "rule", "list", "--draft", "d", "--json").stdout)
+	if len(list) != 3 || list[2].List != "VIF web/0" || time.Until(list[2].Expires) < 7*time.Hour || time.Until(list[2].Expires) > 8*time.Hour {
+		t.Errorf("weir policy rule list --json: %+v", list)
+	}
+	for _, x := range []struct {
+		code int
+		want string
+		args string
+	}{
+		{exitUsage, `ACTION: found "alow", want allow or deny or shadow`, "add alow --in global"},
+		{exitUsage, "expected --in, --before or --after", "add deny"},
+		{exitUsage, "did you mean network", "add deny --in netwrk:front"},
+		{exitUsage, "a VIF has one list of rules only", "add deny --in vif:web/0 --default"},
+		{exitUsage, "protocol any has no ports", "add deny --in global --remote-ports 22"},
+		{exitUsage, `rule "postgres" is in VM db mandatory, and --in says global mandatory`, "add deny --in global --after postgres"},
+		{exitUsage, "expected a span of time as 8h", "add deny --in global --expires soon"},
+		{exitUsage, "cannot stand next to itself", "move postgres --after postgres"},
+		{exitNotFound, `has no rule "postgre"; did you mean postgres`, "disable postgre"},
+		{exitConflict, `has a rule "postgres" already`, "add deny --in global --id postgres"},
+		{exitFailed, `"dbb" is no VM; did you mean "db"?`, "add deny --in vm:dbb"},
+	} {
+		p.is(x.code, "", x.want, append([]string{"policy", "rule"}, append(strings.Fields(x.args), "--yes")...)...)
+	}
 }

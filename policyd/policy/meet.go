@@ -35,14 +35,14 @@ func (r *Rule) InForce(now time.Time) bool {
 	return !r.Disabled && (r.Expires.IsZero() || now.Before(r.Expires))
 }
 
-// Covers reports whether r, standing before o in one policy, certainly leaves nothing to it, whether connections are tracked or not. A group is
-// compared with itself only.
-func (r *Rule) Covers(o *Rule) bool {
+// Covers reports whether r, standing before o in one policy, certainly leaves nothing to it. stateless says that connections are not tracked, so that allow rules
+// apply to replies, too: where that holds, it also holds where they are. A group is compared with itself only.
+func (r *Rule) Covers(o *Rule, stateless bool) bool {
 	if !r.Meets(o, false) { // which is quick
 		return false
 	}
 	a, b := normal(r), normal(o)
-	return (&Entry{Rule: a}).covers(&Entry{Rule: b}, &Estate{}, true) || a.Remote == b.Remote && (&Entry{Rule: a, Group: 1}).covers(&Entry{Rule: b, Group: 1}, &Estate{}, true)
+	return (&Entry{Rule: a}).covers(&Entry{Rule: b}, &Estate{}, stateless) || a.Remote == b.Remote && (&Entry{Rule: a, Group: 1}).covers(&Entry{Rule: b, Group: 1}, &Estate{}, stateless)
 }
 
 // normal returns a rule as entries have it.

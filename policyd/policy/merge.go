@@ -56,7 +56,7 @@ func Merge(base, ours, theirs *Policy, mine bool) (*Policy, []Conflict) {
 			}
 			insert[d.Rule] = rule
 		case says && t != nil:
-			list := *m.out.list(t.tier, t.of)
+			list := *m.out.RulesOf(t.tier, t.of)
 			list[slices.IndexFunc(list, func(r Rule) bool { return r.ID == d.Rule })] = *o.rule
 		}
 	}
@@ -119,14 +119,14 @@ func (m *merger) takes(d *RuleDifference, o, t *placed) (says, moves bool) {
 
 // cut takes a rule of theirs out of the result.
 func (m *merger) cut(t *placed) {
-	list := m.out.list(t.tier, t.of)
+	list := m.out.RulesOf(t.tier, t.of)
 	*list = slices.DeleteFunc(*list, func(r Rule) bool { return r.ID == t.rule.ID })
 }
 
 // insert puts a rule where the last of order stands in ours: after the nearest rule before it that is in the result, too.
 func (m *merger) insert(rule *Rule, order []*placed) {
 	x := order[len(order)-1]
-	list := m.out.list(x.tier, x.of)
+	list := m.out.RulesOf(x.tier, x.of)
 	at := 0
 	for i := len(order) - 2; i >= 0 && at == 0 && order[i].sameList(x); i-- {
 		at = 1 + slices.IndexFunc(*list, func(r Rule) bool { return r.ID == order[i].rule.ID })
@@ -172,8 +172,9 @@ func equalRules(a, b *Rule) bool {
 	})
 }
 
-// list returns a list of a policy, which is made if it is not there.
-func (p *Policy) list(tier Tier, of string) *[]Rule {
+// RulesOf returns the list of a tier, of the pool, network, VM or VIF of a name, to be changed; it is made if it is not there. It is valid until lists of others are
+// made.
+func (p *Policy) RulesOf(tier Tier, of string) *[]Rule {
 	level := func(l *Level, mandatory bool) *[]Rule {
 		if mandatory {
 			return &l.Mandatory

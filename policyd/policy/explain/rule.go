@@ -89,8 +89,8 @@ func meant(d *policy.RuleDifference) (list []policy.FieldChange) {
 
 // fate is what becomes, by another policy, of the packets that a rule decided.
 type fate struct {
-	by            []*policy.Rule // may decide some of them, in their order
-	rest          *policy.Rule   // decides all others; nil: the final default does
+	by            []*policy.Rule // may decide some of them, in their order, where connections are tracked
+	rest          *policy.Rule   // decides all others there; nil: the final default does
 	byDefault     policy.Action
 	allows, stops bool
 	unknown       bool // it takes too long to tell
@@ -116,14 +116,17 @@ func (w *work) fate(x *spot, from, to *side) fate {
 				continue
 			}
 			does(y.Action)
-			if !y.Meets(x.rule, false) { // replies only, where connections are not tracked
-				continue
-			}
-			if (l.Of == "" || l.Kind() == x.list.Kind() && l.Of == x.list.Of) && y.Covers(x.rule) {
+			all := l.Of == "" || l.Kind() == x.list.Kind() && l.Of == x.list.Of // VIFs of x have it
+			switch {
+			case f.rest != nil || !y.Meets(x.rule, false): // replies only, where connections are not tracked
+			case all && y.Covers(x.rule, false):
 				f.rest = y
+			default:
+				f.by = append(f.by, y)
+			}
+			if all && y.Covers(x.rule, true) {
 				return f
 			}
-			f.by = append(f.by, y)
 		}
 	}
 	does(f.byDefault)
@@ -358,7 +361,7 @@ func (w *work) altered(b, a *spot) (e Effect, idle string) {
 func widens(a, b *policy.Rule) bool {
 	x, y := *a, *b
 	x.Action, y.Action = policy.Deny, policy.Deny
-	return y.Covers(&x)
+	return y.Covers(&x, true)
 }
 
 // moved says what it means for a rule in force that it stands elsewhere.
@@ -514,7 +517,7 @@ func (w *work) coveredBy(x *spot) *policy.Rule {
 			if w.budget--; w.budget < 0 {
 				return nil
 			}
-			if y := &l.Rules[i]; y.InForce(w.now) && y.Covers(x.rule) {
+			if y := &l.Rules[i]; y.InForce(w.now) && y.Covers(x.rule, true) {
 				return y
 			}
 		}
@@ -545,7 +548,7 @@ func (w *work) hides(x *spot) string {
 			begin = x.index + 1
 		}
 		for i := begin; i < len(l.Rules); i++ {
-			if y := &l.Rules[i]; y.InForce(w.now) && y.Action != policy.Shadow && x.rule.Covers(y) {
+			if y := &l.Rules[i]; y.InForce(w.now) && y.Action != policy.Shadow && x.rule.Covers(y, true) {
 				names = append(names, quoted(y))
 			}
 		}
