@@ -103,7 +103,7 @@ const policyIntro = `# Policy file
 
 Generated from the program (` + "`go generate ./cmd/weir`" + `); do not edit.
 
-What a policy says, as ` + "`weir policy apply`" + ` reads it and ` + "`weir policy get`" + ` writes it. What it means: [Policy](../explanation/policy.md).
+What a policy says, as ` + "`weir policy apply`" + ` reads it and ` + "`weir policy export`" + ` writes it. What it means: [Policy](../explanation/policy.md).
 Editors check it as it is written with [policy.schema.json](policy.schema.json): for those that use the YAML language server, a first line
 ` + "`# yaml-language-server: $schema=PATH/policy.schema.json`" + `. A policy of more than 8 MiB or 50 000 rules, or with more than
 3 000 in one list, is refused. What a rule says is the same in all lists: it stands at ` + "`global.mandatory`" + `.
