@@ -42,6 +42,7 @@ type Assembler struct {
 	merger  *merger
 	model   *Model
 	past    []Past // the earliest first
+	learned LearnedAt
 	memo    memo
 }
 
@@ -95,7 +96,9 @@ func (a *Assembler) Recall(list []Identity, at time.Time) {
 	for _, i := range list {
 		a.ids.recall(i)
 	}
+	learned := a.merger.learned
 	a.merger = newMerger(a.ids, a.frame)
+	a.merger.learned = learned
 	old := map[string]*source{}
 	for name, s := range a.sources {
 		fresh := newSource(name, s.model, s.told)

@@ -63,6 +63,7 @@ const (
 	whyTold     = "what people say: xapi before libvirt, file, host"
 	whyObserved = "what is seen: host before xapi, libvirt, file"
 	whyUnion    = "all that is said, together"
+	whyAddrs    = "all that is said, together, and what was learned as far as it is used"
 	whyKept     = "the first key by which it was known stays"
 	whyPlugged  = "where it was plugged last at a host that can be asked; else the most believed of: xapi, libvirt, file"
 	whyPorts    = "of a host whose database is read only that counts; else all that is said"
@@ -126,7 +127,7 @@ func field[M any](name, value, why string, order []string, members []M, source f
 	for _, m := range slices.SortedStableFunc(slices.Values(members), func(a, b M) int { return cmp.Compare(rank(a), rank(b)) }) {
 		if text := says(m); text != "" {
 			w := Words{Source: source(m).title(), Value: text, Stale: !source(m).stale.IsZero()}
-			if w.Used = text == value && !used; why == whyUnion || why == whyPorts {
+			if w.Used = text == value && !used; why == whyUnion || why == whyAddrs || why == whyPorts {
 				w.Used = slices.ContainsFunc(strings.Split(text, ","), func(part string) bool { return slices.Contains(strings.Split(value, ","), part) })
 			}
 			used = used || w.Used
@@ -230,7 +231,7 @@ func (e *explainer) vm(c *cluster) {
 		v := &vm.VIFs[i]
 		name := e.named(flow.KindVIF, v.Key)
 		if !e.by(flow.KindVIF, v.Key, v.SameAs, name, v.UUID) && (e.mac == 0 || v.MAC != e.mac) &&
-			(!e.addr.IsValid() || !slices.ContainsFunc(v.IPs, func(a netip.Addr) bool { return a.Unmap() == e.addr })) {
+			!e.learnedBy(v.Key, e.addr) && (!e.addr.IsValid() || !slices.ContainsFunc(v.IPs, func(a netip.Addr) bool { return a.Unmap() == e.addr })) {
 			continue
 		}
 		if groups == nil {
@@ -273,7 +274,7 @@ func (e *explainer) vif(v *VIF, name string, members []vifOf) {
 		field("device", v.Device, whyTold, toldBy, members, source, func(x vifOf) string { return x.vif().Device }),
 		field("uuid", v.UUID, whyTold, toldBy, members, source, func(x vifOf) string { return strings.ToLower(x.vif().UUID) }),
 		field("mac", v.MAC.String(), whyObserved, observedBy, members, source, func(x vifOf) string { return x.vif().MAC.String() }),
-		field("ips", joined(unmapped(v.IPs)), whyUnion, toldBy, members, source, func(x vifOf) string { return joined(unmapped(x.vif().IPs)) }),
+		e.learnedWords(field("ips", joined(unmapped(v.IPs)), whyAddrs, toldBy, members, source, func(x vifOf) string { return joined(unmapped(x.vif().IPs)) }), e.a.learned[v.Key]),
 		field("network", network(v.Network), whyObserved, observedBy, members, source, func(x vifOf) string { return network(e.a.merger.networkOf(x.node, x.i)) }),
 		field("ports", ports(v.Ports, func(k int) string { return v.Ports[k].Host }), whyPorts, observedBy, members, source, func(x vifOf) string {
 			return ports(x.vif().Ports, func(k int) string { return keyAt(x.node.src.hosts, x.node.vifs[x.i].ports[k]) })

@@ -42,8 +42,9 @@ type merger struct {
 	holders map[token][]*node
 	claims  map[identity]*cluster
 	changed map[*node]struct{}
-	left    map[*cluster]struct{} // of nodes that were removed
-	order   []*cluster            // all, as in the merged model
+	learned map[string][]netip.Addr // by key of the VIF: addresses that it was seen to have, ascending
+	left    map[*cluster]struct{}   // of nodes that were removed
+	order   []*cluster              // all, as in the merged model
 }
 
 func newMerger(ids *identities, f *frame) *merger {
@@ -551,6 +552,7 @@ func (m *merger) mergeVIF(c *cluster, groups [][]vifOf, i int, merged []VIF) VIF
 		}
 		return slices.ContainsFunc(merged, func(v VIF) bool { return v.Key == key || slices.Contains(v.SameAs, key) })
 	})
+	m.withLearned(&v)
 	v.Origin = m.origin(nodes)
 	if len(uuids) > 0 {
 		v.UUID = uuids[0]
@@ -598,6 +600,6 @@ func sameVM(a, b *VM) bool {
 
 func sameVIF(a, b VIF) bool {
 	return a.Device == b.Device && a.UUID == b.UUID && a.Key == b.Key && a.Network == b.Network && a.MAC == b.MAC &&
-		slices.Equal(a.SameAs, b.SameAs) && slices.EqualFunc(a.IPs, b.IPs, func(x, y netip.Addr) bool { return x == y }) &&
+		a.Learned == b.Learned && slices.Equal(a.SameAs, b.SameAs) && slices.EqualFunc(a.IPs, b.IPs, func(x, y netip.Addr) bool { return x == y }) &&
 		slices.Equal(a.Ports, b.Ports)
 }

@@ -123,6 +123,7 @@ type VIF struct {
 	Network string       `yaml:"network,omitempty" doc:"Network into which it is plugged."`
 	MAC     MAC          `yaml:"mac,omitempty" doc:"MAC address."`
 	IPs     []netip.Addr `yaml:"ips,omitempty" doc:"IP addresses, IPv4 and IPv6."`
+	Learned uint8        `yaml:"-"` // so many of IPs, the last ones, nobody told: they were seen
 	Ports   []Port       `yaml:"ports,omitempty" doc:"Numbers by which exporters know it."`
 }
 

@@ -26,6 +26,8 @@ const (
 	VIFDuplicate      Kind = "vif_duplicate"
 	PortError         Kind = "port_error"
 	AddressConflict   Kind = "address_conflict"
+	AddressDiffers    Kind = "address_differs"
+	AddressFlood      Kind = "address_flood"
 	ExporterSilent    Kind = "exporter_silent"
 	ExporterHeard     Kind = "exporter_heard"
 	ForeignController Kind = "foreign_controller"
@@ -69,7 +71,9 @@ var Kinds = []About{
 	{VIFMoved, SeverityInfo, "A VIF was unplugged at one host and plugged at another."},
 	{VIFDuplicate, SeverityWarning, "A VIF is plugged at two hosts for longer than a migration takes."},
 	{PortError, SeverityError, "Open vSwitch could not make an interface, or it has no OpenFlow port."},
-	{AddressConflict, SeverityWarning, "Two VIFs of a network have the same MAC or IP address."},
+	{AddressConflict, SeverityWarning, "Two VIFs of a network have the same MAC or IP address, or one says that it has the other's."},
+	{AddressDiffers, SeverityNotice, "A VIF was seen to have an address that is none of those that sources tell of it."},
+	{AddressFlood, SeverityWarning, "A VIF says that it has more addresses than Weir remembers."},
 	{ExporterSilent, SeverityWarning, "An exporter that sent flows has sent nothing for three active timeouts."},
 	{ExporterHeard, SeverityInfo, "An exporter that was silent sends again."},
 	{ForeignController, SeverityWarning, "A bridge has an OpenFlow controller that is not Weir's."},

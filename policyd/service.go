@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/hosts"
+	"github.com/weirhq/weir/estate/learned"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
@@ -52,6 +53,7 @@ type Deps struct {
 
 	Bridges  []BridgeSocket                                                                 // where bridges dial in; Run closes them
 	Hits     func([]reconcile.Hit)                                                          // what rules matched; not to block; nil: nobody
+	Learned  *learned.Learner                                                               // gets what tells addresses, as bridges that enforce policy pass it on. Run runs it; nil: none
 	Announce func(ctx context.Context, live []state.Instance) (without []string, err error) // makes numbers of rules known to store and collectors; nil: nobody
 
 	ActiveTimeout time.Duration // of the collector: with which hosts export, unless it is configured
@@ -122,8 +124,8 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.reconciler = reconcile.New(reconcile.Config{}, reconcile.Deps{Log: d.Log, Events: d.Events, Metrics: d.Metrics, Hits: d.Hits})
-	s.openflow, err = openflow.NewListener(openflow.Config{Limits: openflow.DefaultLimits()}, openflow.Deps{
+	s.reconciler = reconcile.New(reconcile.Config{}, reconcile.Deps{Log: d.Log, Events: d.Events, Metrics: d.Metrics, Hits: d.Hits, Packets: s.packet})
+	s.openflow, err = openflow.NewListener(openflow.Config{Limits: openflow.DefaultLimits(), Want: openflow.Want{Packets: true}}, openflow.Deps{
 		Log: d.Log, Metrics: d.Metrics, Handle: s.reconciler.Handle,
 	})
 	s.governor = newGovernor(s, &s.deps.Policy)
@@ -149,6 +151,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.deps.Memory != nil {
 		g.Go(func() error { return s.deps.Memory.Run(ctx) })
 	}
+	if s.deps.Learned != nil {
+		g.Go(func() error { return s.deps.Learned.Run(ctx) })
+	}
 	g.Go(func() error { return s.exports.Run(ctx) })
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.reconciler.Run(ctx) })
@@ -160,6 +165,13 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Go(func() error { return s.serveBridges(ctx, &s.deps.Bridges[i]) })
 	}
 	return g.Wait()
+}
+
+// packet hands a packet to who learns from it.
+func (s *Service) packet(p reconcile.Packet) {
+	if s.deps.Learned != nil {
+		s.deps.Learned.Frame(learned.Port{Host: p.Bridge.Host, Bridge: p.Bridge.Bridge, OFPort: uint32(p.Port)}, p.Data)
+	}
 }
 
 // serveBridges takes connections of bridges at a socket until ctx is done.

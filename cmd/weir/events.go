@@ -16,8 +16,8 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
-	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/client"
+	"github.com/weirhq/weir/event"
 )
 
 // eventsOptions are the flags of weir events.

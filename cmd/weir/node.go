@@ -23,6 +23,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/feed"
 	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/estate/learned"
 	"github.com/weirhq/weir/estate/libvirt"
 	"github.com/weirhq/weir/estate/xapi"
 	"github.com/weirhq/weir/event"
@@ -85,6 +86,7 @@ type node struct {
 	events    *event.Log
 	syslog    *syslog.Sender // nil where none is configured
 	policyd   *policyd.Service
+	learner   *learned.Learner
 	rules     *store.RuleInstances
 	hits      *store.Hits
 	live      *estate.Liveness
@@ -291,7 +293,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 		for _, h := range n.libvirts {
 			start(h.Run)
 		}
-		start(n.source.Run, n.policyd.Run, n.watchExporters, n.retention.Run)
+		start(n.source.Run, n.policyd.Run, n.learnFromFlows, n.watchExporters, n.retention.Run)
 		if n.syslog != nil {
 			start(n.syslog.Run)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/estate/hosts"
+	"github.com/weirhq/weir/estate/learned"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/pki"
 	"github.com/weirhq/weir/policyd"
@@ -35,8 +36,15 @@ func (n *node) wirePolicyd() (err error) {
 	}
 	n.rules = store.NewRuleInstances(store.RuleInstancesDeps{Log: n.log, Client: n.client, Metrics: n.metrics})
 	n.hits = store.NewHits(store.HitsDeps{Log: n.log, Client: n.client, Metrics: n.metrics})
+	n.learner, err = learned.New(learned.Deps{
+		Log: n.log, Metrics: n.metrics, Estate: n.assembler, Events: n.events, File: filepath.Join(n.data, "learned.json"),
+	})
+	if err != nil {
+		return err
+	}
 	n.policyd, err = policyd.New(n.config.Hosts, policyd.Deps{
 		Log: n.log, Metrics: n.metrics, State: n.state, Assembler: n.assembler, Estate: n.estate, Events: n.events, Listeners: n.sockets.hosts,
+		Learned:  n.learner,
 		Memory:   hosts.NewMemory(filepath.Join(n.data, "hosts"), hosts.MemoryDeps{Log: n.log}),
 		Identity: n.authority.identities, Authority: n.authority.pool, CollectorPort: port,
 		ActiveTimeout: n.config.Collector.ActiveTimeout,

@@ -94,6 +94,7 @@ type (
 		Network string       `json:"network,omitempty"`
 		MAC     estate.MAC   `json:"mac,omitempty"`
 		IPs     []netip.Addr `json:"ips,omitempty"`
+		Learned uint8        `json:"learned,omitempty"`
 		Ports   []wirePort   `json:"ports,omitempty"`
 	}
 
@@ -300,7 +301,7 @@ func toVM(v *estate.VM) *wireVM {
 func toBridge(b estate.Bridge) wireBridge { return wireBridge(b) }
 
 func toVIF(v estate.VIF) wireVIF {
-	return wireVIF{v.Key, v.SameAs, v.Origin, v.Device, v.UUID, v.Network, v.MAC, v.IPs, convert(v.Ports, toPort)}
+	return wireVIF{v.Key, v.SameAs, v.Origin, v.Device, v.UUID, v.Network, v.MAC, v.IPs, v.Learned, convert(v.Ports, toPort)}
 }
 
 func toPort(p estate.Port) wirePort { return wirePort(p) }
@@ -392,7 +393,7 @@ func fromVM(v *wireVM) estate.VM {
 
 func fromVIF(v wireVIF) estate.VIF {
 	return estate.VIF{
-		Key: v.Key, SameAs: v.SameAs, Origin: v.Origin, Device: v.Device, UUID: v.UUID, Network: v.Network, MAC: v.MAC, IPs: v.IPs,
+		Key: v.Key, SameAs: v.SameAs, Origin: v.Origin, Device: v.Device, UUID: v.UUID, Network: v.Network, MAC: v.MAC, IPs: v.IPs, Learned: v.Learned,
 		Ports: convert(v.Ports, func(p wirePort) estate.Port { return estate.Port(p) }),
 	}
 }

@@ -47,7 +47,7 @@ func fill(v reflect.Value, n *int) {
 		v.SetString(fmt.Sprint("s", *n))
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Uint16, reflect.Uint32, reflect.Uint64:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(uint64(*n))
 	case reflect.Int8:
 		v.SetInt(1)

@@ -64,6 +64,8 @@ func Differ(said *softswitch.Result, is *Trace) string {
 	switch {
 	case len(said.Tracked) != is.Resumed:
 		return fmt.Sprintf("the model says that it is tracked %d times, the switch %d times", len(said.Tracked), is.Resumed)
+	case said.Asked != is.Asked:
+		return fmt.Sprintf("the model says that the controller gets it %d times, the switch %d times", said.Asked, is.Asked)
 	case is.Normal != (len(said.Normal) > 0):
 		return fmt.Sprintf("the model says that NORMAL is %v, the switch %v", len(said.Normal) > 0, is.Normal)
 	case is.Normal:

@@ -15,6 +15,7 @@ type Trace struct {
 	Samples []Sample // in order
 	Outputs []Output // in order
 	Commits []Commit // of connections, in order
+	Asked   int      // packets sent to the controller
 	Normal  bool     // actions include NORMAL, so that Outputs depend on what the switch has learned
 	Exports int      // how often the packet is told of by the bridge's own IPFIX, which no flow asks for
 	Resumed int      // how often the packet went on after connection tracking
@@ -243,6 +244,7 @@ var (
 	pushAction   = regexp.MustCompile(`^push_vlan\(vid=(\d+),pcp=\d+\)$`)
 	sampleAction = regexp.MustCompile(`^userspace\(pid=\d+,flow_sample\(probability=65535,collector_set_id=(\d+),obs_domain_id=(\d+),obs_point_id=(\d+),output_port=\d+\)\)$`)
 	exportAction = regexp.MustCompile(`^userspace\(pid=\d+,ipfix\(output_port=\d+\)\)$`)
+	askAction    = regexp.MustCompile(`^userspace\(pid=\d+,controller\([^()]*\)\)$`)
 	ctAction     = regexp.MustCompile(`^ct(?:\((.*)\))?$`)
 	recircAction = regexp.MustCompile(`^recirc\(0x([0-9a-f]+)\)$`)
 )
@@ -291,6 +293,10 @@ func (t *Trace) action(action string, tags *[]uint16, waiting *[]resumption) err
 	}
 	if exportAction.MatchString(action) {
 		t.Exports++
+		return nil
+	}
+	if askAction.MatchString(action) {
+		t.Asked++
 		return nil
 	}
 	if m := recircAction.FindStringSubmatch(action); m != nil {

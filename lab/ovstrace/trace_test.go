@@ -83,7 +83,7 @@ func TestParseIsStrict(t *testing.T) {
 			}
 		}
 	}
-	for _, action := range []string{"set(eth(dst=02:00:00:00:00:01))", "ct(nat)", "userspace(pid=0,controller(reason=1))", "pop_vlan,pop_vlan", "sample(sample=50.0%,actions(1))", "recirc(0x9)"} {
+	for _, action := range []string{"set(eth(dst=02:00:00:00:00:01))", "ct(nat)", "userspace(pid=0,slow_path(cfm))", "pop_vlan,pop_vlan", "sample(sample=50.0%,actions(1))", "recirc(0x9)"} {
 		changed := strings.Replace(tracked(t), "Datapath actions: ct(commit", "Datapath actions: "+action+",ct(commit", 1)
 		if _, err := ovstrace.Parse(changed, []uint16{10}); err == nil {
 			t.Errorf("datapath action %q is read", action)

@@ -99,6 +99,8 @@ type Controller struct {
 	ConnectionMode  string // "in-band", "out-of-band" or empty, which is in-band
 	InactivityProbe *int64 // ms
 	MaxBackoff      *int64 // ms
+	RateLimit       *int64 // packets a second that it is sent at most
+	BurstLimit      *int64 // packets
 	IsConnected     bool
 	Role            string
 	ExternalIDs     map[string]string

@@ -114,6 +114,8 @@ var controllerColumns = []column[Controller]{
 	text("type", func(r *Controller) *string { return &r.Type }),
 	text("connection_mode", func(r *Controller) *string { return &r.ConnectionMode }),
 	optional("inactivity_probe", func(r *Controller) **int64 { return &r.InactivityProbe }),
+	optional("controller_rate_limit", func(r *Controller) **int64 { return &r.RateLimit }),
+	optional("controller_burst_limit", func(r *Controller) **int64 { return &r.BurstLimit }),
 	optional("max_backoff", func(r *Controller) **int64 { return &r.MaxBackoff }),
 	flag("is_connected", func(r *Controller) *bool { return &r.IsConnected }),
 	text("role", func(r *Controller) *string { return &r.Role }),

@@ -22,6 +22,10 @@ const (
 
 	// probe is after how much silence a bridge asks whether Weir is there, in ms; after as much again it dials anew.
 	probe = 5000
+
+	// rateLimit is how many packets a second a bridge sends to Weir at most, of those that tell addresses; beyond burstLimit in a moment it
+	// takes turns among its ports, so that none of them leaves nothing for others. 100 is the least that Open vSwitch takes.
+	rateLimit, burstLimit = 100, 100
 )
 
 // Question is all that Decide looks at.
@@ -146,7 +150,10 @@ func (a *Answer) row(q *Question, ours []*ovsdb.Controller) ovsdb.Values {
 		a.Exposed = exposed(q, a.Target)
 		a.Why = "the host itself may reach Weir through this bridge, which passes nothing by itself after a restart: in-band control stays"
 	}
-	row := ovsdb.Values{"target": a.Target, "connection_mode": mode, "max_backoff": int64(maxBackoff), "inactivity_probe": int64(probe)}
+	row := ovsdb.Values{
+		"target": a.Target, "connection_mode": mode, "max_backoff": int64(maxBackoff), "inactivity_probe": int64(probe),
+		"controller_rate_limit": int64(rateLimit), "controller_burst_limit": int64(burstLimit),
+	}
 	if a.Type == service {
 		row["type"] = service
 	}
@@ -183,7 +190,7 @@ func dialled(target string) bool { return !strings.HasPrefix(target, "p") }
 func is(c *ovsdb.Controller, row ovsdb.Values) bool {
 	number := func(n *int64, want any) bool { return n != nil && any(*n) == want }
 	return c.ConnectionMode == row["connection_mode"] && number(c.MaxBackoff, row["max_backoff"]) && number(c.InactivityProbe, row["inactivity_probe"]) &&
-		len(c.ExternalIDs) == 1 && len(c.OtherConfig) == 0
+		number(c.RateLimit, row["controller_rate_limit"]) && number(c.BurstLimit, row["controller_burst_limit"]) && len(c.ExternalIDs) == 1 && len(c.OtherConfig) == 0
 }
 
 // hostIsUp says whether the host itself uses a port of the bridge: its own, that of a fake bridge, or another internal one. For a moment

@@ -47,10 +47,10 @@ func (h *host) controller(c ovsdb.Controller) *ovsdb.Controller {
 
 // ours is the bridge as Weir leaves it.
 func (h *host) ours() *ovsdb.Controller {
-	backoff, probe := int64(1000), int64(5000)
+	backoff, probe, limit := int64(1000), int64(5000), int64(100)
 	h.b.OtherConfig["disable-in-band"], h.b.ExternalIDs["weir-former-other-config-disable-in-band"] = "true", `{"set":"true"}`
 	return h.controller(ovsdb.Controller{
-		Target: "tcp:192.0.2.5:6653", Type: "service", ConnectionMode: "out-of-band", MaxBackoff: &backoff, InactivityProbe: &probe, IsConnected: true,
+		Target: "tcp:192.0.2.5:6653", Type: "service", ConnectionMode: "out-of-band", MaxBackoff: &backoff, InactivityProbe: &probe, RateLimit: &limit, BurstLimit: &limit, IsConnected: true,
 		ExternalIDs: map[string]string{"weir-owner": instance},
 	})
 }
@@ -64,8 +64,8 @@ func (h *host) inBand() {
 }
 
 const (
-	row     = "connection_mode=out-of-band inactivity_probe=5000 max_backoff=1000 target=tcp:192.0.2.5:6653 type=service"
-	oldRow  = "connection_mode=out-of-band inactivity_probe=5000 max_backoff=1000 target=tcp:192.0.2.5:6653"
+	row     = "connection_mode=out-of-band controller_burst_limit=100 controller_rate_limit=100 inactivity_probe=5000 max_backoff=1000 target=tcp:192.0.2.5:6653 type=service"
+	oldRow  = "connection_mode=out-of-band controller_burst_limit=100 controller_rate_limit=100 inactivity_probe=5000 max_backoff=1000 target=tcp:192.0.2.5:6653"
 	added   = "controller:  → " + row
 	disable = "other_config:disable-in-band:  → true"
 	mark    = "external_ids:weir-former-other-config-disable-in-band: "

@@ -79,6 +79,7 @@ type fixed struct{}
 
 func (fixed) flows(e *emitter) {
 	fixedClassify(e)
+	fixedNotice(e)
 	fixedDestination(e)
 	fixedConnTrack(e)
 	fixedACL(e)

@@ -48,6 +48,7 @@ const (
 	KindBypass      Kind = 20
 	KindUnknownPort Kind = 21
 	KindDuplicate   Kind = 22
+	KindNotice      Kind = 23
 )
 
 var kinds = []numbered{
@@ -73,6 +74,7 @@ var kinds = []numbered{
 	{int(KindBypass), "bypass", "policy is switched off"},
 	{int(KindUnknownPort), "unknown port", "a port that no policy knows"},
 	{int(KindDuplicate), "duplicate", "copies of a packet that come by another way, dropped"},
+	{int(KindNotice), "notice", "what tells addresses of VIFs, of which Weir gets a copy"},
 }
 
 // Cookie returns the cookie of a flow.

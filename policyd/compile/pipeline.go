@@ -6,6 +6,7 @@ package compile
 const (
 	TableClassify    = 0
 	TableGuard       = 10
+	TableNotice      = 12
 	TableDestination = 15
 	TableUnknown     = 16
 	TableConnTrack   = 20
@@ -34,6 +35,7 @@ type numbered struct {
 var tables = []numbered{
 	{TableClassify, "classify", "whose a packet is, and in which VLAN, by its port and tag"},
 	{TableGuard, "guard", "kept free, for source guards"},
+	{TableNotice, "notice", "what tells addresses of VIFs goes to Weir, too: ARP, neighbour discovery, DHCP"},
 	{TableDestination, "destination", "where it is going, by its MAC address"},
 	{TableUnknown, "unknown", "what is for no VIF of which the address is known: learned addresses, the host, transit"},
 	{TableConnTrack, "conntrack", "sends it to connection tracking"},

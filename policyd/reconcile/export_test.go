@@ -10,5 +10,5 @@ func (r *Reconciler) HandleWith(c *openflow.Conn, f func(Conn) Conn) {
 	l := newLink(c, r.deps.Now())
 	l.conn = f(c)
 	r.accept(l)
-	<-c.Done()
+	r.listen(c, l)
 }

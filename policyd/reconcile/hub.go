@@ -4,10 +4,12 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd/compile"
 )
 
 const (
@@ -38,6 +40,7 @@ type link struct {
 	addr        netip.AddrPort
 	certificate ovsdb.Fingerprint // empty without TLS
 	since       time.Time
+	of          atomic.Pointer[Key] // whose it is; nil: not known
 }
 
 // stranger is a link that waits for its bridge to be known.
@@ -49,8 +52,33 @@ type stranger struct {
 // Handle takes the connection of a switch and returns when it has ended; it is made for openflow.Deps. One that is no bridge's is closed, and
 // so are all when Run is over: ctx is not looked at, so that counters can be read for the last time.
 func (r *Reconciler) Handle(_ context.Context, c *openflow.Conn) {
-	r.accept(newLink(c, r.deps.Now()))
-	<-c.Done()
+	l := newLink(c, r.deps.Now())
+	r.accept(l)
+	r.listen(c, l)
+}
+
+// listen hands over packets that a switch sends until its connection has ended.
+func (r *Reconciler) listen(c *openflow.Conn, l *link) {
+	for {
+		select {
+		case <-c.Done():
+			return
+		case e := <-c.Events():
+			if in, ok := e.(openflow.PacketIn); ok {
+				r.packet(l, &in)
+			}
+		}
+	}
+}
+
+// packet hands over a packet of a flow of ours.
+func (r *Reconciler) packet(l *link, in *openflow.PacketIn) {
+	_, kind, _, ours := compile.SplitCookie(in.Cookie)
+	of := l.of.Load()
+	if of == nil || !ours || kind != compile.KindNotice || r.deps.Packets == nil {
+		return
+	}
+	r.deps.Packets(Packet{Bridge: *of, Port: openflow.Port(in.Match.Term(openflow.FieldInPort).Value.Lo), Data: in.Data})
 }
 
 func newLink(c *openflow.Conn, now time.Time) *link {

@@ -186,6 +186,8 @@ func (k *keeper) connect(ctx context.Context, l *link) bool {
 		return false
 	default:
 		k.link = l
+		key := k.want.Key()
+		l.of.Store(&key)
 		k.status.State, k.status.Error = StatePending, ""
 	}
 	k.wake()

@@ -334,19 +334,19 @@ func TestWhoseConnection(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		certificate ovsdb.Fingerprint // of the host
-		link        link
+		link        *link
 		want        bool
 	}{
-		{"address", "", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1)}, true},
-		{"address, with a certificate that nobody asked for", "", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1), certificate: "AA"}, true},
-		{"another datapath", "", link{datapath: 6, addr: netip.AddrPortFrom(addr, 1)}, false},
-		{"another address", "", link{datapath: 5, addr: netip.MustParseAddrPort("192.0.2.2:1")}, false},
-		{"certificate", "AA", link{datapath: 5, addr: netip.MustParseAddrPort("192.0.2.2:1"), certificate: "AA"}, true},
-		{"another certificate", "AA", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1), certificate: "BB"}, false},
-		{"no certificate", "AA", link{datapath: 5, addr: netip.AddrPortFrom(addr, 1)}, false},
+		{"address", "", &link{datapath: 5, addr: netip.AddrPortFrom(addr, 1)}, true},
+		{"address, with a certificate that nobody asked for", "", &link{datapath: 5, addr: netip.AddrPortFrom(addr, 1), certificate: "AA"}, true},
+		{"another datapath", "", &link{datapath: 6, addr: netip.AddrPortFrom(addr, 1)}, false},
+		{"another address", "", &link{datapath: 5, addr: netip.MustParseAddrPort("192.0.2.2:1")}, false},
+		{"certificate", "AA", &link{datapath: 5, addr: netip.MustParseAddrPort("192.0.2.2:1"), certificate: "AA"}, true},
+		{"another certificate", "AA", &link{datapath: 5, addr: netip.AddrPortFrom(addr, 1), certificate: "BB"}, false},
+		{"no certificate", "AA", &link{datapath: 5, addr: netip.AddrPortFrom(addr, 1)}, false},
 	} {
 		k := newKeeper(r, Bridge{DatapathID: 5, Addrs: []netip.Addr{addr}, Certificate: c.certificate})
-		if got := k.expects(&c.link); got != c.want {
+		if got := k.expects(c.link); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/notify"
+	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/compile"
 )
@@ -113,6 +114,13 @@ type Hit struct {
 	Packets, Bytes uint64
 }
 
+// Packet is a frame that came in by a port of a bridge, of those that tell addresses.
+type Packet struct {
+	Bridge Key
+	Port   openflow.Port
+	Data   []byte // its end may be missing
+}
+
 // Config is for all bridges. Zero fields have the defaults that are named.
 type Config struct {
 	Audit time.Duration // all flows of a bridge are read at least so often, and hits are handed over; a minute
@@ -125,6 +133,7 @@ type Deps struct {
 	Metrics prometheus.Registerer // nil: none
 	Now     func() time.Time      // nil: time.Now
 	Hits    func([]Hit)           // called from the loops of bridges with what it may keep; not to block. nil: nobody
+	Packets func(Packet)          // called from the connections of bridges with what it may keep; not to block for long. nil: nobody
 }
 
 // Reconciler keeps the flows of all bridges. Methods may be called from any goroutine.

@@ -167,6 +167,10 @@ func (r *run) output(o Output, s *state) {
 		r.result.Normal = append(r.result.Normal, o)
 		return
 	}
+	if o.Port == openflow.PortController {
+		r.result.Asked++
+		return
+	}
 	if o.Port == in {
 		return
 	}

@@ -204,6 +204,7 @@ func (f *rule) same(g *rule) bool {
 type Result struct {
 	Outputs []Output
 	Normal  []Output // packets given to NORMAL
+	Asked   int      // packets, or parts of them, sent to the controller
 	Samples []openflow.Sample
 	Flows   []*openflow.Flow // that the packet matched; of a conjunction the flow with its conj_id
 	Missed  []uint8          // tables where it matched none
