@@ -6,8 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 # Where it pays: shared templates, sockets and batches handed over, snapshots swapped, writers with retries, sessions and loops of
-# hosts, events, queries beside each other.
-packages=(./collector/... ./estate/... ./enricher/... ./store/... ./event/... ./policyd/... ./ovs/... ./grafana-plugin/pkg/...)
+# hosts, events, requests and queries beside each other.
+packages=(./api/... ./collector/... ./estate/... ./enricher/... ./store/... ./event/... ./policyd/... ./ovs/... ./grafana-plugin/pkg/...)
 [ $# -eq 0 ] || packages=("$@")
 export CGO_ENABLED=1
 each_module go test -race -short -vet=off -timeout 10m -- "${packages[@]}"

@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-budget=1980
+budget=2100
 started=$SECONDS
 failed=()
 times=()
