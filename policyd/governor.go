@@ -178,6 +178,9 @@ func (g *governor) read(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if reflect.DeepEqual(g.intent, i) { // something else was changed, as a draft: what bridges were told still counts
+		i = g.intent
+	}
 	g.intent = i
 	if g.allAnnounced() {
 		g.policies = i

@@ -274,7 +274,7 @@ func TestDrafts(t *testing.T) {
 	_, err = r.BeginDraft(ctx, alice, policyd.DraftRequest{Name: "a/b"})
 	isMistake(t, err, "name of draft")
 	e, err := r.EditDraft(ctx, alice, "web", policyd.DraftEdit{Policy: strings.Replace(d.Policy, "allow", "deny", 1) + "vm_groups: [{name: all, select: [{name: \"*\"}]}]\n", Version: d.Version})
-	if err != nil || e.Version <= d.Version || e.Undo != 1 || !strings.Contains(e.What, "groups changed") {
+	if err != nil || e.Version <= d.Version || e.Undo != 1 || !strings.Contains(e.What, "1 group changed") {
 		t.Fatalf("%+v %v", e, err)
 	}
 	if _, err := r.EditDraft(ctx, alice, "web", policyd.DraftEdit{Policy: d.Policy, Version: d.Version}); !errors.Is(err, state.ErrStale) {

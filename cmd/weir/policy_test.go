@@ -233,6 +233,13 @@ func TestPolicyNotConfirmed(t *testing.T) {
 	r.says("enforced: revision 1 is in force and verified at 1 bridge", "hosts", "mode", "hv1", "enforce", "--yes")
 	r.passes("enforced", 5432, true)
 	r.passes("enforced", 80, false)
+	for i := range 3 { // a draft is nothing that hosts are behind of
+		r.weir("policy", "draft", "new", fmt.Sprint("other", i))
+		if s := parse[policyd.PolicyStatus](t, r.weir("policy", "status", "--json")); s.Hosts[0].State != policyd.HostEnforced {
+			t.Errorf("after a draft was begun: %+v", s.Hosts)
+		}
+		r.weir("policy", "draft", "discard", fmt.Sprint("other", i), "--yes")
+	}
 
 	editor(t, `sed -i 's/"5432"/"80"/' "$1"`)
 	r.says(`Rule "postgres" has local ports 80 instead of 5432`, "policy", "edit", "web")

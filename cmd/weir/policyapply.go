@@ -370,7 +370,11 @@ func explainMeanwhile(ctx context.Context, out *cli.Output, c *client.API, base 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out.W, "since revision %d:\n\n", base)
+	if base == 0 {
+		fmt.Fprint(out.W, "meanwhile:\n\n")
+	} else {
+		fmt.Fprintf(out.W, "since revision %d:\n\n", base)
+	}
 	if err := historyTable(made, time.Now()).Write(out); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/internal/apptest"
+	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/explain"
@@ -452,4 +455,63 @@ VM db mandatory  1  ssh   allow from 10.0.0.0/8 tcp local ports 22  off
 	} {
 		p.is(x.code, "", x.want, append([]string{"policy", "rule"}, append(strings.Fields(x.args), "--yes")...)...)
 	}
+}
+
+// Two people with tokens of their own, from elsewhere: the second hears what the first did, and a viewer changes nothing.
+func TestPolicyUsers(t *testing.T) {
+	data := startPolicyd(t)
+	in, err := instance.Find(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", config)
+	t.Setenv("WEIR_SERVER", "")
+	admin := client.Local(in, "test")
+	profiles := "profiles:\n"
+	for name, role := range map[string]string{"alice": "operator", "bob": "operator", "carol": "viewer"} {
+		if err := admin.Change(t.Context(), http.MethodPut, "/api/v1/users/"+name, map[string]string{"role": role}, nil); err != nil {
+			t.Fatal(err)
+		}
+		var token struct{ Secret string }
+		if err := admin.Change(t.Context(), http.MethodPost, "/api/v1/tokens", map[string]any{
+			"user": name, "name": "test", "scopes": []string{"all:write"}, "expires": time.Now().Add(time.Hour),
+		}, &token); err != nil {
+			t.Fatal(err)
+		}
+		profiles += fmt.Sprintf("  %s: {server: \"http://%s\", token_file: %s}\n", name, in.API, write(t, config, name+".token", []byte(token.Secret)))
+		if err := os.Chmod(filepath.Join(config, name+".token"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(config, "weir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(config, "weir"), "profiles.yaml", []byte(profiles))
+	as := func(user string, args ...string) result { return weir(t, append(args, "--server", user)...) }
+	wants := func(r result, code int, texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			if r.code != code || !strings.Contains(stable(r.stdout+r.err), text) {
+				t.Errorf("code %d, want %d and %q in\n%s%s", r.code, code, text, stable(r.stdout), stable(r.err))
+			}
+		}
+	}
+	editor(t, `echo 'global: {mandatory: [{id: no-telnet, action: deny, protocol: tcp, remote_ports: "23"}]}' > "$1"`)
+	wants(as("alice", "policy", "edit", "telnet"), exitOK, "draft telnet is saved (1 rule added)")
+	wants(as("bob", "policy", "draft", "list"), exitOK, "there is no draft")
+	wants(as("bob", "policy", "draft", "list", "--all"), exitOK, "telnet  alice")
+	wants(as("bob", "policy", "draft", "show", "alice/telnet"), exitOK, `Rule "no-telnet" is added`)
+	wants(as("bob", "policy", "apply", "--draft", "telnet"), exitNotFound, `find draft "telnet" of bob: not found`)
+	wants(as("bob", "policy", "rule", "add", "deny", "--in", "vm:db", "--id", "closed", "--reason", "an attack", "--yes"), exitOK, "applied as revision 1")
+	wants(as("alice", "policy", "apply", "--reason", "telnet"), exitConflict,
+		"       1  DATE TIME            bob  127.0.0.1", "an attack", `Rule "closed" is added as the only one: deny either any any.`, "revision 1 is by bob", "weir policy draft rebase telnet")
+	wants(as("alice", "policy", "draft", "rebase"), exitOK, "draft telnet takes into account revision 1 now", `Rule "no-telnet" is added`)
+	wants(as("alice", "policy", "apply", "--reason", "telnet"), exitOK, "applied as revision 2: 2 rules")
+	wants(as("carol", "policy", "history"), exitOK, "alice", "bob")
+	wants(as("carol", "policy", "diff", "1", "2"), exitOK, `Rule "no-telnet" is added`)
+	wants(as("carol", "policy", "rule", "remove", "closed", "--yes"), exitRefused, "operator")
+	wants(as("carol", "policy", "edit"), exitRefused, "operator")
+	wants(as("carol", "policy", "confirm", "2"), exitRefused, "operator")
+	wants(as("alice", "state", "snapshot", "list"), exitRefused, "superuser")
 }

@@ -46,7 +46,7 @@ A text that cannot be kept, since it is wrong or somebody changed the draft mean
 			}
 			saved, err := editDraft(cmd, c, &d)
 			if begun && (err != nil || saved == nil) { // nothing of it is anybody's work
-				err = errors.Join(err, c.Change(cmd.Context(), http.MethodDelete, draftPath(d.Name), nil, nil))
+				err = errors.Join(err, c.Change(context.WithoutCancel(cmd.Context()), http.MethodDelete, draftPath(d.Name), nil, nil))
 			}
 			if err != nil {
 				return err
