@@ -9,3 +9,6 @@ func Parsed(text string) error {
 	(&placeOf{host: "h", pool: "p"}).model([]*seen{{domain: d, state: "running"}})
 	return nil
 }
+
+// Advised is advised.
+var Advised = advised

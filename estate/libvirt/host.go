@@ -178,15 +178,21 @@ func (s *session) limited(call func() error) error {
 func (h *Host) follow(ctx context.Context) (connected bool, err error) {
 	conn, err := h.cfg.dial(ctx, h.target)
 	if err != nil {
-		return false, fmt.Errorf("connect to %s: %w", h.target.address, err)
+		return false, fmt.Errorf("connect to %s: %w", h.target.address, advised(err))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	closed := context.AfterFunc(ctx, func() { conn.Close() })
 	defer closed()
-	s := &session{Libvirt: rpc.NewWithDialer(dialers.NewAlreadyConnected(conn)), end: func() { conn.Close() }, timeout: h.cfg.Timeout}
+	guarded := &guard{Conn: conn}
+	defer func() {
+		if refused := guarded.refused(); refused != nil && err != nil {
+			err = fmt.Errorf("talk with %s: %w", h.target.address, refused)
+		}
+	}()
+	s := &session{Libvirt: rpc.NewWithDialer(dialers.NewAlreadyConnected(guarded)), end: func() { conn.Close() }, timeout: h.cfg.Timeout}
 	if err := s.limited(func() error { return s.ConnectToURI(rpc.ConnectURI(h.target.driver)) }); err != nil {
-		return false, errors.Join(fmt.Errorf("open %s: %w", h.target.driver, err), conn.Close())
+		return false, errors.Join(fmt.Errorf("open %s: %w", h.target.driver, advised(err)), conn.Close())
 	}
 	defer s.end() // Disconnect would wait for an answer
 	place, err := h.place(s)

@@ -229,9 +229,9 @@ func TestRefusals(t *testing.T) {
 	t.Cleanup(func() { silent.Close() })
 	d := libvirtd.Start(t)
 	for uri, want := range map[string]string{
-		"test+unix:///default?socket=" + filepath.Join(t.TempDir(), "none"): "no such file",
-		"qemu+unix:///system?socket=" + d.Socket():                          "open qemu:///system",
-		"qemu+tls://127.0.0.1:1/system":                                     "connection refused",
+		"test+unix:///default?socket=" + filepath.Join(t.TempDir(), "none"): "is libvirtd, or virtqemud, running?",
+		"qemu+unix:///system?socket=" + d.Socket():                          "must work with it",
+		"qemu+tls://127.0.0.1:1/system":                                     "does libvirt listen there?",
 	} {
 		h, s := start(t, uri)
 		until(t, uri+" is refused", func() bool { return strings.Contains(h.Status().Error, want) })
