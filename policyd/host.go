@@ -211,7 +211,7 @@ type AddRequest struct {
 	Name   string          `json:"name" minLength:"1" maxLength:"128" doc:"Name, unique."`
 	Pool   string          `json:"pool,omitempty" maxLength:"128" doc:"Pool that it belongs to."`
 	Target ovsdb.Target    `json:"target,omitzero" doc:"Where to dial: ssl:HOST[:PORT], tcp:HOST[:PORT] or unix:PATH; absent: the host dials in."`
-	UUID   string          `json:"uuid,omitempty" doc:"Identity that the platform gives it; absent: as the host says, else a new one."`
+	UUID   string          `json:"uuid,omitempty" doc:"Identity that the platform gives it; absent: the one that other sources of the estate tell of a host at that address, or of that name in that pool; else a new one."`
 	TLS    TLSRequest      `json:"tls,omitzero"`
 	Export export.Override `json:"export,omitzero"`
 }
@@ -292,6 +292,9 @@ func (s *Service) Add(ctx context.Context, by audit.Actor, r AddRequest) (state.
 	if err := checkOverride(r.Export); err != nil {
 		return state.Host{}, err
 	}
+	if r.UUID == "" {
+		r.UUID = s.uuidOf(&r)
+	}
 	h := state.Host{UUID: r.UUID, Name: r.Name, Pool: r.Pool, Target: r.Target, TLS: trust, Export: r.Export}
 	if trust.Pin != "" {
 		h.ConfirmedAt, h.ConfirmedBy = time.Now().UTC(), by.User
@@ -305,6 +308,38 @@ func (s *Service) Add(ctx context.Context, by audit.Actor, r AddRequest) (state.
 	}
 	s.log.Info("host added", "host", h.Name, "uuid", h.UUID, "target", h.Target.String(), "by", by.User)
 	return h, nil
+}
+
+// uuidOf returns the UUID that the estate knows a host by which is to be added: by its address, else by its name in its pool; "" if that is none,
+// or of several, or of a host that was added before.
+func (s *Service) uuidOf(r *AddRequest) string {
+	m := s.deps.Assembler.Model()
+	pools := map[string]string{} // names, by key
+	for i := range m.Pools {
+		pools[m.Pools[i].Key] = m.Pools[i].Name
+	}
+	addr, _ := netip.ParseAddr(r.Target.Host) // invalid: a name
+	var byAddr, byName []string
+	for i := range m.Hosts {
+		h := &m.Hosts[i]
+		if addr.IsValid() && slices.Contains(h.Exporters, addr.Unmap()) {
+			byAddr = append(byAddr, h.UUID)
+		}
+		if h.Name == r.Name && pools[h.Pool] == r.Pool {
+			byName = append(byName, h.UUID)
+		}
+	}
+	found := byName
+	if len(byAddr) > 0 {
+		found = byAddr
+	}
+	if len(found) != 1 || found[0] == "" {
+		return ""
+	}
+	if _, err := s.Host(found[0]); err == nil {
+		return ""
+	}
+	return found[0]
 }
 
 // checkOverride says what is wrong with export settings.

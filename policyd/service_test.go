@@ -437,3 +437,35 @@ func TestTest(t *testing.T) {
 		t.Errorf("test of nobody: %v", err)
 	}
 }
+
+// A host that is added has the UUID that others tell of it, by its address before its name, unless it is another's or told by several.
+func TestAddTakesTheUUIDThatIsKnown(t *testing.T) {
+	r := start(t, t.TempDir())
+	uuid := func(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
+	host := func(n int, name, addr string) estate.Host {
+		return estate.Host{Name: name, UUID: uuid(n), Pool: "lab", Exporters: []netip.Addr{netip.MustParseAddr(addr)}}
+	}
+	r.assembler.Set("xapi:lab", &estate.Model{Pools: []estate.Pool{{Name: "lab"}}, Hosts: []estate.Host{
+		host(1, "one", "192.0.2.1"), host(2, "two", "192.0.2.2"), host(3, "three", "192.0.2.3"), host(4, "four", "192.0.2.9"), host(5, "five", "192.0.2.9"),
+	}}, time.Now())
+	for _, c := range []struct{ name, target, pool, want string }{
+		{"one", "tcp:192.0.2.77", "lab", uuid(1)},
+		{"three", "tcp:192.0.2.2", "lab", uuid(2)}, // the address tells
+		{"one-more", "tcp:192.0.2.2", "lab", ""},   // it is added
+		{"three-more", "tcp:192.0.2.77", "lab", ""},
+		{"two", "tcp:192.0.2.77", "other", ""},
+		{"four", "tcp:192.0.2.9", "lab", ""}, // of two
+	} {
+		target, err := ovsdb.ParseTarget(c.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := r.Add(t.Context(), audit.Actor{}, policyd.AddRequest{Name: c.name, Target: target, Pool: c.pool})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known := strings.HasPrefix(h.UUID, "00000000-"); known != (c.want != "") || known && h.UUID != c.want {
+			t.Errorf("host %s at %s has UUID %s, want %q", c.name, c.target, h.UUID, c.want)
+		}
+	}
+}

@@ -126,12 +126,19 @@ func (n *node) reports() []api.SourceReport {
 
 // halves says which hosts of a pool only XAPI or only Weir knows, unless none of them was added to Weir.
 func halves(hosts []estate.SourceHost) []string {
-	var missing, beyond []string
+	var missing, beyond, twice []string
 	pool, added := "", 0
-	for _, h := range hosts {
+	other := func(h *estate.SourceHost) int { // the same by its name only
+		return slices.IndexFunc(hosts, func(o estate.SourceHost) bool { return o.Name == h.Name && o.Told != h.Told })
+	}
+	for i := range hosts {
+		h := &hosts[i]
 		switch {
 		case h.Told && h.Database != "":
 			added++
+		case h.Told && other(h) >= 0:
+			twice = append(twice, fmt.Sprintf("%s (--uuid %s)", h.Name, h.UUID))
+		case !h.Told && other(h) >= 0:
 		case h.Told:
 			missing, pool = append(missing, fmt.Sprintf("%s (--uuid %s)", h.Name, h.UUID)), h.Pool
 		default:
@@ -139,7 +146,10 @@ func halves(hosts []estate.SourceHost) []string {
 		}
 	}
 	var list []string
-	if added > 0 && len(missing) > 0 {
+	if len(twice) > 0 {
+		list = append(list, fmt.Sprintf("hosts were added to Weir with another UUID than the pool has, and are taken for others: weir hosts remove NAME, and add it again with --uuid, %s", strings.Join(twice, ", ")))
+	}
+	if added+len(twice) > 0 && len(missing) > 0 {
 		list = append(list, fmt.Sprintf("half a pool: Weir has no session with %s, so no flows come from there and no policy is enforced there: weir hosts add NAME TARGET --pool %s, with the --uuid given here",
 			strings.Join(missing, ", "), pool))
 	}

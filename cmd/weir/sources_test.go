@@ -23,6 +23,7 @@ func TestHalves(t *testing.T) {
 		{"none", []estate.SourceHost{told("a", ""), told("b", "")}, nil},
 		{"half", []estate.SourceHost{told("a", "host:a"), told("b", ""), told("c", "")}, []string{"half a pool: Weir has no session with b (--uuid uuid-of-b), c (--uuid uuid-of-c),"}},
 		{"more", []estate.SourceHost{told("a", "host:a"), {Name: "z", Database: "host:z"}}, []string{"the pool does not have: z;"}},
+		{"another UUID", []estate.SourceHost{told("a", ""), {Name: "a", UUID: "other", Database: "host:a"}}, []string{"with another UUID than the pool has, and are taken for others: weir hosts remove NAME, and add it again with --uuid, a (--uuid uuid-of-a)"}},
 	} {
 		got := halves(c.hosts)
 		if len(got) != len(c.want) || len(got) > 0 && !strings.Contains(got[0], c.want[0]) {

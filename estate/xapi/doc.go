@@ -2,7 +2,7 @@
 // VMs and VIFs.
 //
 //	Pool ── login at any address, then at the coordinator (HOST_IS_SLAVE names it)
-//	  │       a session that ends (SESSION_INVALID) is opened again
+//	  │       a session that ends (SESSION_INVALID) is opened again, as is a connection that lasted; only if that fails the pool is lost
 //	  ▼
 //	event.from ── "" returns all, a token what changed since ──► database, records by class and reference
 //	  │            valid_ref_counts differ: all is read again

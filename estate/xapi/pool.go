@@ -27,6 +27,7 @@ const (
 	waitForChanges = 30 * time.Second       // of one event.from
 	backoffFirst   = time.Second            // after a connection that failed; doubled each time up to
 	backoffLast    = 30 * time.Second       //
+	lasting        = 2 * time.Second        // a connection that lasted so long is opened again at once
 	resyncsApart   = 10 * time.Second       // that counts ask for
 	batchPause     = 100 * time.Millisecond // between two questions that were answered with changes: a pool that changes all the time is read in bulk
 	answerLimit    = 1 << 30                // bytes; a VM is about 5 kB
@@ -188,12 +189,18 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer p.http.CloseIdleConnections()
 	wait := backoffFirst
 	for {
+		began := time.Now()
 		connected, err := p.follow(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if connected {
 			wait = backoffFirst
+			if time.Since(began) > lasting {
+				// The coordinator is another one, or XAPI was restarted: only if it cannot be reached now is it lost.
+				p.log.Info("connection with pool ended, opened again", "err", err)
+				continue
+			}
 		}
 		p.lost(err)
 		select {

@@ -218,3 +218,18 @@ func (s *Site) Hosts() []*ovsbed.Host {
 
 // Bridge is the bridge of every host with traffic, on which all its networks are.
 func (s *Site) Bridge() string { return s.estate.Hosts[0].Bridge }
+
+// VM returns the interfaces of a VM as they are now, by device.
+func (s *Site) VM(name string) ([]ovsbed.VM, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, _, err := s.vm(name)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]ovsbed.VM, len(v.vifs))
+	for i, x := range v.vifs {
+		list[i] = *x
+	}
+	return list, nil
+}

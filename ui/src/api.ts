@@ -864,7 +864,7 @@ export interface PolicydAddRequest {
   /** Where to dial: ssl:HOST[:PORT], tcp:HOST[:PORT] or unix:PATH; absent: the host dials in. */
   target?: string;
   tls?: PolicydTLSRequest;
-  /** Identity that the platform gives it; absent: as the host says, else a new one. */
+  /** Identity that the platform gives it; absent: the one that other sources of the estate tell of a host at that address, or of that name in that pool; else a new one. */
   uuid?: string;
 }
 
