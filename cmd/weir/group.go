@@ -187,13 +187,15 @@ func newGroupList() *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
-	draftFlagOf(cmd, &draft, "groups of this draft of yours, instead of what is in force")
+	draftFlagOf(cmd, &data, &draft, "groups of this draft of yours, instead of what is in force")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
 
-func draftFlagOf(cmd *cobra.Command, draft *string, text string) {
+// draftFlagOf is --draft, which completes to the drafts of who asks.
+func draftFlagOf(cmd *cobra.Command, data, draft *string, text string) {
 	cmd.Flags().StringVar(draft, "draft", "", text)
+	completes(cmd, data, nil, false, ownDrafts, "draft")
 }
 
 // findGroup returns a group by name. kind may be "".
@@ -278,7 +280,8 @@ func newGroupShow() *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
-	draftFlagOf(cmd, &draft, "as this draft of yours has it, instead of what is in force")
+	draftFlagOf(cmd, &data, &draft, "as this draft of yours has it, instead of what is in force")
+	completes(cmd, &data, &draft, false, groupNames)
 	kindFlag(cmd, &kind, "")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -326,7 +329,7 @@ func newGroupNew() *cobra.Command {
 func newGroupAdd() *cobra.Command {
 	var kind string
 	g := policyChange{
-		use: "add GROUP MEMBER...", short: "Put members into a group", long: memberForms, args: cobra.MinimumNArgs(2), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
+		use: "add GROUP MEMBER...", complete: groupNames, short: "Put members into a group", long: memberForms, args: cobra.MinimumNArgs(2), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
 		example: `  weir group add admins 10.0.0.0/8 --reason "the new office"
   weir group add web web-07 --draft web`,
 		do: func(p *policyText, args []string) (string, error) {
@@ -350,7 +353,7 @@ func newGroupAdd() *cobra.Command {
 func newGroupRemove() *cobra.Command {
 	var kind string
 	g := policyChange{
-		use: "remove GROUP MEMBER...", short: "Take members out of a group", long: memberForms, args: cobra.MinimumNArgs(2), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
+		use: "remove GROUP MEMBER...", complete: groupNames, short: "Take members out of a group", long: memberForms, args: cobra.MinimumNArgs(2), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
 		example: `  weir group remove admins 10.0.0.0/8 --reason "the old office"`,
 		do: func(p *policyText, args []string) (string, error) {
 			if err := validKind(kind); err != nil {
@@ -376,7 +379,7 @@ func newGroupRemove() *cobra.Command {
 func newGroupDelete() *cobra.Command {
 	var kind string
 	g := policyChange{
-		use: "delete GROUP", short: "Delete a group that nothing uses", long: memberForms, args: cobra.ExactArgs(1), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
+		use: "delete GROUP", complete: groupNames, short: "Delete a group that nothing uses", long: memberForms, args: cobra.ExactArgs(1), flags: func(cmd *cobra.Command) { kindFlag(cmd, &kind, "") },
 		do: func(p *policyText, args []string) (string, error) {
 			if err := validKind(kind); err != nil {
 				return "", err

@@ -156,7 +156,7 @@ The policy is that of FILE (- is standard input), of --draft, or of your draft i
 	}
 	apiFlags(cmd, &data)
 	onlyFlag(cmd, &only)
-	draftFlag(cmd, &draft)
+	draftFlag(cmd, &data, &draft)
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, fmt.Sprintf("every difference, also if there are more than %d", maxPlanned))
 	f.BoolVar(&raw, "raw", false, "a unified diff of the documents, and nothing of hosts")
@@ -168,8 +168,8 @@ The policy is that of FILE (- is standard input), of --draft, or of your draft i
 // maxPlanned is how many differences a plan says unless asked for all.
 const maxPlanned = 40
 
-func draftFlag(cmd *cobra.Command, draft *string) {
-	cmd.Flags().StringVar(draft, "draft", "", "name of a draft of yours, instead of a file")
+func draftFlag(cmd *cobra.Command, data, draft *string) {
+	draftFlagOf(cmd, data, draft, "name of a draft of yours, instead of a file")
 }
 
 func writePlan(out *cli.Output, p *planned, name string, most int) error {
@@ -277,7 +277,7 @@ With --only, the revision is tried at some hosts; the others keep theirs. Withou
 	}
 	apiFlags(cmd, &data)
 	onlyFlag(cmd, &only)
-	draftFlag(cmd, &draft)
+	draftFlag(cmd, &data, &draft)
 	how.add(cmd)
 	cmd.Flags().Int64Var(&base, "base", 0, "newest revision that the policy takes into account: if there is a newer one, nothing is changed; 0: none was made yet")
 	jsonFlag(cmd, &asJSON)

@@ -16,6 +16,8 @@ import (
 type policyChange struct {
 	use, short, long, example string
 	args                      cobra.PositionalArgs
+	complete                  lister                                                      // of its first argument, or all; nil: they are not known
+	many                      bool                                                        // all
 	flags                     func(*cobra.Command)                                        // adds its own; nil: it has none
 	do                        func(p *policyText, args []string) (what string, err error) // changes p.policy, and says what it has done
 }
@@ -55,9 +57,15 @@ func (g *policyChange) command() *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
-	draftFlagOf(cmd, &draft, "make the change in this draft of yours, instead of putting it in force")
+	draftFlagOf(cmd, &data, &draft, "make the change in this draft of yours, instead of putting it in force")
 	if g.flags != nil {
 		g.flags(cmd)
+	}
+	if g.complete != nil {
+		completes(cmd, &data, &draft, g.many, g.complete)
+	}
+	if cmd.Flags().Lookup("before") != nil {
+		completes(cmd, &data, &draft, false, ruleIDs, "before", "after")
 	}
 	how.add(cmd)
 	cmd.Flags().BoolVar(&how.yes, "yes", false, "do not ask")

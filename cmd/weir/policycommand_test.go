@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,19 @@ nothing of it is in force: weir policy plan --draft draft, then weir policy appl
 	p.is(exitOK, `DRAFT  OF    CHANGED              EDITS  LAST            BASE
 draft  root  DATE TIME                1  1 rule changed  1
 `, "", "policy", "draft", "list")
+
+	// What was changed meanwhile by the same user elsewhere is not overwritten, and the text is kept.
+	t.Setenv("WEIR", apptest.Binary(t))
+	t.Setenv("DATA", p.data)
+	editor(t, `"$WEIR" policy rule disable nothing-else --draft draft --data "$DATA" > /dev/null && sed -i 's/"80,5432"/"81"/' "$1" && sed -i 's/80,5432/81/' "$1"`)
+	r = p.run("policy", "edit")
+	if kept = regexp.MustCompile(`your text is kept in (\S+):`).FindStringSubmatch(r.err); r.code != exitConflict || kept == nil || !strings.Contains(r.err, "the draft was changed meanwhile") {
+		t.Fatalf("weir policy edit of what was changed meanwhile: %+v", r)
+	}
+	if text, err := os.ReadFile(kept[1]); err != nil || !strings.Contains(string(text), "81") || os.Remove(kept[1]) != nil {
+		t.Errorf("what is kept: %q, %v", text, err)
+	}
+	p.is(exitOK, "draft draft: 1 edit undone; it stands at: 1 rule changed\n", "", "policy", "draft", "undo")
 
 	// Somebody else applies something: the draft is not put over it.
 	other := write(t, t.TempDir(), "other.yaml", []byte(strings.Replace(webPolicy, "comment: from web", "comment: from the web", 1)+
@@ -514,4 +528,34 @@ func TestPolicyUsers(t *testing.T) {
 	wants(as("carol", "policy", "edit"), exitRefused, "operator")
 	wants(as("carol", "policy", "confirm", "2"), exitRefused, "operator")
 	wants(as("alice", "state", "snapshot", "list"), exitRefused, "superuser")
+}
+
+// Shells complete drafts, revisions, groups and rules.
+func TestPolicyCompletion(t *testing.T) {
+	p := &policyCLI{t, startPolicyd(t)}
+	first := write(t, t.TempDir(), "first.yaml", []byte(webPolicy))
+	if r := p.run("policy", "apply", first, "--reason", "to begin with"); r.code != exitOK {
+		t.Fatal(r)
+	}
+	if r := p.run("policy", "draft", "new", "web"); r.code != exitOK {
+		t.Fatal(r)
+	}
+	f := func(want string, words ...string) {
+		t.Helper()
+		at := len(words) - 1
+		if i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "--") }); i >= 0 {
+			at = i
+		}
+		r := weir(t, append([]string{"__complete"}, slices.Insert(words, at, "--data", p.data)...)...)
+		if got, _, _ := strings.Cut(r.stdout, ":4\n"); r.code != exitOK || got != want {
+			t.Errorf("complete %q: %q, want %q", words, r.stdout, want)
+		}
+	}
+	f("web\tbegun with revision 1\n", "policy", "edit", "")
+	f("web\tbegun with revision 1\n", "policy", "apply", "--draft", "")
+	f("1\tto begin with\n", "policy", "restore", "")
+	f("", "policy", "restore", "1", "")
+	f("inside\t10.1.0.0/24\n", "group", "show", "")
+	f("postgres\tallow from address-group:inside tcp local ports 5432\nnothing-else\tdeny from any any\n", "policy", "rule", "move", "postgres", "--before", "no")
+	f("postgres\tallow from address-group:inside tcp local ports 5432\nnothing-else\tdeny from any any\n", "policy", "rule", "disable", "nothing-else", "")
 }

@@ -178,6 +178,7 @@ func newDraftNew() *cobra.Command {
 	}
 	apiFlags(cmd, &data)
 	cmd.Flags().Uint64Var(&revision, "revision", 0, "one that was applied before (weir policy history lists them)")
+	completes(cmd, &data, nil, false, lastRevisions, "revision")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -237,6 +238,7 @@ DRAFT is one of yours, or USER/NAME. weir policy export --draft prints it.`,
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, ownDrafts)
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -295,6 +297,7 @@ func newDraftMove(word, short, done string) *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, ownDrafts)
 	cmd.Flags().IntVar(&edits, "edits", 1, "how many")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -341,6 +344,7 @@ func newDraftDiscard() *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, ownDrafts)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -394,6 +398,7 @@ what the draft says, --keep theirs what is in force.`,
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, ownDrafts)
 	cmd.Flags().StringVar(&keep, "keep", "", "what is kept of what both changed: mine or theirs")
 	jsonFlag(cmd, &asJSON)
 	return cmd

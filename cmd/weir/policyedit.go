@@ -65,6 +65,7 @@ A text that cannot be kept, since it is wrong or somebody changed the draft mean
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, ownDrafts)
 	return cmd
 }
 

@@ -141,7 +141,12 @@ func writeDifferences(out *cli.Output, e *explain.Explanation, most int) error {
 		style = cli.Plain
 	}
 	fmt.Fprintln(out.W, out.Paint(cli.Clean(e.Summary), style))
-	for _, w := range e.Warnings {
+	const mostWarnings = 20 // unless all is asked for
+	for i, w := range e.Warnings {
+		if most > 0 && i == mostWarnings {
+			fmt.Fprintf(out.W, "! … and %s: weir policy diff shows all\n", cli.Counted(len(e.Warnings)-i, "more warning"))
+			break
+		}
 		writeWrapped(out, "! ", "  ", w, cli.Bad)
 	}
 	left := most

@@ -76,6 +76,8 @@ written is what weir policy import, plan and apply read: to import what was expo
 	jsonFlag(cmd, &asJSON)
 	cmd.MarkFlagsMutuallyExclusive("output", "json")
 	cmd.MarkFlagsMutuallyExclusive("revision", "draft")
+	completes(cmd, &data, nil, false, ownDrafts, "draft")
+	completes(cmd, &data, nil, false, lastRevisions, "revision")
 	return cmd
 }
 
@@ -139,7 +141,7 @@ wrong, all of it is named with line and column, and nothing is changed. Nothing 
 		},
 	}
 	apiFlags(cmd, &data)
-	cmd.Flags().StringVar(&draft, "draft", "", "name of the draft (default: as the file is named)")
+	draftFlagOf(cmd, &data, &draft, "name of the draft (default: as the file is named)")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -70,6 +70,7 @@ A revision that waits to be confirmed is told first, with the time that is left.
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, lastRevisions)
 	f := cmd.Flags()
 	f.IntVar(&limit, "limit", 20, "at most so many")
 	f.BoolVar(&raw, "raw", false, "of one revision: a unified diff of the documents instead of sentences")
@@ -277,6 +278,7 @@ func newPolicyConfirm() *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, lastRevisions)
 	cmd.Flags().StringVar(&reason, "reason", "", "why; told with the change")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -333,6 +335,7 @@ wait to be confirmed are undone by weir policy restore.`,
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, lastRevisions)
 	f := cmd.Flags()
 	f.StringVar(&reason, "reason", "", "why; kept with the revision")
 	f.DurationVar(&wait, "wait", 30*time.Second, "longest wait until the hosts that are reached have it; 0s: none")
@@ -419,6 +422,7 @@ Names mean what they mean now; one that nothing has any more waits for what had 
 		},
 	}
 	apiFlags(cmd, &data)
+	completes(cmd, &data, nil, false, lastRevisions)
 	onlyFlag(cmd, &only)
 	how.add(cmd)
 	cmd.Flags().BoolVar(&how.yes, "yes", false, "do not ask")

@@ -97,7 +97,7 @@ func newRuleList() *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
-	draftFlagOf(cmd, &draft, "rules of this draft of yours, instead of what is in force")
+	draftFlagOf(cmd, &data, &draft, "rules of this draft of yours, instead of what is in force")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -289,7 +289,7 @@ func parseExpires(text string, now time.Time) (time.Time, error) {
 
 func newRuleRemove() *cobra.Command {
 	g := policyChange{
-		use: "remove RULE...", short: "Remove rules", args: cobra.MinimumNArgs(1),
+		use: "remove RULE...", complete: ruleIDs, many: true, short: "Remove rules", args: cobra.MinimumNArgs(1),
 		long: "A rule that is only to rest is switched off: weir policy rule disable.",
 		do: func(p *policyText, args []string) (string, error) {
 			for _, id := range args {
@@ -318,7 +318,7 @@ func newRuleMove() *cobra.Command {
 	var list ruleList
 	var place rulePlace
 	g := policyChange{
-		use: "move RULE", short: "Move a rule within its list, or into another one", args: cobra.ExactArgs(1), long: listForms,
+		use: "move RULE", complete: ruleIDs, short: "Move a rule within its list, or into another one", args: cobra.ExactArgs(1), long: listForms,
 		example: `  weir policy rule move web-in --before deny-all
   weir policy rule move web-in --in network:front --default --first`,
 		flags: func(cmd *cobra.Command) {
@@ -351,7 +351,7 @@ func newRuleMove() *cobra.Command {
 
 func newRuleSwitch(word, short string, off bool) *cobra.Command {
 	g := policyChange{
-		use: word + " RULE...", short: short, args: cobra.MinimumNArgs(1),
+		use: word + " RULE...", complete: ruleIDs, many: true, short: short, args: cobra.MinimumNArgs(1),
 		long: "A rule that is switched off is kept at its place, and is not in force.",
 		do: func(p *policyText, args []string) (string, error) {
 			for _, id := range args {
