@@ -72,6 +72,12 @@ function estate() {
 function hosts() {
 	if (get("FleetOfFarm", "ns/op") != "")
 		printf "  %.0f hosts with 50 VMs each, and three that are frozen: all known after %.2f s\n", get("FleetOfFarm", "hosts"), get("FleetOfFarm", "ns/op") / 1e9
+	if (get("Pool", "known-ms") != "") {
+		printf "\n  A pool of 10 000 VMs, by XAPI: in the estate %.1f s after the start of the process, with %.1f s of CPU time and %.0f MiB, of which %.0f MiB are heap;\n",
+			get("Pool", "known-ms") / 1000, get("Pool", "known-cpu-ms") / 1000, get("Pool", "MiB"), get("Pool", "heap-MiB")
+		printf "  1000 of them renamed at once: %.1f s, %.1f s of CPU time; all read again for want of one: %.1f s, %.1f s of CPU time\n",
+			get("Pool", "changed-ms") / 1000, get("Pool", "changed-cpu-ms") / 1000, get("Pool", "drift-ms") / 1000, get("Pool", "drift-cpu-ms") / 1000
+	}
 	if (get("Hosts", "known-ms") != "")
 		printf "  64 of them, from the start of weir up: connected after %.1f s, all VIFs in the estate after %.1f s (CPU time %.1f s); all export %.1f s after they are told to\n",
 			get("Hosts", "connected-ms") / 1000, get("Hosts", "known-ms") / 1000, get("Hosts", "cpu-ms") / 1000, get("Hosts", "export-ms") / 1000

@@ -71,6 +71,7 @@ case ${1:-} in
   bench estate AssembleChange 20x "$count"
   bench estate/hosts FleetOfFarm 5x 1
   bench bench Hosts 3x 1
+  bench bench Pool 3x 1
   bench policyd/compile 'Rule|VIF' 20x "$count"
   bench policyd/reconcile 'Bridge/100000' 2x 1
   bench policyd/reconcile Farm 10x 1

@@ -159,13 +159,18 @@ func (s *Site) Migrate(vm, host string) (finish func()) {
 	}
 }
 
-// Grow adds VMs with one VIF each, spread over the hosts.
-func (s *Site) Grow(n int, network string) {
+// Grow adds n VMs, spread over the hosts. Each has a VIF in the first network, every second one in the other, too; it returns how many VIFs that
+// are, which is 1.5 n.
+func (s *Site) Grow(n int, networks [2]string) (vifs int) {
 	hosts := s.Refs("host")
 	for i := range n {
 		vm := s.AddVM(fmt.Sprintf("vm-%05d", i), hosts[i%len(hosts)], "grown")
-		s.addVIF(vm, network, 0, fmt.Sprintf("06:00:00:%02x:%02x:%02x", i>>16&0xff, i>>8&0xff, i&0xff), fmt.Sprintf("10.%d.%d.%d", i>>16&0xff, i>>8&0xff, i&0xff))
+		for device := range 1 + i%2 {
+			s.addVIF(vm, networks[device], device, fmt.Sprintf("06:00:%02x:%02x:%02x:%02x", device, i>>16&0xff, i>>8&0xff, i&0xff), fmt.Sprintf("10.%d.%d.%d", device<<6|i>>16&0x3f, i>>8&0xff, i&0xff))
+			vifs++
+		}
 	}
+	return vifs
 }
 
 // Tag replaces the tags of a VM.
