@@ -250,7 +250,7 @@ func TestPolicyNotConfirmed(t *testing.T) {
 	}
 	r.passes("planned", 80, false)
 	begin := time.Now()
-	r.says("revision 2 waits to be confirmed", "policy", "apply", "--draft", "web", "--confirm", "20s", "--reason", "a new port")
+	r.says("revision 2 waits to be confirmed", "policy", "apply", "--draft", "web", "--confirm", "30s", "--reason", "a new port")
 	r.passes("applied", 80, true)
 	r.says("in force, ", "policy", "history")
 	r.app.Stop()
@@ -262,7 +262,7 @@ func TestPolicyNotConfirmed(t *testing.T) {
 		}
 		return nil
 	})
-	t.Logf("rolled back %v after it was applied to be confirmed within 20s", time.Since(begin).Round(time.Second))
+	t.Logf("rolled back %v after it was applied to be confirmed within 30s", time.Since(begin).Round(time.Second))
 	r.passes("rolled back", 80, false)
 	r.passes("rolled back", 5432, true)
 	if out := stable(r.weir("policy", "history")); !strings.Contains(out, "undoes 2") || !strings.Contains(out, "revision 2 was not confirmed") || !strings.Contains(out, "not confirmed  a new port") {

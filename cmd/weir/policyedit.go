@@ -22,6 +22,24 @@ import (
 // firstDraft is the name of a draft that is begun without one.
 const firstDraft = "draft"
 
+// emptyPolicy is what a policy without rules is written as, and firstPolicy what is in the editor instead.
+const (
+	emptyPolicy = "{}"
+	firstPolicy = `#
+# There are no rules yet. The first rule that matches a packet decides, else the default. For example, without #:
+#
+# default: allow
+# global:
+#   mandatory:
+#     - {id: no-telnet, action: deny, protocol: tcp, remote_ports: "23", comment: nobody needs it}
+# vms:
+#   - name: db-01
+#     mandatory:
+#       - {id: postgres, action: allow, direction: from, protocol: tcp, remote: 10.0.0.0/8, local_ports: "5432"}
+#       - {id: nothing-else, action: deny, direction: from}
+`
+)
+
 func newPolicyEdit() *cobra.Command {
 	var data string
 	cmd := &cobra.Command{
@@ -88,7 +106,11 @@ func editDraft(cmd *cobra.Command, c *client.API, d *policyd.DraftText) (*policy
 # until weir policy apply --draft %s. Lines that begin with # are not kept; rules have a key comment.
 # What is wrong is named with its line; nothing that you write is lost.
 `, d.Name, d.Owner, d.Base, d.Name)
-	before := []byte(head + d.Policy)
+	text := d.Policy
+	if strings.TrimSpace(text) == emptyPolicy {
+		text = firstPolicy
+	}
+	before := []byte(head + text)
 	f, err := os.CreateTemp("", "weir-policy-"+d.Name+"-*.yaml") // mode 0600
 	if err != nil {
 		return nil, fmt.Errorf("edit draft %q: %w", d.Name, err)
