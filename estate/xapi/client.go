@@ -197,35 +197,9 @@ func (c *client) logout(session string) {
 // from is event.from: it calls each with every change since a token, "" being all that there is, and returns the next token, and how many
 // records of each class there are.
 func (c *client) from(ctx context.Context, session, token string, wait time.Duration, each func(*event) error) (next string, counts map[class]int, err error) {
-	read := func(d *json.Decoder) error {
-		if err := open(d, '{'); err != nil {
-			return err
-		}
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return err
-			}
-			switch key {
-			case "token":
-				err = d.Decode(&next)
-			case "valid_ref_counts":
-				var m map[class]integer
-				err = d.Decode(&m)
-				counts = make(map[class]int, len(m))
-				for k, v := range m {
-					counts[class(strings.ToLower(string(k)))] = int(v)
-				}
-			case "events":
-				err = events(d, each)
-			default:
-				err = d.Decode(new(json.RawMessage))
-			}
-			if err != nil {
-				return fmt.Errorf("%v: %w", key, err)
-			}
-		}
-		return open(d, '}')
+	read := func(d *json.Decoder) (err error) {
+		next, counts, err = changes(d, each)
+		return err
 	}
 	names := classes()
 	// A float on the wire: some versions of XAPI take no integer in its place.
@@ -235,6 +209,38 @@ func (c *client) from(ctx context.Context, session, token string, wait time.Dura
 		err = errors.New("found no token")
 	}
 	return next, counts, err
+}
+
+// changes reads the result of event.from.
+func changes(d *json.Decoder, each func(*event) error) (next string, counts map[class]int, err error) {
+	if err := open(d, '{'); err != nil {
+		return "", nil, err
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return "", nil, err
+		}
+		switch key {
+		case "token":
+			err = d.Decode(&next)
+		case "valid_ref_counts":
+			var m map[class]integer
+			err = d.Decode(&m)
+			counts = make(map[class]int, len(m))
+			for k, v := range m {
+				counts[class(strings.ToLower(string(k)))] = int(v)
+			}
+		case "events":
+			err = events(d, each)
+		default:
+			err = d.Decode(new(json.RawMessage))
+		}
+		if err != nil {
+			return "", nil, fmt.Errorf("%v: %w", key, err)
+		}
+	}
+	return next, counts, open(d, '}')
 }
 
 // events reads a list of changes one by one.

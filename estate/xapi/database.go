@@ -7,6 +7,9 @@ import (
 	"slices"
 )
 
+// maxRecords is how many there may be of a class. Pools have up to some thousand VMs, each with snapshots.
+const maxRecords = 200_000
+
 // database is the copy of a pool's records.
 type database struct {
 	pools        table[poolRecord]
@@ -85,6 +88,9 @@ func (d *database) apply(tables map[class]records, e *event) error {
 	}
 	if err := t.put(e.Ref, e.Snapshot); err != nil {
 		return fmt.Errorf("record %q of class %q: %w", e.Ref, e.Class, err)
+	}
+	if t.size() > maxRecords {
+		return fmt.Errorf("found more than %d records of class %q, which no pool has", maxRecords, e.Class)
 	}
 	return nil
 }

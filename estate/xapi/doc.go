@@ -12,5 +12,6 @@
 // The protocol is JSON-RPC 2.0, POST /jsonrpc. Integers come as numbers or as decimal strings, references are opaque. Nothing is
 // written to a pool.
 //
-// What comes from a pool costs memory within Limits; a record that makes no sense ends the connection with an error that says which.
+// What comes from a pool costs memory within bounds: of an answer, of records of a class, of what one record brings into the estate. A record
+// that makes no sense ends the connection with an error that says which.
 package xapi

@@ -1,7 +1,9 @@
 package xapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 
 	"github.com/weirhq/weir/estate"
 )
@@ -22,4 +24,16 @@ func (p *Pool) Fresh(ctx context.Context) (*estate.Model, error) {
 	tables := db.tables()
 	_, _, err = c.from(ctx, session, "", 0, func(e *event) error { return db.apply(tables, e) })
 	return db.model(p.cfg.Pool), err
+}
+
+// ModelOf returns the model of what an answer to event.from has.
+func ModelOf(text []byte) (*estate.Model, error) {
+	db := &database{}
+	tables := db.tables()
+	err := answer(json.NewDecoder(bytes.NewReader(text)), func(d *json.Decoder) error {
+		_, counts, err := changes(d, func(e *event) error { return db.apply(tables, e) })
+		db.differs(counts, db.beside(counts))
+		return err
+	})
+	return db.model(""), err
 }

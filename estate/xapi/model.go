@@ -29,7 +29,7 @@ func (d *database) model(name string) *estate.Model {
 	pool := ""
 	for _, p := range inOrder(d.pools) { // there is one
 		pool = p.UUID
-		m.Pools = append(m.Pools, estate.Pool{Name: cmp.Or(name, p.Name, p.UUID), UUID: p.UUID, Attributes: attributes(nil, p.OtherConfig)})
+		m.Pools = append(m.Pools, estate.Pool{Name: cmp.Or(name, p.Name, p.UUID), UUID: p.UUID, Attributes: attributes(map[string]string{"tags": strings.Join(p.Tags, ",")}, p.OtherConfig)})
 	}
 	slaves := map[ref]bool{}
 	for _, b := range d.bonds {

@@ -30,7 +30,7 @@ const (
 	lasting        = 2 * time.Second        // a connection that lasted so long is opened again at once
 	resyncsApart   = 10 * time.Second       // that counts ask for
 	batchPause     = 100 * time.Millisecond // between two questions that were answered with changes: a pool that changes all the time is read in bulk
-	answerLimit    = 1 << 30                // bytes; a VM is about 5 kB
+	answerLimit    = 256 << 20              // bytes; a VM is about 5 kB with its VIFs
 	maxRedirects   = 4
 )
 

@@ -235,6 +235,7 @@ func TestModel(t *testing.T) {
 
 // Whatever happens in a pool is in the estate.
 func TestChanges(t *testing.T) {
+	t.Parallel()
 	for _, numbers := range []bool{false, true} {
 		t.Run(fmt.Sprintf("numbers=%t", numbers), func(t *testing.T) {
 			r := start(t, fake.Config{Numbers: numbers})
@@ -281,6 +282,7 @@ func find(m *estate.Model, name string) estate.VM {
 
 // Random changes, with the connection cut and sessions ended in between, leave the estate equal to the pool.
 func TestRandomChanges(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -336,6 +338,7 @@ func gather(t *testing.T, reg *prometheus.Registry) []*dto.MetricFamily {
 
 // A pool whose coordinator changes, whose service restarts, or that lost an event is followed on.
 func TestCoordinatorChanges(t *testing.T) {
+	t.Parallel()
 	r := start(t, fake.Config{})
 	first := r.Status().Coordinator
 	if first != r.hosts[0].Address() {
@@ -364,6 +367,7 @@ func TestCoordinatorChanges(t *testing.T) {
 
 // When the pool counts otherwise than what it told, all is read again; once, if it goes on to do so.
 func TestDrift(t *testing.T) {
+	t.Parallel()
 	r := start(t, fake.Config{})
 	r.site.Lie("vm", 1)
 	r.site.AddVM("one", r.site.Refs("host")[0])
@@ -379,6 +383,7 @@ func TestDrift(t *testing.T) {
 }
 
 func TestForeignController(t *testing.T) {
+	t.Parallel()
 	r := start(t, fake.Config{})
 	ref := r.site.Create("SDN_controller", fake.Record{"uuid": "c", "protocol": "ssl", "address": "198.51.100.7", "port": 6632})
 	until(t, "it is told of", func() bool { return r.sink.told(event.PoolController) == 1 })
@@ -426,6 +431,7 @@ func TestPinsOfHalfThePool(t *testing.T) {
 
 // What is wrong with the way to a pool is said with what to do.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	site, hosts := newSite(t, fake.Config{})
 	_, others := newSite(t, fake.Config{})
 	for name, test := range map[string]struct {
@@ -489,4 +495,32 @@ func pemFile(t *testing.T, h *fake.Server) string {
 	name := filepath.Join(t.TempDir(), "ca.pem")
 	write(t, name, string(h.PEM()))
 	return name
+}
+
+// Whatever an answer says, nothing panics, and what is read of it makes a model within bounds.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"result":{"events":[],"token":"00000000000000000001,00000000000000000000","valid_ref_counts":{"vm":0}}}`))
+	f.Add([]byte(`{"error":{"code":1,"message":"HOST_IS_SLAVE","data":["HOST_IS_SLAVE","192.0.2.1"]}}`))
+	f.Add([]byte(`{"result":{"events":[{"class":"VM","operation":"add","ref":"OpaqueRef:1","snapshot":{"uuid":"u","name_label":"web","domid":"-1","resident_on":"OpaqueRef:2","guest_metrics":"OpaqueRef:3","tags":["a"]}},
+		{"class":"VIF","operation":"add","ref":"OpaqueRef:4","snapshot":{"VM":"OpaqueRef:1","device":"0","MAC":"06:00:00:00:00:01","network":"OpaqueRef:5"}},
+		{"class":"VM_guest_metrics","operation":"mod","ref":"OpaqueRef:3","snapshot":{"networks":{"0/ip":"192.0.2.1","0/ipv6/0":"fe80::1%eth0 2001:db8::1"}}},
+		{"class":"PIF","operation":"add","ref":"OpaqueRef:6","snapshot":{"network":"OpaqueRef:5","host":"OpaqueRef:2","IP":"192.0.2.9","netmask":"255.255.255.0","VLAN":"7"}},
+		{"class":"VLAN","operation":"add","ref":"OpaqueRef:7","snapshot":{"tagged_PIF":"OpaqueRef:6","untagged_PIF":"OpaqueRef:6","tag":7}},
+		{"class":"network","operation":"del","ref":"OpaqueRef:5"},{"class":"network","operation":"add","ref":"OpaqueRef:5","snapshot":{"bridge":"xenbr0","MTU":1500}}],"token":"t"}}`))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		m, err := xapi.ModelOf(answer)
+		if err != nil {
+			return
+		}
+		for _, vm := range m.VMs {
+			if len(vm.Tags) > 64 || len(vm.Attributes) > 64 {
+				t.Errorf("VM %q has %d tags and %d attributes", vm.Name, len(vm.Tags), len(vm.Attributes))
+			}
+			for _, vif := range vm.VIFs {
+				if len(vif.IPs) > 256 || slices.ContainsFunc(vif.IPs, func(a netip.Addr) bool { return !a.IsValid() || a.Zone() != "" }) {
+					t.Errorf("VIF %q has addresses %v", vif.Device, vif.IPs)
+				}
+			}
+		}
+	})
 }
