@@ -133,7 +133,7 @@ Try it first with weir hosts test. Exports of flows are set up at once, as confi
 	apiFlags(cmd, &data)
 	f.BoolVar(&dialsIn, "dials-in", false, "the host dials Weir")
 	f.StringVar(&pool, "pool", "", "pool that the host belongs to")
-	f.StringVar(&uuid, "uuid", "", "UUID that the platform gives the host; without it, the one that the pool (estate.xapi) or the estate file has of a host at that address, or of that name, else one is made")
+	f.StringVar(&uuid, "uuid", "", "UUID that the platform gives the host (default: as the pool or estate file has a host of that address or name, else made)")
 	f.StringVar(&protocol, "export", "", "how its bridges are made to export flows: auto, ipfix, netflow or off (default: as configured)")
 	trust.flags(cmd)
 	jsonFlag(cmd, &asJSON)
