@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -227,19 +229,27 @@ func (e *End) bringUp() error {
 // Uplink joins n to the root namespace by a link of its own, so that what runs in n can reach what listens in the
 // root namespace. It returns the addresses of both ends, link-local IPv4 ones.
 func (b *Bed) Uplink(n *Namespace) (root, inside netip.Addr, err error) {
-	b.mu.Lock()
-	b.uplinks++
-	number := b.uplinks
-	b.mu.Unlock()
-	// 169.254.0.0/16 is for what does not leave a link; the bed's random number keeps beds apart.
+	// 169.254.0.0/16 is for what does not leave a link; the bed's random number keeps beds apart, mostly.
 	id, err := strconv.ParseUint(b.prefix[1:], 16, 32)
 	if err != nil {
 		return root, inside, fmt.Errorf("uplink %q: %w", n.name, err)
 	}
-	// 63 subnets of 4 in each of 254 thirds of the address.
-	subnet := (id*251 + uint64(number)) % (63 * 254)
-	base := [4]byte{169, 254, byte(1 + subnet/63), byte(4 + subnet%63*4)}
-	root = netip.AddrFrom4([4]byte{base[0], base[1], base[2], base[3] + 1})
+	taken, err := net.InterfaceAddrs()
+	if err != nil {
+		return root, inside, fmt.Errorf("uplink %q: %w", n.name, err)
+	}
+	number := 0
+	for free := false; !free; {
+		b.mu.Lock()
+		b.uplinks++
+		number = b.uplinks
+		b.mu.Unlock()
+		// 63 subnets of 4 in each of 254 thirds of the address.
+		subnet := (id*251 + uint64(number)) % (63 * 254)
+		base := [4]byte{169, 254, byte(1 + subnet/63), byte(4 + subnet%63*4)}
+		root = netip.AddrFrom4([4]byte{base[0], base[1], base[2], base[3] + 1})
+		free = !slices.ContainsFunc(taken, func(a net.Addr) bool { return strings.HasPrefix(a.String(), root.String()+"/") })
+	}
 	inside = root.Next()
 	name := b.prefix + "u" + strconv.Itoa(number)
 	err = b.Link(
