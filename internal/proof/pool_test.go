@@ -55,6 +55,8 @@ type poolRig struct {
 	site  *site.Site
 	web   string          // the name that web-01 has now
 	added map[string]bool // hosts to Weir
+
+	former []string // addresses that a VIF had: they were learned, and are kept for a while
 }
 
 // quarantine is a policy by which VMs take nothing from VMs with a tag.
@@ -257,7 +259,7 @@ func (r *poolRig) wanted() map[string]string {
 	return m
 }
 
-// found returns what the estate has, by kind and UUID.
+// found returns what the estate has, by kind and UUID, without addresses that a VIF had before.
 func (r *poolRig) found() map[string]string {
 	r.Helper()
 	var answer api.EstateAnswer
@@ -268,6 +270,9 @@ func (r *poolRig) found() map[string]string {
 	}
 	m := map[string]string{}
 	for _, e := range answer.Entities {
+		if ips := strings.Split(e.Attributes["ips"], ","); e.Kind == flow.KindVIF {
+			e.Attributes["ips"] = strings.Join(slices.DeleteFunc(ips, func(a string) bool { return slices.Contains(r.former, a) }), ",")
+		}
 		if slices.Contains([]flow.Kind{flow.KindHost, flow.KindNetwork, flow.KindVM, flow.KindVIF}, e.Kind) {
 			m[string(e.Kind)+" "+e.Key] = fmt.Sprintf("%s < %s %v", e.Name, names[e.Parent], e.Attributes)
 		}
@@ -399,6 +404,7 @@ func (r *poolRig) hotPlug() {
 // A guest has another address, which its group has then.
 func (r *poolRig) readdress() {
 	r.do("tag shop quarantine")
+	r.former = append(r.former, r.addr("web", false).String())
 	r.do("address shop 10.20.9.9")
 	r.equal("address", "")
 	p := r.stream(r.vms["web"], r.vms["other"])
