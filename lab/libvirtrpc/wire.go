@@ -52,8 +52,7 @@ func (c *client) serve() {
 		if err != nil {
 			status = statusError
 			code := uint32(rpc.ErrNoSupport)
-			var e rpc.Error
-			if errors.As(err, &e) {
+			if e, ok := errors.AsType[rpc.Error](err); ok {
 				code = e.Code
 			}
 			ret = struct {

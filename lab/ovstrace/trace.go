@@ -133,7 +133,7 @@ var (
 	headingLine = regexp.MustCompile(`^bridge\("[^"]+"\)$`)
 	resumeLine  = regexp.MustCompile(`^\s*Resuming from table \d+$`)
 	ruleLine    = regexp.MustCompile(`^(?:-+|=+)$`)
-	actionLine  = regexp.MustCompile(`^\s*(?:load:|set_field:|move:|resubmit\(|goto_table:|output:|group:\d|bucket \d|ct\(|sample\(|push_vlan:|bundle(?:_load)?\(|learn\(|` +
+	actionLine  = regexp.MustCompile(`^\s*(?:load:|set_field:|move:|resubmit\(|goto_table:|output:|CONTROLLER:|group:\d|bucket \d|ct\(|sample\(|push_vlan:|bundle(?:_load)?\(|learn\(|` +
 		`(?:drop|NORMAL|LOCAL|IN_PORT|pop_vlan|strip_vlan|thaw)$)`)
 	noteLine = regexp.MustCompile(`^\s*(?:->|>>|>>>>) (?:` + strings.Join([]string{
 		`A clone of the packet is forked to recirculate\. The forked pipeline will be resumed at table \d+\.`,

@@ -11,7 +11,7 @@ import (
 func checkAction(a openflow.Action) (openflow.Action, error) {
 	switch a := a.(type) {
 	case openflow.Output:
-		if a.Port >= openflow.PortMax && a.Port != openflow.PortIn && a.Port != openflow.PortNormal && a.Port != openflow.PortLocal {
+		if a.Port >= openflow.PortMax && a.Port != openflow.PortIn && a.Port != openflow.PortNormal && a.Port != openflow.PortLocal && a.Port != openflow.PortController {
 			return nil, fmt.Errorf("output to %s is not modelled", a.Port)
 		}
 		return a, nil
