@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -105,6 +107,27 @@ var operations = map[string]account.Permission{
 	"set-user":       {Least: account.Superuser, Area: account.AreaAccounts, Change: audit.UserSet},
 	"remove-user":    {Least: account.Superuser, Area: account.AreaAccounts, Change: audit.UserRemove},
 	"reset-password": {Least: account.Superuser, Area: account.AreaAccounts, Change: audit.UserPassword},
+}
+
+// Permission is what is needed for an operation.
+type Permission struct {
+	Operation string          `json:"operation"`
+	Role      account.Role    `json:"role"` // the least; "": nobody needs to be known
+	Scope     account.Scope   `json:"scope"`
+	Change    audit.Operation `json:"change,omitempty"` // what it is told as; "": it changes nothing
+}
+
+// Permissions are those of all operations, by area and least role.
+func Permissions() []Permission {
+	list := make([]Permission, 0, len(operations))
+	for id, p := range operations {
+		list = append(list, Permission{id, p.Least, p.Scope(), p.Change})
+	}
+	slices.SortFunc(list, func(a, b Permission) int {
+		area := func(p Permission) int { return slices.Index(account.Areas, operations[p.Operation].Area) }
+		return cmp.Or(cmp.Compare(area(a), area(b)), cmp.Compare(slices.Index(account.Roles, a.Role), slices.Index(account.Roles, b.Role)), cmp.Compare(a.Operation, b.Operation))
+	})
+	return list
 }
 
 // permission is what an operation needs.

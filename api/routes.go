@@ -159,6 +159,18 @@ type FlowsRequest struct {
 	Basis        string    `json:"basis,omitempty" enum:"received,lived" doc:"For tops and series: by when flows were received, or when they lived; default is what the table allows."`
 }
 
+// AskFlows is what a client asks to have r answered.
+func AskFlows(r query.Request) FlowsRequest {
+	q := FlowsRequest{
+		Kind: string(r.Kind), By: r.By, Filter: r.Filter, From: r.From.UTC(), To: r.To.UTC(), Traffic: string(r.Traffic), Direction: string(r.Direction), Split: r.Split,
+		Limit: r.Limit, Bottom: r.Bottom, Other: r.Other, Total: r.Total, StepSeconds: int(time.Duration(r.Step) / time.Second), Observations: r.Observations, Basis: string(r.Basis),
+	}
+	for _, u := range r.Units {
+		q.Units = append(q.Units, string(u))
+	}
+	return q
+}
+
 // request returns the planner's form of q.
 func (q *FlowsRequest) request(now time.Time) query.Request {
 	if q.To.IsZero() {

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -95,74 +94,51 @@ func Local(in instance.Instance, version string) *API {
 }
 
 func (o *Options) remote(server string) (*API, error) {
-	name, base := "", ""
-	if _, ok := o.Profiles.Profiles[server]; ok {
-		name = server
-	} else if u, err := parseServer(server); err == nil {
-		base = u
-		for _, n := range o.Profiles.Names() {
-			if u, err := parseServer(o.Profiles.Profiles[n].Server); err == nil && u == base {
-				name = n
-				break
-			}
-		}
-	} else if CheckName(server) == nil {
-		return nil, fmt.Errorf("%w %q: expected %s; a server is written HOST:PORT", ErrNoProfile, server, o.Profiles.list())
-	} else {
-		return nil, err
-	}
-	if name == "" {
-		return remote(base, Profile{Server: base}, "", nil, o.Version)
-	}
-	p := o.Profiles.Profiles[name]
-	base, err := parseServer(p.Server)
+	name, p, err := o.Profiles.Find(server)
 	if err != nil {
-		return nil, fmt.Errorf("profile %q: %w", name, err)
+		if CheckName(server) == nil {
+			return nil, fmt.Errorf("%w; a server is written HOST:PORT", err)
+		}
+		return Remote(server, Trust{}, "", o.Version)
 	}
 	token, err := o.Profiles.token(p)
 	if err != nil {
 		return nil, fmt.Errorf("profile %q: %w", name, err)
 	}
-	var authority []byte
-	if p.CAFile != "" {
-		if authority, err = os.ReadFile(o.Profiles.path(p.CAFile)); err != nil {
-			return nil, fmt.Errorf("profile %q: read authority: %w", name, err)
-		}
+	trust, err := o.Profiles.Trust(p)
+	if err != nil {
+		return nil, fmt.Errorf("profile %q: %w", name, err)
 	}
-	a, err := remote(base, p, token, authority, o.Version)
-	if err == nil {
-		a.login = "weir login " + name
+	a, err := Remote(p.Server, trust, token, o.Version)
+	if err != nil {
+		return nil, fmt.Errorf("profile %q: %w", name, err)
 	}
-	return a, err
+	a.login, a.expires = "weir login "+name, p.Expires
+	return a, nil
 }
 
-// Remote asks a server elsewhere, which is believed by what trust says: its fingerprint, else the authorities (PEM) that are given, else the system's. token
-// may be "".
+// Trust says by what a server is believed. The zero value: by the authorities of the system.
+type Trust struct {
+	Authority   []byte            // PEM; these authorities instead of the system's
+	Fingerprint ovsdb.Fingerprint // of the one certificate of the server that is believed, whatever its name
+}
+
+// Remote asks a server elsewhere, HOST:PORT or a URL. token may be "".
 func Remote(server string, trust Trust, token, version string) (*API, error) {
 	base, err := parseServer(server)
 	if err != nil {
 		return nil, err
 	}
-	return remote(base, Profile{Server: base, Fingerprint: trust.Fingerprint}, token, trust.Authority, version)
-}
-
-// Trust says by what a server is believed. The zero value: by the authorities of the system.
-type Trust struct {
-	Authority   []byte            // PEM
-	Fingerprint ovsdb.Fingerprint // of the server's certificate
-}
-
-func remote(base string, p Profile, token string, authority []byte, version string) (*API, error) {
-	u, err := url.Parse(base)
-	if err != nil {
-		return nil, err
-	}
+	_, host, _ := strings.Cut(base, "://")
 	t := transport()
-	if t.TLSClientConfig, err = trusting(p.Fingerprint, authority); err != nil {
-		return nil, fmt.Errorf("ask %s: %w", u.Host, err)
+	if t.TLSClientConfig, err = trusting(trust); err != nil {
+		return nil, fmt.Errorf("ask %s: %w", host, err)
 	}
-	return &API{base: base, name: u.Host, http: httpClient(t), token: token, expires: p.Expires, login: "weir login " + u.Host, version: version}, nil
+	return &API{base: base, name: host, http: httpClient(t), token: token, login: "weir login " + host, version: version}, nil
 }
+
+// Server is the server that is asked, as a profile has it.
+func (a *API) Server() string { return a.base }
 
 func transport() *http.Transport {
 	return &http.Transport{
@@ -181,20 +157,20 @@ func httpClient(t *http.Transport) *http.Client {
 }
 
 // trusting is the TLS of a client that believes one certificate, some authorities, or those of the system.
-func trusting(fingerprint ovsdb.Fingerprint, authority []byte) (*tls.Config, error) {
+func trusting(trust Trust) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch {
-	case fingerprint != "":
+	case trust.Fingerprint != "":
 		c.InsecureSkipVerify = true // VerifyConnection does it: the one certificate is believed, whatever name it has
 		c.VerifyConnection = func(s tls.ConnectionState) error {
-			if got := ovsdb.FingerprintOf(s.PeerCertificates[0]); got != fingerprint {
-				return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: fmt.Errorf("the one that was confirmed is %s", fingerprint)}
+			if got := ovsdb.FingerprintOf(s.PeerCertificates[0]); got != trust.Fingerprint {
+				return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: fmt.Errorf("%w, %s", errOther, trust.Fingerprint)}
 			}
 			return nil
 		}
-	case len(authority) > 0:
+	case len(trust.Authority) > 0:
 		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(authority) {
+		if !c.RootCAs.AppendCertsFromPEM(trust.Authority) {
 			return nil, errors.New("read authority: found no certificate (PEM)")
 		}
 	}

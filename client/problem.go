@@ -159,11 +159,28 @@ func (e *CertificateError) Error() string {
 	c, what := e.Best()
 	fmt.Fprintf(&b, "  %-12s %s\n  %-12s %s\n  %-12s %s to %s\n  %-12s %s\n", "certificate", e.Chain[0].Subject, what, c.Subject,
 		"valid", e.Chain[0].NotBefore.Format(time.DateOnly), e.Chain[0].NotAfter.Format(time.DateOnly), "fingerprint", ovsdb.FingerprintOf(c))
+	if name, ok := errors.AsType[x509.HostnameError](e.Err); ok {
+		fmt.Fprintf(&b, "it is not for the name %q: use one that it is for, or have it added to api.names at the server", name.Host)
+		return b.String()
+	}
+	if !e.Unknown() {
+		b.WriteString("the certificate has to be put right at the server (api.tls)")
+		return b.String()
+	}
 	fmt.Fprintf(&b, "compare the fingerprint, which is of the %s, with weir ca show at the server; then: weir login %s --fingerprint %s", what, e.Server, ovsdb.FingerprintOf(c))
 	return b.String()
 }
 
 func (e *CertificateError) Unwrap() error { return e.Err }
+
+// Unknown tells whether a person could say that the certificate is right.
+func (e *CertificateError) Unknown() bool {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](e.Err)
+	return unknown || errors.Is(e.Err, errOther)
+}
+
+// errOther is of a certificate that is not the one that was confirmed.
+var errOther = errors.New("it is another one than was confirmed")
 
 // Best is the certificate that is best believed from then on, and what it is: that of the authority, if the server presents it and it has signed the
 // server's, since that one stays; else the server's own.

@@ -126,9 +126,9 @@ func (p *Profiles) path(name string) string {
 	return filepath.Join(filepath.Dir(p.file), name)
 }
 
-// Set keeps a profile with its token and, unless it is empty, the certificate of its authority (PEM), which are written to files beside the profiles.
-// The first profile of all is used from then on. The token of a profile of that name that was there before is gone.
-func (p *Profiles) Set(name string, x Profile, token string, authority []byte) error {
+// Set keeps a profile with its token and what its server is believed by; token and authority are written to files beside the profiles, in place of
+// former ones. The first profile of all is used from then on.
+func (p *Profiles) Set(name string, x Profile, token string, trust Trust) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
@@ -139,9 +139,10 @@ func (p *Profiles) Set(name string, x Profile, token string, authority []byte) e
 	if err := atomicfile.Write(p.path(x.TokenFile), []byte(token+"\n")); err != nil {
 		return err
 	}
-	if len(authority) > 0 {
+	x.CAFile, x.Fingerprint = "", trust.Fingerprint
+	if len(trust.Authority) > 0 {
 		x.CAFile = name + ".pem"
-		if err := atomicfile.Write(p.path(x.CAFile), authority); err != nil {
+		if err := atomicfile.Write(p.path(x.CAFile), trust.Authority); err != nil {
 			return err
 		}
 	}
@@ -188,6 +189,27 @@ func (p *Profiles) Remove(name string) error {
 	return p.Write()
 }
 
+// Find returns the profile that is meant by its name, or by its server as it is written for --server; "" is the one in use.
+func (p *Profiles) Find(server string) (string, Profile, error) {
+	if server == "" {
+		server = p.Use
+	}
+	if server == "" {
+		return "", Profile{}, fmt.Errorf("%w is in use: expected its name; %s", ErrNoProfile, p.list())
+	}
+	if x, ok := p.Profiles[server]; ok {
+		return server, x, nil
+	}
+	if base, err := parseServer(server); err == nil {
+		for _, name := range p.Names() {
+			if u, err := parseServer(p.Profiles[name].Server); err == nil && u == base {
+				return name, p.Profiles[name], nil
+			}
+		}
+	}
+	return "", Profile{}, fmt.Errorf("%w %q: expected %s", ErrNoProfile, server, p.list())
+}
+
 // profile returns a profile by its name.
 func (p *Profiles) profile(name string) (Profile, error) {
 	x, ok := p.Profiles[name]
@@ -199,6 +221,18 @@ func (p *Profiles) profile(name string) (Profile, error) {
 
 // ErrNoProfile is of a name that no profile has.
 var ErrNoProfile = errors.New("no profile")
+
+// Trust is by what the server of a profile is believed.
+func (p *Profiles) Trust(x Profile) (Trust, error) {
+	t := Trust{Fingerprint: x.Fingerprint}
+	if x.CAFile != "" {
+		var err error
+		if t.Authority, err = os.ReadFile(p.path(x.CAFile)); err != nil {
+			return t, fmt.Errorf("read authority: %w", err)
+		}
+	}
+	return t, nil
+}
 
 // maxToken bounds a token that is read, bytes.
 const maxToken = 4096

@@ -62,20 +62,6 @@ func embeddedConfig(addr string, user embedded.Credentials) store.Config {
 	return c
 }
 
-// openReader connects to the store of a running instance as the user that can read only.
-func openReader(data string) (*store.Client, instance.Instance, error) {
-	in, err := instance.Find(data)
-	if err != nil {
-		return nil, in, err
-	}
-	cfg, err := readerOf(in)
-	if err != nil {
-		return nil, in, err
-	}
-	c, err := store.Open(cfg)
-	return c, in, err
-}
-
 // serverFlag names the persistent flag of the root that says whose API is asked.
 const serverFlag = "server"
 
@@ -95,22 +81,25 @@ func apiFlags(cmd *cobra.Command, data *string) {
 // instance that is found on this machine.
 func connect(cmd *cobra.Command, data string) (*client.API, error) {
 	o := client.Options{Data: data, Profiles: &client.Profiles{}, Version: versionString()}
-	if f := cmd.Flag(serverFlag); f != nil {
-		o.Server = f.Value.String()
-	}
-	if o.Server != "" && data != "" {
+	if f := cmd.Flag(serverFlag); f != nil && f.Changed && data != "" {
 		return nil, usagef("found --%s and --data: expected one of them", serverFlag)
 	}
-	if o.Server == "" && data == "" {
-		o.Server = os.Getenv("WEIR_SERVER")
-	}
 	if data == "" {
+		o.Server = serverOf(cmd)
 		var err error
 		if o.Profiles, err = readProfiles(); err != nil {
 			return nil, err
 		}
 	}
 	return client.Open(o)
+}
+
+// serverOf is the server that is named by --server, else by WEIR_SERVER; "" is none.
+func serverOf(cmd *cobra.Command) string {
+	if f := cmd.Flag(serverFlag); f != nil && f.Changed {
+		return f.Value.String()
+	}
+	return os.Getenv("WEIR_SERVER")
 }
 
 // readProfiles reads the profiles of who runs the command. Who has no home has none.

@@ -17,14 +17,17 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/query"
+	"github.com/weirhq/weir/store"
 )
 
 func newFlows() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "flows",
 		Short: "Ask about flows",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `Asks the store of the instance on this machine, or, with --server, the API of one elsewhere: the answers are the same. weir sql, which asks the store
+itself, works on the machine only.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newFlowsTop(), newFlowsList())
 	return cmd
@@ -41,7 +44,7 @@ type flowsOptions struct {
 // flags adds the flags to cmd, which shows that many rows unless told.
 func (o *flowsOptions) flags(cmd *cobra.Command, rows int) {
 	f := cmd.Flags()
-	dataFlag(cmd, &o.data)
+	apiFlags(cmd, &o.data)
 	f.StringVar(&o.last, "last", "", "the last span of time, as 15m, 2h or 7d (default 15m)")
 	f.StringVar(&o.from, "from", "", "start, as 2026-11-24 10:00 or now-2h")
 	f.StringVar(&o.to, "to", "", "end, in the same forms (default now)")
@@ -199,26 +202,56 @@ func (o *flowsOptions) run(cmd *cobra.Command, r query.Request) error {
 		}
 		return mistake(cli.Explain(r, query.Tables, out, time.Now()))
 	}
-	c, in, err := openReader(o.data)
+	ask, done, err := o.asking(cmd)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	cfg, _, err := loadConfig(in.Config, in.Data)
-	if err != nil {
-		return err
-	}
-	tables := tablesOf(&cfg)
+	defer done()
 	show := func(ctx context.Context, out *cli.Output, now time.Time) error {
 		if r.From, r.To, err = span.At(now); err != nil {
 			return usageError{err}
 		}
-		return mistake(cli.Flows(ctx, cli.Conn(c.Conn()), r, tables, out, now))
+		return mistake(ask(ctx, r, out, now))
 	}
 	if o.watch {
 		return cli.Watch(cmd.Context(), out, 2*time.Second, time.Now, show)
 	}
 	return show(cmd.Context(), out, time.Now())
+}
+
+// asking returns what asks about flows and shows them: the store of the instance on this machine, or the API of one elsewhere; done is called afterwards.
+func (o *flowsOptions) asking(cmd *cobra.Command) (ask func(context.Context, query.Request, *cli.Output, time.Time) error, done func(), err error) {
+	a, err := connect(cmd, o.data)
+	if err != nil {
+		return nil, nil, err
+	}
+	in, here := a.Instance()
+	if !here {
+		return func(ctx context.Context, r query.Request, out *cli.Output, now time.Time) error {
+			var answer cli.Answer
+			_, err := a.Send(ctx, client.Request{Method: http.MethodPost, Path: "/api/v1/flows", Body: api.AskFlows(r), Into: &answer, Timeout: questionTimeout})
+			if err != nil {
+				return err
+			}
+			return cli.Answered(r, &answer, query.Tables, out, now)
+		}, func() {}, nil
+	}
+	cfg, _, err := loadConfig(in.Config, in.Data)
+	if err != nil {
+		return nil, nil, err
+	}
+	reader, err := readerOf(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := store.Open(reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	tables := tablesOf(&cfg)
+	return func(ctx context.Context, r query.Request, out *cli.Output, now time.Time) error {
+		return cli.Flows(ctx, cli.Conn(c.Conn()), r, tables, out, now)
+	}, func() { _ = c.Close() }, nil
 }
 
 // questionTimeout is how long a question about flows or rules may take.

@@ -233,9 +233,10 @@ func newGroupShow() *cobra.Command {
 	var data, draft, kind string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "show GROUP",
-		Short: "Show who is in a group, and which rules and groups use it",
-		Args:  cobra.ExactArgs(1),
+		Use:     "show GROUP",
+		Short:   "Show who is in a group, and which rules and groups use it",
+		Example: `  weir group show web --kind vm`,
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := validKind(kind); err != nil {
 				return err

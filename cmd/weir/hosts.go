@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -566,21 +565,6 @@ func writeSteps(out *cli.Output, steps []policyd.Step) error {
 		}
 	}
 	return nil
-}
-
-// confirmed asks a question that is answered yes or no.
-func confirmed(cmd *cobra.Command, question string) (bool, error) {
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
-	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("read answer: %w", err)
-	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return true, nil
-	default:
-		return false, nil
-	}
 }
 
 func newHostsConfirm() *cobra.Command {

@@ -70,10 +70,14 @@ Exit codes:` + exitCodesText(),
 	root.PersistentFlags().String(serverFlag, "", "whose API is asked: a profile (weir login makes one), HOST:PORT or https://HOST:PORT; else WEIR_SERVER, else the profile in use")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newGroup(), newBypass(), newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
+		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newGroup(), newBypass(),
+		newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
+		newUser(), newToken(), newRole(), newAudit(), newLogin(), newLogout(), newProfile(),
+		newCompletion(), newMan(),
 		newDecode(), newReplay(), newCA(), newCheckConfig(), newState(), newDoctor(), newVersion(),
 	)
 	usageArgs(root)
+	addCompletions(root)
 	return root
 }
 

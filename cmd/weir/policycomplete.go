@@ -4,16 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
 )
-
-// completionTime is how long a shell waits for what an API knows.
-const completionTime = 2 * time.Second
 
 // lister returns words that an argument may be, each with what it is after a tab.
 type lister func(ctx context.Context, c *client.API, draft string) ([]string, error)

@@ -195,18 +195,6 @@ func askAgain(cmd *cobra.Command) (bool, error) {
 	return true, nil
 }
 
-// readLine reads a line and nothing of what follows, which is for the editor.
-func readLine(r io.Reader) (string, error) {
-	var line []byte
-	for {
-		var b [1]byte
-		if _, err := io.ReadFull(r, b[:]); err != nil || b[0] == '\n' || len(line) > 1024 {
-			return string(line), err
-		}
-		line = append(line, b[0])
-	}
-}
-
 // runEditor lets the user edit a file. VISUAL and EDITOR may have arguments.
 func runEditor(cmd *cobra.Command, file string) error {
 	editor := firstOf(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi")
