@@ -68,7 +68,7 @@ hosts: {export: {active_timeout: 1s}}
 	if out := good(t, "hosts", "add", "hv1", target, "--pool", "lab", "--data", data); !strings.Contains(out, "hv1 is connected: Open vSwitch ") {
 		t.Errorf("weir hosts add: %s", out)
 	}
-	fails(t, exitFailed, "exists already", "hosts", "add", "hv1", target, "--data", data)
+	fails(t, exitConflict, "exists already", "hosts", "add", "hv1", target, "--data", data)
 
 	// What the host has is in the estate, and its bridge exports.
 	apptest.Eventually(t, soon, "VIFs are known and the bridge exports", func() error {

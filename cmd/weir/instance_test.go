@@ -325,7 +325,7 @@ func testExporters(t *testing.T, a *apptest.App) {
 			t.Errorf("no %q in\n%s", want, one)
 		}
 	}
-	fails(t, exitFailed, "has sent nothing", "exporters", "192.0.2.200", "--data", a.Data)
+	fails(t, exitNotFound, "has sent nothing", "exporters", "192.0.2.200", "--data", a.Data)
 	fails(t, exitUsage, "want an IP address", "exporters", "localhost", "--data", a.Data)
 	text := good(t, "exporters", "--json", "--data", a.Data)
 	list := parse[[]struct {
