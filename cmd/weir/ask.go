@@ -93,11 +93,15 @@ func askNewPassword(cmd *cobra.Command) (string, error) {
 	return password, nil
 }
 
-// confirmed asks a question that is answered yes or no.
+// confirmed asks a question that is answered yes or no; that nobody answers is an error.
 func confirmed(cmd *cobra.Command, question string) (bool, error) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s [y/N] ", question)
 	answer, err := readLine(cmd.InOrStdin())
-	if err != nil && !errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, io.EOF):
+		fmt.Fprintln(cmd.ErrOrStderr())
+		return false, errors.New("nothing was changed: nobody answered; give --yes where nobody can")
+	case err != nil:
 		return false, fmt.Errorf("read answer: %w", err)
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {

@@ -124,6 +124,7 @@ hosts: {export: {active_timeout: 1s}}
 	if r := weirIn(t, "no\n", "hosts", "detach", "hv1", "--data", data); r.code != exitFailed || !strings.Contains(r.err, "ipfix") {
 		t.Errorf("weir hosts detach, answered no: %+v", r)
 	}
+	fails(t, exitFailed, "give --yes where nobody can", "hosts", "detach", "hv1", "--data", data)
 	if out := good(t, "hosts", "detach", "hv1", "--yes", "--data", data); !strings.Contains(out, "nothing of Weir's is left") {
 		t.Errorf("weir hosts detach: %s", out)
 	}
