@@ -197,8 +197,7 @@ func (e *CertificateError) Best() (c *x509.Certificate, what string) {
 func (a *API) unreached(err error) error {
 	var verification *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	var asked *url.Error
-	if errors.As(err, &asked) {
+	if asked, ok := errors.AsType[*url.Error](err); ok {
 		err = asked.Err // without the URL, which is long and known
 	}
 	switch {

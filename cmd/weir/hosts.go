@@ -738,7 +738,7 @@ func newHostsDetach() *cobra.Command {
 		Short: "Take everything of Weir's off a host and put back what was there before",
 		Long: `Shows what will be changed at the host, asks, and waits until it was verified that nothing of Weir's is left. What others set up before
 Weir came is put back as it was. The host stays in the list and is still read; weir hosts remove forgets it, weir hosts export sets its
-export up again. If the host cannot be reached, this goes on by itself when it can, also after a restart of Weir; the exit code is 1 then.`,
+export up again. If the host cannot be reached, this goes on by itself when it can, also after a restart of Weir; the exit code is 6 then.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := connect(cmd, data)
@@ -779,7 +779,7 @@ export up again. If the host cannot be reached, this goes on by itself when it c
 				}
 			}
 			if !done.Done {
-				return errors.New(done.Waits)
+				return partialf("%s", done.Waits)
 			}
 			if !asJSON {
 				_, err = fmt.Fprintf(out.W, "%s is detached: nothing of Weir's is left at it\n", args[0])

@@ -43,7 +43,7 @@ func newHostsMode() *cobra.Command {
   inherit   as the pool of the host says (weir pool mode), else observe
 
 Shows what that changes at the host, in its database and of its flows, and asks, unless --yes. Then it waits until it was verified; the exit
-code is 1 if that takes longer than --wait, which goes on. Going back to observe takes all flows of Weir's off the host.`,
+code is 6 if that takes longer than --wait, or the host is offline: then it goes on. Going back to observe takes all flows of Weir's off the host.`,
 		Example: `  weir hosts mode xcp1 enforce
   weir hosts mode xcp1 observe --yes`,
 		Args: cobra.ExactArgs(2),
@@ -90,6 +90,9 @@ code is 1 if that takes longer than --wait, which goes on. Going back to observe
 				err = cli.WriteJSON(out, hosts)
 			} else {
 				err = tellMode(out, hosts)
+			}
+			if err == nil && wait > 0 && !behind && hosts.State == policyd.HostOffline {
+				err = partialf("mode of host %q: it is offline, and gets it when it is back", host)
 			}
 			if err == nil && behind {
 				err = partialf("mode of host %q: it is not done after %s, and goes on: weir policy status tells", host, wait)
@@ -386,8 +389,8 @@ func finishBypass(cmd *cobra.Command, c *client.API, wait time.Duration, asJSON 
 			fmt.Fprintf(out.W, "offline, they have what they had until they are back: %s\n", strings.Join(offline, ", "))
 		}
 	}
-	if err == nil && len(behind) > 0 && wait > 0 { // who does not wait knows
-		err = partialf("bypass: not yet so at %s: weir policy status tells", strings.Join(behind, ", "))
+	if late := append(behind, offline...); err == nil && len(late) > 0 && wait > 0 { // who does not wait knows
+		err = partialf("bypass: not yet so at %s: weir policy status tells", strings.Join(late, ", "))
 	}
 	return err
 }

@@ -187,10 +187,30 @@ func testRemoteListings(r *remoteRun) {
 		return err
 	})
 	for _, args := range [][]string{
-		{"status"}, {"hosts", "list"}, {"bypass", "list"}, {"policy", "status"}, {"policy", "history"}, {"policy", "hits"}, {"policy", "draft", "list"}, {"group", "list"},
-		{"events"}, {"estate", "tree"}, {"estate", "search", "web"}, {"estate", "explain", "web-01"}, {"exporters"},
-		{"flows", "top"}, {"flows", "list"}, {"flows", "top", "--by", "vm,service", "--split", "--unit", "bps"},
-		{"user", "list"}, {"user", "show"}, {"user", "show", "lena"}, {"token", "list"}, {"audit", "list"}, {"role", "list"}, {"profile", "list"}, {"profile", "show"},
+		{"status"},
+		{"hosts", "list"},
+		{"bypass", "list"},
+		{"policy", "status"},
+		{"policy", "history"},
+		{"policy", "hits"},
+		{"policy", "draft", "list"},
+		{"group", "list"},
+		{"events"},
+		{"estate", "tree"},
+		{"estate", "search", "web"},
+		{"estate", "explain", "web-01"},
+		{"exporters"},
+		{"flows", "top"},
+		{"flows", "list"},
+		{"flows", "top", "--by", "vm,service", "--split", "--unit", "bps"},
+		{"user", "list"},
+		{"user", "show"},
+		{"user", "show", "lena"},
+		{"token", "list"},
+		{"audit", "list"},
+		{"role", "list"},
+		{"profile", "list"},
+		{"profile", "show"},
 	} {
 		if got := weir(t, append(args, "--json")...); got.code != exitOK || !json.Valid([]byte(got.stdout)) {
 			t.Errorf("weir %s --json: %+v", strings.Join(args, " "), got)
@@ -201,8 +221,11 @@ func testRemoteListings(r *remoteRun) {
 	}
 	// The same question has the same answer here and elsewhere: over a span that is past.
 	for _, question := range [][]string{
-		{"flows", "top", "--by", "src_vm"}, {"flows", "top", "--by", "src_vm,protocol", "--unit", "packets,flows"}, {"flows", "list"},
-		{"flows", "list", "--columns", "src_mac,src_groups,dst_vm,tcp_flags,bytes"}, {"flows", "top", "--filter", "vm = web-01", "--by", "dst_vm", "--split"},
+		{"flows", "top", "--by", "src_vm"},
+		{"flows", "top", "--by", "src_vm,protocol", "--unit", "packets,flows"},
+		{"flows", "list"},
+		{"flows", "list", "--columns", "src_mac,src_groups,dst_vm,tcp_flags,bytes"},
+		{"flows", "top", "--filter", "vm = web-01", "--by", "dst_vm", "--split"},
 	} {
 		args := append(question, "--from", "now-1h", "--to", "now-20s", "--limit", "5")
 		args[slices.Index(args, "--from")+1], args[slices.Index(args, "--to")+1] = r.span()
@@ -244,8 +267,15 @@ func testRemoteRoles(r *remoteRun) {
 	r.home()
 	r.login("vera", r.add("vera", "viewer"), "correct horse battery")
 	for _, args := range [][]string{
-		{"user", "list"}, {"user", "add", "eve"}, {"user", "role", "vera", "superuser"}, {"user", "remove", "admin", "--yes"}, {"user", "password", "admin"},
-		{"hosts", "add", "x", "tcp:127.0.0.1:1"}, {"hosts", "remove", "x"}, {"bypass", "on", "estate"}, {"token", "list", "--user", "admin"},
+		{"user", "list"},
+		{"user", "add", "eve"},
+		{"user", "role", "vera", "superuser"},
+		{"user", "remove", "admin", "--yes"},
+		{"user", "password", "admin"},
+		{"hosts", "add", "x", "tcp:127.0.0.1:1"},
+		{"hosts", "remove", "x"},
+		{"bypass", "on", "estate"},
+		{"token", "list", "--user", "admin"},
 		{"token", "create", "x", "--user", "admin", "--scope", "all:write"},
 	} {
 		if got := weir(t, args...); got.code != exitRefused || !strings.Contains(got.err, "found role viewer") {
