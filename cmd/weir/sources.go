@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -24,7 +25,7 @@ import (
 type estateConfig struct {
 	file.Config `yaml:",inline"`
 
-	XAPI    []xapi.Config    `yaml:"xapi" doc:"Pools of XenServer and XCP-ng, which are asked by their management API, XAPI (docs/howto/xcp-ng.md). Nothing is changed there."`
+	XAPI    []xapi.Config    `yaml:"xapi" doc:"Pools of XenServer and XCP-ng, which are asked by their management API, XAPI (docs/howto/xcp-ng.md). Nothing is changed there but what write says."`
 	Libvirt []libvirt.Config `yaml:"libvirt" doc:"Hosts with libvirt, which are asked for their domains. Nothing is changed there."`
 }
 
@@ -53,6 +54,11 @@ func (c *estateConfig) check() error {
 	for i := range c.XAPI {
 		if err := c.XAPI[i].Check(); err != nil {
 			errs = append(errs, fmt.Errorf("check estate.xapi %q: %w", c.XAPI[i].Name, err))
+		}
+	}
+	for i := range c.Libvirt {
+		if err := c.Libvirt[i].Check(); err != nil {
+			errs = append(errs, fmt.Errorf("check estate.libvirt %q: %w", c.Libvirt[i].Name, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -181,6 +187,9 @@ func sourceLine(r *api.SourceReport, now time.Time) (cli.Style, string) {
 		parts = append(parts, state, cli.Counted(s.Hosts, "host"), cli.Counted(s.VMs, "VM"))
 		ago("read", s.Read)
 		ago("changed", s.Changed)
+		if m := &s.FailMode; m.Wanted != "" && !s.Read.IsZero() {
+			parts = append(parts, failModeText(m))
+		}
 		if s.Drift > 0 {
 			parts = append(parts, fmt.Sprintf("drift %d", s.Drift))
 		}
@@ -196,6 +205,15 @@ func sourceLine(r *api.SourceReport, now time.Time) (cli.Style, string) {
 		}
 	}
 	return style, strings.Join(parts, ", ")
+}
+
+// failModeText says what a pool has as its fail mode, and whether that is what it should be.
+func failModeText(m *xapi.FailMode) string {
+	text := "fail mode " + cmp.Or(m.Found, "not set")
+	if m.Wanted != "" && m.Wanted != m.Found {
+		text += ", want " + m.Wanted
+	}
+	return text
 }
 
 // checkSource judges a pool or host that is asked by its management.
@@ -329,6 +347,23 @@ func writeSource(out *cli.Output, r *api.SourceReport, now time.Time) error {
 		add("drift", cli.Plain, "%d", s.Drift)
 		add("networks", cli.Plain, "%d", s.Networks)
 		add("VIFs", cli.Plain, "%d", s.VIFs)
+		m := &s.FailMode
+		style, wanted := cli.Plain, "left as it is"
+		if m.Wanted != "" {
+			wanted = m.Wanted
+			if m.Wanted != m.Found {
+				style = cli.Warn
+			}
+		}
+		if !s.Read.IsZero() {
+			add("fail mode", style, "%s", cmp.Or(m.Found, "not set"))
+		}
+		add("fail mode wanted", cli.Plain, "%s", wanted)
+		ago("fail mode written", m.Written)
+		if m.Overridden > 0 {
+			add("fail mode overridden", cli.Warn, "%d times by others", m.Overridden)
+		}
+		add("fail mode error", cli.Bad, "%s", m.Error)
 		for _, c := range s.Controllers {
 			add("SDN controller", cli.Plain, "%s", c)
 		}

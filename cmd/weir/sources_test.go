@@ -80,4 +80,22 @@ func TestCheckConfigOfSources(t *testing.T) {
 	if got := check(); got != "" {
 		t.Error(got)
 	}
+	write("weir.yaml", `estate:
+  xapi:
+    - {name: a, addresses: [192.0.2.1], password_file: secret, write: {fail_mode: open}}
+`, 0o600)
+	if got, want := check(), `estate.xapi[0].write.fail_mode: found "open", want secure, standalone`; !strings.Contains(got, want) {
+		t.Errorf("%q is not in:\n%s", want, got)
+	}
+	write("weir.yaml", `estate:
+  libvirt:
+    - {name: a, uri: "qemu+tls://kvm1.example/system", ca_file: open}
+    - {name: b, uri: "qemu+tls://kvm2.example/system", ca_file: none, cert_file: absent, key_file: open}
+`, 0o600)
+	got = check()
+	for _, want := range []string{`check estate.libvirt "a": read ca_file`, "no certificate in PEM form", `check estate.libvirt "b": read ca_file`, "absent: no such file", "key_file", "chmod 600"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in:\n%s", want, got)
+		}
+	}
 }

@@ -111,29 +111,50 @@ func parseURI(text string) (*target, error) {
 	return t, nil
 }
 
+// Check looks whether the files that c names are there and hold what they should.
+func (c *Config) Check() error {
+	var open error
+	if c.KeyFile != "" {
+		if info, err := os.Stat(c.KeyFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+			open = fmt.Errorf("read key_file %q: everybody on this machine can read it too (mode %o): chmod 600", c.KeyFile, info.Mode().Perm())
+		}
+	}
+	_, err := c.secure("")
+	return errors.Join(err, open)
+}
+
+// secure returns how Weir and a host of that name believe each other, by the files that c names.
+func (c *Config) secure(name string) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
+	var errs []error
+	if c.CAFile != "" {
+		conf.RootCAs = x509.NewCertPool()
+		switch b, err := os.ReadFile(c.CAFile); {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("read ca_file: %w", err))
+		case !conf.RootCAs.AppendCertsFromPEM(b):
+			errs = append(errs, fmt.Errorf("read ca_file %q: it holds no certificate in PEM form", c.CAFile))
+		}
+	}
+	if c.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read cert_file and key_file: %w", err))
+		}
+		conf.Certificates = []tls.Certificate{pair}
+	}
+	return conf, errors.Join(errs...)
+}
+
 // dial connects, and with TLS waits until the host accepts what Weir presents.
 func (c *Config) dial(ctx context.Context, t *target) (net.Conn, error) {
 	d := net.Dialer{Timeout: c.Timeout}
 	if !t.tls {
 		return d.DialContext(ctx, t.network, t.address)
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.name}
-	if c.CAFile != "" {
-		b, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read ca_file: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("read ca_file %q: it holds no certificate in PEM form", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read cert_file and key_file: %w", err)
-		}
-		conf.Certificates = []tls.Certificate{pair}
+	conf, err := c.secure(t.name)
+	if err != nil {
+		return nil, err
 	}
 	conn, err := (&tls.Dialer{NetDialer: &d, Config: conf}).DialContext(ctx, t.network, t.address)
 	if err != nil {

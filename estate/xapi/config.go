@@ -18,13 +18,14 @@ import (
 type Config struct {
 	Name         string              `yaml:"name" doc:"What Weir calls the pool as a source, in messages, metrics and listings."`
 	Addresses    []string            `yaml:"addresses" doc:"Hosts of the pool: a name or an address, or a URL as https://192.0.2.1. One is enough to find the others; several let Weir in when that one is away."`
-	User         string              `yaml:"user" doc:"Account of the pool; read-only is enough."`
+	User         string              `yaml:"user" doc:"Account of the pool; role read-only is enough unless write says something."`
 	PasswordFile string              `yaml:"password_file" doc:"File whose first line is the password of user, readable by Weir alone."`
 	CAFile       string              `yaml:"ca_file" doc:"File with certificates (PEM) of the authority that signed those of the hosts. Empty, and without pins: those that the machine trusts."`
 	Pins         []ovsdb.Fingerprint `yaml:"pins" doc:"SHA-256 fingerprints of certificates of the hosts, which are believed whoever signed them. docs/howto/xcp-ng.md says how to see them at a host."`
 	Pool         string              `yaml:"pool" doc:"What the pool is called in the estate; empty is its name label. Hosts that were added with weir hosts add --pool are of that pool if the names are the same."`
 	Timeout      time.Duration       `yaml:"timeout" doc:"Longest wait for an answer, beside the wait for changes."`
 	Resync       time.Duration       `yaml:"resync" doc:"All is read again so often, whatever has changed."`
+	Write        Write               `yaml:"write" doc:"What Weir writes to the pool; without it nothing."`
 }
 
 // SetDefaults makes c a pool without address or account.
@@ -63,6 +64,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Resync < time.Minute {
 		refuse("resync", "found %s, want at least 1m", c.Resync)
+	}
+	if m := c.Write.FailMode; m != "" && m != "secure" && m != "standalone" {
+		refuse("write.fail_mode", "found %q, want secure, standalone, or nothing", m)
 	}
 	return errors.Join(errs...)
 }

@@ -8,9 +8,12 @@
 //	  │            valid_ref_counts differ: all is read again
 //	  ▼
 //	database.model ──► estate.Model, for an estate.Assembler, as source xapi:NAME
+//	  │
+//	  ▼
+//	keeper ── if Config.Write says so and the pool has another: remove_from_other_config, add_to_other_config
 //
-// The protocol is JSON-RPC 2.0, POST /jsonrpc. Integers come as numbers or as decimal strings, references are opaque. Nothing is
-// written to a pool.
+// The protocol is JSON-RPC 2.0, POST /jsonrpc. Integers come as numbers or as decimal strings, references are opaque.
+// Nothing is written to a pool but what Config.Write names.
 //
 // What comes from a pool costs memory within bounds: of an answer, of records of a class, of what one record brings into the estate. A record
 // that makes no sense ends the connection with an error that says which.

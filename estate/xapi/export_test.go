@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/weirhq/weir/estate"
 )
@@ -37,3 +38,21 @@ func ModelOf(text []byte) (*estate.Model, error) {
 	})
 	return db.model(""), err
 }
+
+// Keeper decides when a value is written.
+type Keeper struct{ keeper }
+
+// NewKeeper returns one that wants a value.
+func NewKeeper(want string) *Keeper { return &Keeper{newKeeper(want)} }
+
+// See says whether to write.
+func (k *Keeper) See(found string, now time.Time) bool { return k.see(found, now) }
+
+// Wrote notes how a write ended.
+func (k *Keeper) Wrote(now time.Time, half bool, err error) { k.wrote(now, half, err) }
+
+// Wait is how long changes may be waited for.
+func (k *Keeper) Wait(now time.Time) time.Duration { return k.wait(now) }
+
+// Overridden is how often somebody else changed the value.
+func (k *Keeper) Overridden() int { return k.overridden }

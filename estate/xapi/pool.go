@@ -96,6 +96,7 @@ type Status struct {
 	Drift       uint64       `json:"drift" doc:"Times that what was known differed from what the pool counts, and all was read again."`
 	Logins      uint64       `json:"logins" doc:"Sessions opened."`
 	Controllers []Controller `json:"controllers,omitempty" doc:"SDN controllers that the pool is registered with."`
+	FailMode    FailMode     `json:"fail_mode" doc:"The pool's other_config:vswitch-controller-fail-mode."`
 	Problems    []string     `json:"problems,omitempty" doc:"What is wrong with the pool as a source, and what to do."`
 }
 
@@ -118,9 +119,12 @@ type Pool struct {
 	known      []string // endpoints of hosts that the pool has
 	told       bool     // that it is lost
 	controller string   // that was told of
+	keeper     keeper   // of the fail mode
 
-	mu     sync.Mutex
-	status Status // guarded by mu
+	mu      sync.Mutex
+	status  Status  // guarded by mu
+	client  *client // of session; nil: there is none; guarded by mu
+	session string  // guarded by mu
 }
 
 // New checks and wires. It reads the certificates that ca_file names, and connects nowhere.
@@ -138,7 +142,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure XAPI pool %q: %w", cfg.Name, err)
 	}
-	p := &Pool{cfg: cfg, deps: d, log: d.Log.With("part", "xapi", "pool", cfg.Name), source: estate.XAPISourcePrefix + cfg.Name, metrics: newMetrics(d.Metrics, cfg.Name)}
+	p := &Pool{cfg: cfg, deps: d, log: d.Log.With("part", "xapi", "pool", cfg.Name), source: estate.XAPISourcePrefix + cfg.Name, metrics: newMetrics(d.Metrics, cfg.Name), keeper: newKeeper(cfg.Write.FailMode)}
 	p.http = &http.Client{
 		Transport: &http.Transport{
 			TLSClientConfig: secure, TLSHandshakeTimeout: cfg.Timeout, ResponseHeaderTimeout: cfg.Timeout + waitForChanges,
@@ -147,7 +151,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 		// A password goes where the configuration says, and to the coordinator that a host of the pool names; never where HTTP says.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the host answers with a redirection") },
 	}
-	p.status = Status{Name: cfg.Name, State: StateConnecting, Since: d.Now()}
+	p.status = Status{Name: cfg.Name, State: StateConnecting, Since: d.Now(), FailMode: FailMode{Wanted: cfg.Write.FailMode}}
 	return p, nil
 }
 
@@ -166,6 +170,9 @@ func (p *Pool) problems(s *Status) []string {
 	var list []string
 	if s.Error != "" {
 		list = append(list, fmt.Sprintf("it cannot be asked since %s: %s", s.Since.UTC().Format(time.DateTime), s.Error))
+	}
+	if text := s.FailMode.problem(); text != "" {
+		list = append(list, text)
 	}
 	for _, c := range s.Controllers {
 		if p.foreign(c) {
@@ -238,7 +245,7 @@ func (p *Pool) lost(err error) {
 func explain(failure error) string {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
-	err := strings.ReplaceAll(failure.Error(), "\n", "; ") // of several hosts
+	err := oneLine(failure) // of several hosts
 	switch {
 	case failed(failure, failPassword):
 		return fmt.Sprintf("the pool refuses user and password (%s): check user and password_file", err)
@@ -267,15 +274,24 @@ func (p *Pool) follow(ctx context.Context) (connected bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() { c.logout(session) }()
+	defer func() {
+		p.hold(nil, "")
+		c.logout(session)
+	}()
+	p.hold(c, session)
 	p.token = "" // it may be of another coordinator, or of this one before it was started anew, and mean something else there
 	for {
 		changed, err := p.ask(ctx, c, session)
+		if err == nil {
+			connected = true
+			err = p.keep(ctx, c, session)
+		}
 		switch {
 		case failed(err, failSession): // it expired, or XAPI was restarted
 			if session, err = c.login(ctx, p.cfg.User, password); err != nil {
 				return connected, err
 			}
+			p.hold(c, session)
 			p.metrics.logins.Inc()
 			p.set(func(s *Status) { s.Logins++ })
 			p.token = ""
@@ -286,7 +302,6 @@ func (p *Pool) follow(ctx context.Context) (connected bool, err error) {
 		case err != nil:
 			return connected, err
 		}
-		connected = true
 		if !changed {
 			continue
 		}
@@ -362,7 +377,7 @@ func hostOf(url string) string {
 // ask waits for changes, or reads all, and takes what it gets into the estate. changed says whether there was something.
 func (p *Pool) ask(ctx context.Context, c *client, session string) (changed bool, err error) {
 	now := p.deps.Now()
-	db, token, wait := p.db, p.token, waitForChanges
+	db, token, wait := p.db, p.token, p.keeper.wait(now)
 	if db == nil || token == "" || now.Sub(p.read) >= p.cfg.Resync {
 		db, token, wait = &database{}, "", 0
 		p.set(func(s *Status) {
@@ -512,6 +527,13 @@ func (p *Pool) emit(kind netevent.Kind, text string, facts map[string]string) {
 		}
 	}
 	p.deps.Events.Emit(e)
+}
+
+// hold makes a session the one that others than Run call with.
+func (p *Pool) hold(c *client, session string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.client, p.session = c, session
 }
 
 func (p *Pool) set(change func(*Status)) {

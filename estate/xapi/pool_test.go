@@ -85,7 +85,19 @@ type rig struct {
 	reg   *prometheus.Registry
 }
 
+// newSite is a pool that nobody is to change by its API.
 func newSite(t *testing.T, cfg fake.Config) (*fake.Site, []*fake.Server) {
+	t.Helper()
+	site, hosts := build(t, cfg)
+	t.Cleanup(func() {
+		if n := site.Changes(); n != 0 {
+			t.Errorf("%d calls wanted to change something, want none", n)
+		}
+	})
+	return site, hosts
+}
+
+func build(t *testing.T, cfg fake.Config) (*fake.Site, []*fake.Server) {
 	t.Helper()
 	cfg.User, cfg.Password, cfg.Batch = "weir", "a password", time.Millisecond
 	site := fake.NewSite(cfg, "berlin")

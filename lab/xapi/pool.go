@@ -21,6 +21,7 @@ const Null = "OpaqueRef:NULL"
 type Config struct {
 	User, Password string
 	Numbers        bool          // integers are numbers, not strings
+	ReadOnly       bool          // the role of User is read-only
 	Batch          time.Duration // event.from waits so long for more; 50 ms in the real one
 }
 
@@ -49,6 +50,8 @@ type Pool struct {
 	calls      map[string]int
 	faults     []fault
 	lies       map[string]int // added to the count of a class
+	hooks      map[string]func()
+	changes    int
 }
 
 // fault is what the next call of a method meets.
@@ -64,7 +67,7 @@ func NewPool(cfg Config) *Pool {
 		cfg.Batch = 50 * time.Millisecond
 	}
 	return &Pool{
-		cfg: cfg, objects: map[string]map[string]*object{}, sessions: map[string]bool{}, changed: make(chan struct{}), calls: map[string]int{}, lies: map[string]int{},
+		cfg: cfg, objects: map[string]map[string]*object{}, sessions: map[string]bool{}, changed: make(chan struct{}), calls: map[string]int{}, lies: map[string]int{}, hooks: map[string]func(){},
 	}
 }
 
@@ -99,6 +102,11 @@ func (p *Pool) Set(class, ref string, fields Record) {
 	if o == nil {
 		panic(fmt.Sprintf("BUG: no %s %s", class, ref))
 	}
+	p.change(o, fields)
+}
+
+// change changes fields of a record; p.mu is held.
+func (p *Pool) change(o *object, fields Record) {
 	p.generation++
 	o.record = maps.Clone(o.record) // an answer may be on its way
 	maps.Copy(o.record, fields)
@@ -193,6 +201,20 @@ func (p *Pool) Calls(method string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.calls[method]
+}
+
+// Changes returns how many calls wanted to change something, allowed or not.
+func (p *Pool) Changes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changes
+}
+
+// Then has do called after the next call of a method that changes or finds a record and succeeds, before its answer is sent.
+func (p *Pool) Then(method string, do func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hooks[method] = do
 }
 
 // Master returns the address of the coordinator.

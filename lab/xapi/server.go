@@ -187,6 +187,14 @@ func (p *Pool) call(ctx context.Context, s *Server, method string, params []json
 		return "", nil
 	case "event.from":
 		return p.from(ctx, s, params)
+	case "pool.remove_from_other_config", "pool.add_to_other_config", "tunnel.get_by_uuid", "tunnel.set_status":
+		result, err := p.record(s, method, params)
+		if err == nil {
+			if then := p.taken(method); then != nil {
+				then()
+			}
+		}
+		return result, err
 	}
 	return nil, fail("MESSAGE_METHOD_UNKNOWN", method)
 }

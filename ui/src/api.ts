@@ -1874,6 +1874,21 @@ export interface XapiController {
   protocol: string;
 }
 
+export interface XapiFailMode {
+  /** Why the last write failed, and what to do. */
+  error?: string;
+  /** What the pool has; empty: nothing. */
+  found: string;
+  /** Times that somebody else changed it, one soon after the other. */
+  overridden?: number;
+  /** write.fail_mode of the configuration; empty: Weir writes nothing. */
+  wanted?: string;
+  /** Times that Weir wrote it, since it was started. */
+  writes?: number;
+  /** When Weir wrote it last, since it was started. */
+  written?: string;
+}
+
 export interface XapiStatus {
   /** When the pool last told of a change. */
   changed?: string;
@@ -1885,6 +1900,8 @@ export interface XapiStatus {
   drift: number;
   /** Why there is no connection, and what to do. */
   error?: string;
+  /** The pool's other_config:vswitch-controller-fail-mode. */
+  fail_mode: XapiFailMode;
   hosts: number;
   /** Sessions opened. */
   logins: number;
