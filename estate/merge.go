@@ -220,6 +220,8 @@ func (m *merger) settle() (changed []Past) {
 	}
 	for _, c := range clusters {
 		slices.SortFunc(c.members, (*node).before)
+	}
+	for _, c := range clusters { // which looks at the first members of others
 		m.merge(c)
 	}
 	maps.Copy(old, m.left)
@@ -400,14 +402,15 @@ func (m *merger) identify(c *cluster, kind flow.Kind, own, uuids []string, other
 	return key, sameAs
 }
 
-// right returns what right c has to a key that t says its holders would go by.
+// right returns what right c has to a key that t says its holders would go by. Clusters are compared as wholes, by their first
+// members, so that of two that would go by it one has less right than the other.
 func (m *merger) right(c *cluster, t token) right {
 	has := rightFull
 	for _, n := range m.holders[t] {
 		if n.cluster == c {
 			continue
 		}
-		if n.before(c.members[0]) < 0 {
+		if n.cluster.members[0].before(c.members[0]) < 0 {
 			return rightNone
 		}
 		has = rightFirst
