@@ -259,7 +259,8 @@ func (r *poolRig) wanted() map[string]string {
 	return m
 }
 
-// found returns what the estate has, by kind and UUID, without addresses that a VIF had before.
+// found returns what the estate has, by kind and UUID, without addresses that a VIF had before, and without link-local ones: those are learned where a
+// namespace looks for its neighbours, of which the pool says nothing.
 func (r *poolRig) found() map[string]string {
 	r.Helper()
 	var answer api.EstateAnswer
@@ -271,7 +272,7 @@ func (r *poolRig) found() map[string]string {
 	m := map[string]string{}
 	for _, e := range answer.Entities {
 		if ips := strings.Split(e.Attributes["ips"], ","); e.Kind == flow.KindVIF {
-			e.Attributes["ips"] = strings.Join(slices.DeleteFunc(ips, func(a string) bool { return slices.Contains(r.former, a) }), ",")
+			e.Attributes["ips"] = strings.Join(slices.DeleteFunc(ips, func(a string) bool { return slices.Contains(r.former, a) || strings.HasPrefix(a, "fe80:") }), ",")
 		}
 		if slices.Contains([]flow.Kind{flow.KindHost, flow.KindNetwork, flow.KindVM, flow.KindVIF}, e.Kind) {
 			m[string(e.Kind)+" "+e.Key] = fmt.Sprintf("%s < %s %v", e.Name, names[e.Parent], e.Attributes)
