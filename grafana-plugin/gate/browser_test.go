@@ -233,11 +233,20 @@ func (p *tab) text(selector string) (text string) {
 	return text
 }
 
-// click clicks into the middle of the first element that selector finds.
+// click clicks into the middle of the first element that selector finds, once that is at rest: lists move while what is around them is drawn.
 func (p *tab) click(selector string) {
 	p.t.Helper()
 	p.until(fmt.Sprintf("document.querySelector(%q) !== null", selector))
-	value, err := p.evaluate(fmt.Sprintf("(() => { const e = document.querySelector(%q); e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect(); return {x: r.x + r.width / 2, y: r.y + r.height / 2}; })()", selector))
+	p.until(fmt.Sprintf(`(() => {
+	const e = document.querySelector(%q);
+	if (e === null) return false;
+	e.scrollIntoView({block: 'center'});
+	const r = e.getBoundingClientRect(), place = [r.x, r.y, r.width, r.height].join();
+	if (window.lastPlace === place) return true;
+	window.lastPlace = place;
+	return false;
+})()`, selector))
+	value, err := p.evaluate(fmt.Sprintf("(() => { window.lastPlace = ''; const r = document.querySelector(%q).getBoundingClientRect(); return {x: r.x + r.width / 2, y: r.y + r.height / 2}; })()", selector))
 	must(p.t, err)
 	var at struct{ X, Y float64 }
 	must(p.t, json.Unmarshal(value, &at))
