@@ -402,7 +402,7 @@ no rule names it
 	if list := parse[[]group](t, p.run("group", "list", "--json", "--draft", "g").stdout); len(list) != 2 || list[1].Kind != vmKind || len(list[1].Members) != 2 || len(list[0].Rules) != 1 {
 		t.Errorf("weir group list --json: %+v", list)
 	}
-	p.is(exitFailed, "", "discard: the draft is kept", "policy", "draft", "discard", "g")
+	p.is(exitFailed, "", "give --yes where nobody can", "policy", "draft", "discard", "g")
 	p.is(exitOK, "draft g is gone\n", "", "policy", "draft", "discard", "g", "--yes")
 
 	// Copies of the state.
