@@ -194,7 +194,8 @@ func (g *generator) request(op *operation) asking {
 	v := url.Values{}
 	for i := range op.Parameters {
 		p := &op.Parameters[i]
-		if !p.Required && p.In != "path" && g.rnd.IntN(2) == 0 || p.In == "cookie" {
+		optional := !p.Required && p.In != "path" && len(g.always[p.Name]) == 0
+		if optional && g.rnd.IntN(2) == 0 || p.In == "cookie" {
 			continue
 		}
 		g.put(&q, v, p, g.value(p.Name, p.Schema, 0))
@@ -220,7 +221,7 @@ func (g *generator) put(q *asking, v url.Values, p *parameter, value any) {
 	}
 	switch p.In {
 	case "path":
-		if text == "" || text == "." || text == ".." { // another path
+		if text == "" || text == "." || text == ".." || text == "/" { // other paths, even encoded: net/http takes a lone "%2F" for a trailing slash
 			text = "x"
 		}
 		q.path = strings.ReplaceAll(q.path, "{"+p.Name+"}", url.PathEscape(text))
