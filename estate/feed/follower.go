@@ -270,7 +270,9 @@ func (f *Follower) store(records []*record) error {
 // Run follows until ctx is done, and returns nil. What fails is tried again.
 func (f *Follower) Run(ctx context.Context) error {
 	var g errgroup.Group
-	g.Go(func() error { return f.keepFile(ctx) })
+	following, ended := context.WithCancel(context.WithoutCancel(ctx)) // what comes last is kept, too
+	defer ended()
+	g.Go(func() error { return f.keepFile(following) })
 	g.Go(func() error { return f.report(ctx) })
 	pause := min(retryFirst, f.retryMax)
 	for ctx.Err() == nil {
@@ -305,6 +307,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		}
 		pause = min(2*pause, f.retryMax)
 	}
+	ended()
 	return g.Wait()
 }
 
