@@ -271,7 +271,6 @@ func (f *Follower) store(records []*record) error {
 func (f *Follower) Run(ctx context.Context) error {
 	var g errgroup.Group
 	following, ended := context.WithCancel(context.WithoutCancel(ctx)) // what comes last is kept, too
-	defer ended()
 	g.Go(func() error { return f.keepFile(following) })
 	g.Go(func() error { return f.report(ctx) })
 	pause := min(retryFirst, f.retryMax)
