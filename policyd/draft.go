@@ -187,6 +187,11 @@ func inShort(d *policy.Difference) string {
 	} else if c.Groups > 0 {
 		words = append(words, fmt.Sprintf("%d groups changed", c.Groups))
 	}
+	if c.Settings == 1 {
+		words = append(words, "1 setting changed")
+	} else if c.Settings > 0 {
+		words = append(words, fmt.Sprintf("%d settings changed", c.Settings))
+	}
 	if d.Default != nil {
 		words = append(words, "default "+d.Default.After)
 	}
@@ -197,7 +202,7 @@ func inShort(d *policy.Difference) string {
 }
 
 func countsOf(d *policy.Difference) state.Counts {
-	c := state.Counts{Groups: len(d.Groups)}
+	c := state.Counts{Groups: len(d.Groups), Settings: len(d.Settings)}
 	for i := range d.Rules {
 		switch d.Rules[i].Change {
 		case policy.Added:

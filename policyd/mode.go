@@ -485,6 +485,7 @@ func (s *Service) Effective(_ context.Context, name string) (Effective, error) {
 		}
 		e.Rules = append(e.Rules, n)
 	}
+	e.Settings = policy.EffectiveSettings(r.set, x)
 	return e, nil
 }
 

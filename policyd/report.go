@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -203,6 +204,8 @@ type Effective struct {
 	Hosts   []EffectiveHost `json:"hosts" doc:"Where it is plugged, and whether policy is in force there."`
 	Rules   []EffectiveRule `json:"rules"`
 	Default string          `json:"default" doc:"What is done with what no rule matches."`
+
+	Settings []policy.EffectiveSetting `json:"settings" doc:"What is asked of its port, and who says it."`
 }
 
 // EffectiveHost is a host where a VIF is plugged.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/query"
 )
 
@@ -19,9 +21,10 @@ func newPolicyEffective() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "effective VIF",
-		Short: "Show the rules that decide about a VIF, in their order",
+		Short: "Show the rules that decide about a VIF, in their order, and the settings of its port",
 		Long: `Shows the list that a VIF's packets go through, first rule first, with the level that each comes from. VIF is VM/DEVICE, pool/VM/DEVICE, a
-UUID, or the name of a VM that has one VIF.
+UUID, or the name of a VM that has one VIF. Below stand the settings of its port: what holds, which level says it, and what levels above it
+say in vain.
 
 PACKETS is how many met a rule in the span of --last, and LAST HIT the minute in which it was met last: at all VIFs that the rule is for,
 since switches count by rule. weir policy hits says more of them.`,
@@ -91,6 +94,19 @@ func (e *effective) count(ctx context.Context, c *client.API, r query.HitsReques
 	return nil
 }
 
+// writeSettings lists the settings of a VIF, with what levels above say in vain.
+func writeSettings(out *cli.Output, list []policy.EffectiveSetting) error {
+	t := &cli.Table{Columns: []cli.Column{{Name: "SETTING"}, {Name: "VALUE"}, {Name: "SAID BY"}, {Name: "OVERRIDES"}}}
+	for _, s := range list {
+		var over []string
+		for _, o := range s.Overridden {
+			over = append(over, fmt.Sprintf("%s: %s", cli.Clean(o.Level), o.Value))
+		}
+		t.Add(cell(s.Key), cell(s.Value), cell(s.Level), cli.Cell{Text: strings.Join(over, "; "), Style: cli.Dim})
+	}
+	return t.Write(out)
+}
+
 func (e *effective) write(out *cli.Output, now time.Time) error {
 	fmt.Fprintf(out.W, "%s, network %s, pool %s\n", cli.Clean(e.VIF), cli.Clean(firstOf(e.Network, "-")), cli.Clean(firstOf(e.Pool, "-")))
 	for _, h := range e.Hosts {
@@ -125,6 +141,6 @@ func (e *effective) write(out *cli.Output, now time.Time) error {
 	if err := t.Write(out); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out.W, "\nelse: %s\n", e.Default)
-	return err
+	fmt.Fprintf(out.W, "\nelse: %s\n\n", e.Default)
+	return writeSettings(out, e.Settings)
 }

@@ -106,14 +106,15 @@ Generated from the program (` + "`go generate ./cmd/weir`" + `); do not edit.
 What a policy says, as ` + "`weir policy apply`" + ` reads it and ` + "`weir policy export`" + ` writes it. What it means: [Policy](../explanation/policy.md).
 Editors check it as it is written with [policy.schema.json](policy.schema.json): for those that use the YAML language server, a first line
 ` + "`# yaml-language-server: $schema=PATH/policy.schema.json`" + `. A policy of more than 8 MiB or 50 000 rules, or with more than
-3 000 in one list, is refused. What a rule says is the same in all lists: it stands at ` + "`global.mandatory`" + `.
+3 000 in one list, is refused. What a rule says is the same in all lists: it stands at ` + "`global.mandatory`" + `. Settings
+are the same at all levels: they stand at ` + "`global.settings`" + `.
 `
 
 func policyPage(t *testing.T) string {
-	// Rules are the same in all lists: they are described once.
-	lists := regexp.MustCompile(`(mandatory|default|rules)\[\]\.`)
+	// Rules are the same in all lists, settings at all levels: they are described once.
+	lists := regexp.MustCompile(`(mandatory|default|rules)\[\]\.|\.settings\.`)
 	keys := slices.DeleteFunc(strictyaml.Describe(&policy.Policy{}), func(k strictyaml.Key) bool {
-		return lists.MatchString(k.Path) && !strings.HasPrefix(k.Path, "global.mandatory[]")
+		return lists.MatchString(k.Path) && !strings.HasPrefix(k.Path, "global.mandatory[]") && !strings.HasPrefix(k.Path, "global.settings.")
 	})
 	return keysPage(t, policyIntro, keys, false, func(doc []byte) error {
 		_, err := policy.Parse("policy.yaml", doc)
@@ -122,7 +123,7 @@ func policyPage(t *testing.T) string {
 }
 
 func policySchema(t *testing.T) string {
-	out, err := strictyaml.Schema(&policy.Policy{}, "Weir policy", "Rules for the traffic of VMs; see docs/explanation/policy.md of Weir.")
+	out, err := strictyaml.Schema(&policy.Policy{}, "Weir policy", "Rules for the traffic of VMs, and settings of their ports; see docs/explanation/policy.md of Weir.")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,9 +16,19 @@ import (
 
 // Difference is how a policy differs from another one, as people wrote them: what names mean, and what is expired, is not looked at.
 type Difference struct {
-	Default *FieldChange      `json:"default,omitempty" doc:"What is done with what no rule matches."`
-	Rules   []RuleDifference  `json:"rules" doc:"In the order of the document: those of the new one, then those that are gone."`
-	Groups  []GroupDifference `json:"groups" doc:"By kind and name."`
+	Default  *FieldChange        `json:"default,omitempty" doc:"What is done with what no rule matches."`
+	Rules    []RuleDifference    `json:"rules" doc:"In the order of the document: those of the new one, then those that are gone."`
+	Groups   []GroupDifference   `json:"groups" doc:"By kind and name."`
+	Settings []SettingDifference `json:"settings" doc:"In the order of the document: those of the new one, then those that are gone."`
+}
+
+// SettingDifference is a setting that is other than it was.
+type SettingDifference struct {
+	Change Change `json:"change" enum:"added,removed,changed"`
+	Level  string `json:"level" doc:"Whose it is: global, pool NAME, network NAME, VM NAME, VIF NAME, mirror target NAME, or all pools."`
+	Key    string `json:"key" doc:"As in the document."`
+	Before string `json:"before" doc:"Empty: nothing was said."`
+	After  string `json:"after" doc:"Empty: nothing is said."`
 }
 
 // Change is what became of a rule or a group.
@@ -68,7 +79,9 @@ type GroupDifference struct {
 }
 
 // Empty reports whether the policies say the same.
-func (d *Difference) Empty() bool { return d.Default == nil && len(d.Rules) == 0 && len(d.Groups) == 0 }
+func (d *Difference) Empty() bool {
+	return d.Default == nil && len(d.Rules) == 0 && len(d.Groups) == 0 && len(d.Settings) == 0
+}
 
 // ruleFields are the fields of a rule besides its id, in the order of the document, and what they say.
 var ruleFields = []struct {
@@ -155,7 +168,7 @@ func (x *placed) sameList(o *placed) bool { return x.tier == o.tier && x.of == o
 
 // Compare says how after differs from before. All rules of both have ids: see [Policy.Identify].
 func Compare(before, after *Policy) *Difference {
-	d := &Difference{Rules: []RuleDifference{}, Groups: []GroupDifference{}}
+	d := &Difference{Rules: []RuleDifference{}, Groups: []GroupDifference{}, Settings: []SettingDifference{}}
 	if was, is := cmp.Or(before.Default, Allow), cmp.Or(after.Default, Allow); was != is {
 		d.Default = &FieldChange{Before: string(was), After: string(is)}
 	}
@@ -189,7 +202,65 @@ func Compare(before, after *Policy) *Difference {
 		}
 	}
 	d.groups(before, after)
+	d.settings(before, after)
 	return d
+}
+
+// saying is a setting that a policy says.
+type saying struct{ level, key, value string }
+
+// sayings returns all settings that the policy says, in the order of the document.
+func (p *Policy) sayings() (all []saying) {
+	say := func(level, key, value string) {
+		if value != "" {
+			all = append(all, saying{level, key, value})
+		}
+	}
+	say("all pools", "fail_mode", string(p.FailMode))
+	for i := range p.MirrorTargets {
+		t := &p.MirrorTargets[i]
+		say("mirror target "+t.Name, "to", t.String())
+	}
+	for _, l := range p.levels() {
+		name := levelName(l.kind, l.of)
+		for _, k := range settingKeys {
+			say(name, k.name, k.text(l.settings))
+		}
+		if l.pool != nil {
+			say(name, "fail_mode", string(l.pool.FailMode))
+			var vlans []string
+			for _, v := range l.pool.MirrorVLANs {
+				vlans = append(vlans, strconv.Itoa(int(v)))
+			}
+			say(name, "mirror_vlans", strings.Join(vlans, ", "))
+		}
+	}
+	return all
+}
+
+func (d *Difference) settings(before, after *Policy) {
+	olds, news := before.sayings(), after.sayings()
+	byPlace := func(list []saying) map[[2]string]string {
+		m := make(map[[2]string]string, len(list))
+		for _, s := range list {
+			m[[2]string{s.level, s.key}] = s.value
+		}
+		return m
+	}
+	old, now := byPlace(olds), byPlace(news)
+	for _, s := range news {
+		switch was, ok := old[[2]string{s.level, s.key}]; {
+		case !ok:
+			d.Settings = append(d.Settings, SettingDifference{Added, s.level, s.key, "", s.value})
+		case was != s.value:
+			d.Settings = append(d.Settings, SettingDifference{Changed, s.level, s.key, was, s.value})
+		}
+	}
+	for _, s := range olds {
+		if _, ok := now[[2]string{s.level, s.key}]; !ok {
+			d.Settings = append(d.Settings, SettingDifference{Removed, s.level, s.key, s.value, ""})
+		}
+	}
 }
 
 // staying returns the ids of the rules that did not move: in each list the most that are in the same order as before.

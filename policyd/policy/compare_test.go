@@ -23,16 +23,22 @@ func parsed(t *testing.T, text string) *policy.Policy {
 // What differs is said by rule, field, place and group.
 func TestCompare(t *testing.T) {
 	before := parsed(t, `default: allow
+fail_mode: open
+mirror_targets: [{name: ids, gre: 192.0.2.7, key: 9}, {name: old, port: eth3}]
 address_groups: [{name: g, members: [10.0.0.0/8, 192.0.2.1]}, {name: old, members: [192.0.2.9]}]
 vm_groups: [{name: v, vms: [a], select: [{tags: [x], pool: p}]}]
 global:
+  settings: {rate_out: 100Mbit/s, guard_ip: on, mirror: ids in}
   mandatory: [{id: a, action: allow}, {id: b, action: deny, protocol: tcp, remote_ports: "80,443"}, {id: c, action: deny}, {id: d, action: shadow}]
-pools: [{name: p, default: [{id: e, action: allow}]}]
+pools: [{name: p, fail_mode: safe, mirror_vlans: [7], default: [{id: e, action: allow}]}]
 `)
 	after := parsed(t, `default: deny
+fail_mode: open
+mirror_targets: [{name: ids, gre: 192.0.2.8}]
 address_groups: [{name: g, members: [10.0.0.0/8, 192.0.2.2]}, {name: new, members: [192.0.2.9]}]
 vm_groups: [{name: v, vms: [a, b], select: [{tags: [x], pool: p}]}]
 global:
+  settings: {rate_out: 100Mbit/s burst 2MB, guard_ip: on, guard_dhcp: on}
   mandatory: [{id: d, action: shadow}, {id: a, action: allow, direction: either}, {id: b, action: deny, protocol: tcp, remote_ports: "443,80,81", comment: why}, {id: f, action: deny}]
 vifs: [{name: vm/0, rules: [{id: e, action: deny}]}]
 `)
@@ -59,6 +65,15 @@ vifs: [{name: vm/0, rules: [{id: e, action: deny}]}]
 			{Change: policy.Added, Kind: "address-group", Name: "new", Added: []string{"192.0.2.9"}},
 			{Change: policy.Removed, Kind: "address-group", Name: "old", Removed: []string{"192.0.2.9"}},
 			{Change: policy.Changed, Kind: "vm-group", Name: "v", Added: []string{"VM b"}},
+		},
+		Settings: []policy.SettingDifference{
+			{Change: policy.Changed, Level: "mirror target ids", Key: "to", Before: "gre 192.0.2.7 key 9", After: "gre 192.0.2.8"},
+			{Change: policy.Changed, Level: "global", Key: "rate_out", Before: "100Mbit/s", After: "100Mbit/s burst 2MB"},
+			{Change: policy.Added, Level: "global", Key: "guard_dhcp", After: "on"},
+			{Change: policy.Removed, Level: "mirror target old", Key: "to", Before: "port eth3"},
+			{Change: policy.Removed, Level: "global", Key: "mirror", Before: "ids in"},
+			{Change: policy.Removed, Level: "pool p", Key: "fail_mode", Before: "safe"},
+			{Change: policy.Removed, Level: "pool p", Key: "mirror_vlans", Before: "7"},
 		},
 	}
 	if diff := cmp.Diff(want, policy.Compare(before, after)); diff != "" {

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/bytesize"
+	"github.com/weirhq/weir/internal/nearest"
 	"github.com/weirhq/weir/internal/strictyaml"
 )
 
@@ -130,13 +133,17 @@ func (p *Policy) lists() []list {
 		{path: "global.mandatory", tier: GlobalMandatory, rules: p.Global.Mandatory},
 		{path: "global.default", tier: GlobalDefault, rules: p.Global.Default},
 	}
+	pools := make([]Named, len(p.Pools))
+	for i := range p.Pools {
+		pools[i] = p.Pools[i].Named
+	}
 	for _, level := range []struct {
 		key                  string
 		kind                 flow.Kind
 		mandatory, byDefault Tier
 		named                []Named
 	}{
-		{"pools", flow.KindPool, PoolMandatory, PoolDefault, p.Pools},
+		{"pools", flow.KindPool, PoolMandatory, PoolDefault, pools},
 		{"networks", flow.KindNetwork, NetworkMandatory, NetworkDefault, p.Networks},
 		{"vms", flow.KindVM, VMMandatory, VMDefault, p.VMs},
 	} {
@@ -150,6 +157,41 @@ func (p *Policy) lists() []list {
 	for i := range p.VIFs {
 		at := item("vifs", i)
 		all = append(all, list{at + ".rules", VIFRules, flow.KindVIF, p.VIFs[i].Name, at + ".name", p.VIFs[i].Rules})
+	}
+	return all
+}
+
+// level is what a level says of ports, and where it stands in the document.
+type level struct {
+	path     string    // of its settings
+	kind     flow.Kind // of what it is the level of; "" of the global one
+	of       string    // its name
+	at       string    // path of its name
+	settings *Settings
+	pool     *PoolSettings // nil: it is no pool
+	poolPath string        // before the keys of pool
+}
+
+// levels returns all levels, in the order of the document.
+func (p *Policy) levels() []level {
+	all := []level{{path: "global.settings", settings: &p.Global.Settings}}
+	add := func(key string, i int, kind flow.Kind, name string, s *Settings) *level {
+		at := item(key, i)
+		all = append(all, level{path: at + ".settings", kind: kind, of: name, at: at + ".name", settings: s, poolPath: at})
+		return &all[len(all)-1]
+	}
+	for i := range p.Pools {
+		x := &p.Pools[i]
+		add("pools", i, flow.KindPool, x.Name, &x.Settings).pool = &x.PoolSettings
+	}
+	for i := range p.Networks {
+		add("networks", i, flow.KindNetwork, p.Networks[i].Name, &p.Networks[i].Settings)
+	}
+	for i := range p.VMs {
+		add("vms", i, flow.KindVM, p.VMs[i].Name, &p.VMs[i].Settings)
+	}
+	for i := range p.VIFs {
+		add("vifs", i, flow.KindVIF, p.VIFs[i].Name, &p.VIFs[i].Settings)
 	}
 	return all
 }
@@ -228,7 +270,96 @@ func (p *Policy) Validate() error {
 		names[key] = strings.TrimSuffix(l.at, ".name")
 	}
 	p.validateGroups(&c)
+	p.validateMirrors(&c)
 	return c.err()
+}
+
+// Limits of what is mirrored.
+const (
+	MaxMirrorTargets = 64
+	MaxMirrorVLANs   = 16 // of a pool
+	maxVLAN          = 4094
+	maxSession       = 1023 // of ERSPAN
+)
+
+// validateMirrors looks at mirror targets, and at who names them.
+func (p *Policy) validateMirrors(c *complaints) {
+	if n := len(p.MirrorTargets); n > MaxMirrorTargets {
+		c.add("mirror_targets", "%d mirror targets, want at most %d", n, MaxMirrorTargets)
+		return
+	}
+	marked := map[uint16]bool{}
+	for i := range p.Pools {
+		at, list := item("pools", i)+".mirror_vlans", p.Pools[i].MirrorVLANs
+		if len(list) > MaxMirrorVLANs {
+			c.add(at, "%d VLANs, want at most %d", len(list), MaxMirrorVLANs)
+		}
+		for j, vlan := range list {
+			if vlan < 1 || vlan > maxVLAN {
+				c.add(item(at, j), "found %d, want a VLAN from 1 to %d", vlan, maxVLAN)
+			}
+			marked[vlan] = true
+		}
+	}
+	known := map[string]string{}
+	for i := range p.MirrorTargets {
+		t, at := &p.MirrorTargets[i], item("mirror_targets", i)
+		if first, ok := known[t.Name]; ok {
+			c.add(at+".name", "%q is the name of %s, too", t.Name, first)
+		} else if t.Name == off || t.Name == "" || !isID(t.Name) {
+			c.add(at+".name", "found %q, want 1 to 64 letters, digits and any of . _ -, and not off", t.Name)
+		} else {
+			known[t.Name] = at
+		}
+		t.validate(c, at)
+		if t.VLAN != 0 && t.VLAN <= maxVLAN && !marked[t.VLAN] {
+			c.add(at+".vlan", "no pool has VLAN %d among its mirror_vlans, so that it is sure to be for copies only: add it to those whose VIFs are mirrored there", t.VLAN)
+		}
+	}
+	for _, l := range p.levels() {
+		if name := l.settings.Mirror.Target; name != "" && known[name] == "" {
+			c.add(l.path+".mirror", "%q is no mirror target%s", name, nearTo(name, known))
+		}
+	}
+}
+
+func nearTo(name string, known map[string]string) string {
+	if word := nearest.Word(name, slices.Collect(maps.Keys(known))); word != "" {
+		return fmt.Sprintf("; did you mean %q?", word)
+	}
+	return ": mirror_targets lists them"
+}
+
+// validate reports what is wrong with the target by itself.
+func (t *MirrorTarget) validate(c *complaints, at string) {
+	n := 0
+	for _, is := range []bool{t.VLAN != 0, t.Port != "", t.GRE.IsValid(), t.ERSPAN.IsValid()} {
+		if is {
+			n++
+		}
+	}
+	if n != 1 {
+		c.add(at, "says %d of vlan, port, gre and erspan, want one", n)
+	}
+	if t.VLAN > maxVLAN {
+		c.add(at+".vlan", "found %d, want a VLAN from 1 to %d", t.VLAN, maxVLAN)
+	}
+	if t.Port != "" {
+		if err := checkName(t.Port); err != nil {
+			c.add(at+".port", "%w", err)
+		}
+	}
+	for key, a := range map[string]netip.Addr{"gre": t.GRE, "erspan": t.ERSPAN} {
+		if a.IsValid() && (a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() || a.Zone() != "") {
+			c.add(at+"."+key, "found %s, want the address of one machine", a)
+		}
+	}
+	if t.Key != 0 && !t.GRE.IsValid() && !t.ERSPAN.IsValid() {
+		c.add(at+".key", "only gre and erspan have a key")
+	}
+	if t.ERSPAN.IsValid() && (t.Key == 0 || t.Key > maxSession) {
+		c.add(at+".key", "found %d, want a session of ERSPAN from 1 to %d", t.Key, maxSession)
+	}
 }
 
 // nest is a group that may hold others.

@@ -43,10 +43,11 @@ type Rule struct {
 	Comment     string    `yaml:"comment,omitempty" doc:"For people."`
 }
 
-// Level is the rules of one level of the hierarchy: those that come before the levels below, and those that come after.
+// Level is what one level of the hierarchy says: settings, and rules that come before those of the levels below, and that come after.
 type Level struct {
-	Mandatory []Rule `yaml:"mandatory,omitempty" doc:"Rules that come before those of the levels below."`
-	Default   []Rule `yaml:"default,omitempty" doc:"Rules that come after those of the levels below."`
+	Settings  Settings `yaml:"settings,omitempty" doc:"Settings of the ports of the VIFs; a level below may say otherwise."`
+	Mandatory []Rule   `yaml:"mandatory,omitempty" doc:"Rules that come before those of the levels below."`
+	Default   []Rule   `yaml:"default,omitempty" doc:"Rules that come after those of the levels below."`
 }
 
 // Named is the level of one pool, network or VM.
@@ -55,10 +56,17 @@ type Named struct {
 	Level `yaml:",inline"`
 }
 
-// VIF is the rules of one VIF.
+// Pool is the level of one pool.
+type Pool struct {
+	Named        `yaml:",inline"`
+	PoolSettings `yaml:",inline"`
+}
+
+// VIF is the level of one VIF.
 type VIF struct {
-	Name  string `yaml:"name" doc:"VM/DEVICE, pool/VM/DEVICE or UUID."`
-	Rules []Rule `yaml:"rules" doc:"Rules of this VIF only."`
+	Name     string   `yaml:"name" doc:"VM/DEVICE, pool/VM/DEVICE or UUID."`
+	Settings Settings `yaml:"settings,omitempty" doc:"Settings of this VIF's port."`
+	Rules    []Rule   `yaml:"rules,omitempty" doc:"Rules of this VIF only."`
 }
 
 // AddressGroup is a named set of addresses.
@@ -80,11 +88,13 @@ type Policy struct {
 	Default       Action         `yaml:"default,omitempty" doc:"What is done with packets that no rule matches: allow, which is the default, or deny."`
 	AddressGroups []AddressGroup `yaml:"address_groups,omitempty" doc:"Address groups, besides those of the estate."`
 	VMGroups      []VMGroup      `yaml:"vm_groups,omitempty" doc:"VM groups, besides those of the estate."`
-	Global        Level          `yaml:"global,omitempty" doc:"Rules of all VIFs."`
-	Pools         []Named        `yaml:"pools,omitempty" doc:"Rules of the VIFs of a pool's VMs."`
-	Networks      []Named        `yaml:"networks,omitempty" doc:"Rules of the VIFs in a network."`
-	VMs           []Named        `yaml:"vms,omitempty" doc:"Rules of the VIFs of a VM."`
-	VIFs          []VIF          `yaml:"vifs,omitempty" doc:"Rules of single VIFs."`
+	FailMode      FailMode       `yaml:"fail_mode,omitempty" doc:"What bridges do while Weir is away, of pools that do not say: open, safe or static; what they did before Weir, if nobody says."`
+	MirrorTargets []MirrorTarget `yaml:"mirror_targets,omitempty" doc:"Where copies of traffic may go, which settings name."`
+	Global        Level          `yaml:"global,omitempty" doc:"Rules and settings of all VIFs."`
+	Pools         []Pool         `yaml:"pools,omitempty" doc:"Rules and settings of the VIFs of a pool's VMs."`
+	Networks      []Named        `yaml:"networks,omitempty" doc:"Rules and settings of the VIFs in a network."`
+	VMs           []Named        `yaml:"vms,omitempty" doc:"Rules and settings of the VIFs of a VM."`
+	VIFs          []VIF          `yaml:"vifs,omitempty" doc:"Rules and settings of single VIFs."`
 }
 
 // Tier is where in the order of evaluation a list of rules stands: the first rule that matches, from tier 1 on, decides.
@@ -167,7 +177,12 @@ type Set struct {
 	Lists   map[Scope][]*Entry // none is empty; ranks ascend
 	Groups  map[flow.ID]*Group // those that entries name
 	Bound   []Bound            // what the names in the policy mean
-	Expires time.Time          // when the first of the entries expires: then the policy is to be resolved again; zero: none does
+
+	Settings      map[LevelID]*Said // of levels that say something
+	Pools         map[flow.ID]*PoolSettings
+	MirrorTargets map[string]MirrorTarget
+	FailMode      FailMode  // of pools that do not say
+	Expires       time.Time // when the first of the entries expires: then the policy is to be resolved again; zero: none does
 }
 
 // Group is a group as policy and estate define it. [EstateOf] finds who is in it.

@@ -70,6 +70,7 @@ func Resolve(req Request) (*Draft, error) {
 		r.former[k.Rule] = append(r.former[k.Rule], k)
 	}
 	r.groups()
+	r.settings()
 	r.rules()
 	if len(r.problems.List) > 0 {
 		return nil, fmt.Errorf("resolve policy: %w", &r.problems)
@@ -411,6 +412,40 @@ func (r *resolver) rules() {
 	})
 }
 
+// settings resolves the settings of levels. Names that are those of two levels are refused where rules are.
+func (r *resolver) settings() {
+	set := r.draft.set
+	set.Settings, set.Pools, set.FailMode = map[LevelID]*Said{}, map[flow.ID]*PoolSettings{}, r.Policy.FailMode
+	set.MirrorTargets = make(map[string]MirrorTarget, len(r.Policy.MirrorTargets))
+	for _, t := range r.Policy.MirrorTargets {
+		set.MirrorTargets[t.Name] = t
+	}
+	told := map[string]bool{}
+	for _, s := range r.Policy.sayings() {
+		if slices.Contains(notInForce, s.key) && s.value != off && !told[s.key] {
+			told[s.key] = true
+			r.warn("%s %s: %s is kept and shown, but not in force: this Weir tells no host of it", s.level, s.key, s.value)
+		}
+	}
+	for _, l := range r.Policy.levels() {
+		id := LevelID{Kind: l.kind}
+		if l.kind != "" {
+			if id.Of = r.id(l.kind, l.at, l.of); id.Of == 0 {
+				continue
+			}
+		}
+		for _, text := range l.settings.warnings() {
+			r.warn("%s.%s", l.path, text)
+		}
+		if _, ok := set.Settings[id]; !ok && !l.settings.empty() {
+			set.Settings[id] = &Said{l.of, *l.settings}
+		}
+		if p := l.pool; p != nil && (p.FailMode != "" || len(p.MirrorVLANs) > 0) {
+			set.Pools[id.Of] = &PoolSettings{p.FailMode, slices.Clone(p.MirrorVLANs)}
+		}
+	}
+}
+
 // Digest returns a digest of what the rule means, in hexadecimal digits.
 func (e *Entry) Digest() string {
 	h := sha256.New()
@@ -508,10 +543,18 @@ func (s *Set) sharing(last *Set) *Set {
 			same = false
 		}
 	}
-	if same {
+	if same && s.sameSettings(last) {
 		return last
 	}
 	return s
+}
+
+// sameSettings reports whether all settings are the same.
+func (s *Set) sameSettings(o *Set) bool {
+	return s.FailMode == o.FailMode && maps.Equal(s.MirrorTargets, o.MirrorTargets) && maps.EqualFunc(s.Settings, o.Settings, func(a, b *Said) bool { return a.Name == b.Name && a.equal(&b.Settings) }) &&
+		maps.EqualFunc(s.Pools, o.Pools, func(p, q *PoolSettings) bool {
+			return p.FailMode == q.FailMode && slices.Equal(p.MirrorVLANs, q.MirrorVLANs)
+		})
 }
 
 func (g *Group) equal(o *Group) bool {

@@ -196,7 +196,10 @@ func TestDisabledIsAbsent(t *testing.T) {
 		}
 		level := func(l *policy.Level) { l.Mandatory, l.Default = remove(l.Mandatory), remove(l.Default) }
 		level(&p.Global)
-		for _, list := range [][]policy.Named{p.Pools, p.Networks, p.VMs} {
+		for i := range p.Pools {
+			level(&p.Pools[i].Level)
+		}
+		for _, list := range [][]policy.Named{p.Networks, p.VMs} {
 			for i := range list {
 				level(&list[i].Level)
 			}

@@ -46,13 +46,15 @@ type Policy struct {
 	InForce bool // somewhere, now; in lists only
 }
 
-// Counts are how many rules and groups two policies differ in.
+// Counts are how many rules, groups and settings two policies differ in.
 type Counts struct {
 	Added   int `json:"added,omitempty"`
 	Removed int `json:"removed,omitempty"`
 	Changed int `json:"changed,omitempty"`
 	Moved   int `json:"moved,omitempty"`
 	Groups  int `json:"groups,omitempty" doc:"Added, removed or changed."`
+
+	Settings int `json:"settings,omitempty" doc:"Added, removed or changed."`
 }
 
 // Pending is a revision that is undone at its deadline unless somebody confirms it.

@@ -811,6 +811,17 @@ export interface PendingInputBody {
   revision: number;
 }
 
+export interface PolicyEffectiveSetting {
+  /** As in the policy document. */
+  key: string;
+  /** Who says it: global, pool NAME, network NAME, VM NAME or VIF NAME; built in, if no level does. */
+  level: string;
+  /** What levels above say in vain, the nearest first. */
+  overridden?: PolicySaidSetting[] | null;
+  /** As in the policy document; off, too, if it is off. */
+  value: string;
+}
+
 export interface PolicyFieldChange {
   after: string;
   before: string;
@@ -853,6 +864,23 @@ export interface PolicyRuleDifference {
   moved?: boolean;
   /** Its id. */
   rule: string;
+}
+
+export interface PolicySaidSetting {
+  level: string;
+  value: string;
+}
+
+export interface PolicySettingDifference {
+  /** Empty: nothing is said. */
+  after: string;
+  /** Empty: nothing was said. */
+  before: string;
+  change: 'added' | 'removed' | 'changed';
+  /** As in the document. */
+  key: string;
+  /** Whose it is: global, pool NAME, network NAME, VM NAME, VIF NAME, mirror target NAME, or all pools. */
+  level: string;
 }
 
 export interface PolicydAddRequest {
@@ -960,6 +988,8 @@ export interface PolicydComparison {
   groups: PolicyGroupDifference[] | null;
   /** In the order of the document: those of the new one, then those that are gone. */
   rules: PolicyRuleDifference[] | null;
+  /** In the order of the document: those of the new one, then those that are gone. */
+  settings: PolicySettingDifference[] | null;
   to: PolicydVersion;
 }
 
@@ -1038,6 +1068,8 @@ export interface PolicydEffective {
   network?: string;
   pool?: string;
   rules: PolicydEffectiveRule[] | null;
+  /** What is asked of its port, and who says it. */
+  settings: PolicyEffectiveSetting[] | null;
   /** VM and device. */
   vif: string;
   vm: string;
@@ -1593,6 +1625,8 @@ export interface StateCounts {
   groups?: number;
   moved?: number;
   removed?: number;
+  /** Added, removed or changed. */
+  settings?: number;
 }
 
 export interface StateRestored {

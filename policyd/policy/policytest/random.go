@@ -234,9 +234,15 @@ func (g *generator) policy() {
 		}
 		p.AddressGroups, p.VMGroups = append(p.AddressGroups, a), append(p.VMGroups, v)
 	}
+	p.FailMode = pick(g.r, "", policy.FailOpen, policy.FailSafe, policy.FailStatic)
+	p.MirrorTargets = []policy.MirrorTarget{
+		{Name: "ids", VLAN: 900}, {Name: "tap", Port: "eth9"}, {Name: "far", GRE: netip.MustParseAddr("192.0.2.7"), Key: 9},
+	}
 	p.Global = g.level()
 	for _, x := range m.Pools {
-		p.Pools = append(p.Pools, policy.Named{Name: x.Name, Level: g.level()})
+		p.Pools = append(p.Pools, policy.Pool{Named: policy.Named{Name: x.Name, Level: g.level()}, PoolSettings: policy.PoolSettings{
+			FailMode: pick(g.r, "", policy.FailOpen, policy.FailSafe, policy.FailStatic), MirrorVLANs: []uint16{900},
+		}})
 	}
 	for _, x := range m.Networks {
 		p.Networks = append(p.Networks, policy.Named{Name: x.Name, Level: g.level()})
@@ -247,13 +253,41 @@ func (g *generator) policy() {
 		}
 		for _, v := range x.VIFs {
 			if g.chance(50) {
-				p.VIFs = append(p.VIFs, policy.VIF{Name: x.Name + "/" + v.Device, Rules: g.list()})
+				p.VIFs = append(p.VIFs, policy.VIF{Name: x.Name + "/" + v.Device, Settings: g.settings(), Rules: g.list()})
 			}
 		}
 	}
 }
 
-func (g *generator) level() policy.Level { return policy.Level{Mandatory: g.list(), Default: g.list()} }
+func (g *generator) level() policy.Level {
+	return policy.Level{Settings: g.settings(), Mandatory: g.list(), Default: g.list()}
+}
+
+// settings says something now and then.
+func (g *generator) settings() policy.Settings {
+	toggle := func() policy.Switch { return pick(g.r, "", "", "", policy.On, policy.Off) }
+	limit := func() policy.Limit {
+		return pick(g.r, policy.Limit{}, policy.Limit{}, policy.Limit{Off: true}, policy.Limit{Rate: 20_000}, policy.Limit{Rate: 1_000_000, Burst: 2_000_000})
+	}
+	s := policy.Settings{
+		RateOut: limit(), RateIn: limit(), GuardMAC: toggle(), GuardIP: toggle(), GuardDHCP: toggle(), GuardRA: toggle(),
+		Mirror: pick(g.r, policy.Mirror{}, policy.Mirror{}, policy.Mirror{Off: true}, policy.Mirror{Target: "ids", Direction: policy.MirrorBoth},
+			policy.Mirror{Target: "tap", Direction: policy.MirrorIn}, policy.Mirror{Target: "far", Direction: policy.MirrorOut}),
+	}
+	switch g.r.IntN(6) {
+	case 0:
+		s.AllowedAddresses.Off = true
+	case 1:
+		for range 1 + g.r.IntN(2) {
+			pair := policy.Pair{MAC: pick[estate.MAC](g.r, 0, 0x00005e000101, outside[0])}
+			if pair.MAC == 0 || g.chance(70) {
+				pair.Prefix = prefix(g.r)
+			}
+			s.AllowedAddresses.List = append(s.AllowedAddresses.List, pair)
+		}
+	}
+	return s
+}
 
 func (g *generator) list() []policy.Rule {
 	if g.chance(25) {
