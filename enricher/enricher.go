@@ -1,6 +1,7 @@
 package enricher
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -419,10 +420,10 @@ func (w *work) countedByRule(i int, at *estate.Vantage, src, dst int) (counted, 
 // atDoor reports whether a built-in rule drops packets of VIFs before anybody else sees them.
 func atDoor(instance uint32) bool {
 	switch instance {
-	case flow.SystemSpoofed, flow.SystemGuard, flow.SystemTagged, flow.SystemUnknownPort:
+	case flow.SystemTagged, flow.SystemUnknownPort:
 		return true
 	}
-	return false
+	return slices.Contains(flow.Guards, instance)
 }
 
 // groups writes the groups of one end of all rows: of the source for side 0, of the destination for side 1.

@@ -111,7 +111,7 @@ func TestRowsOfAPacket(t *testing.T) {
 	f("bypass at the destination only", both, fwDB, observation{h2, 0, 3, out, allows, true}, observation{h2, 0, 3, in, flow.SystemBypass, false})
 	f("the host's own, to a VM of it", both, ends{"192.0.2.12", "10.2.0.7", 0, macDB}, observation{h2, 0, 0, sys, flow.SystemHost, true})
 	f("the host's own, to a VM of another", both, ends{"192.0.2.11", "10.2.0.7", 0, macDB}, observation{h1, 0, 0, sys, flow.SystemHost, false}, observation{h2, 0, uplink, in, allows, true})
-	f("spoofed with the address of a VM elsewhere", both, ends{"10.1.0.5", "203.0.113.9", macWeb, macRouter}, observation{h2, 0, 0, sys, flow.SystemSpoofed, true})
+	f("spoofed with the address of a VM elsewhere", both, ends{"10.1.0.5", "203.0.113.9", macWeb, macRouter}, observation{h2, 0, 0, sys, flow.SystemSpoofedMAC, true})
 	f("by a port that no policy knows, to a VM elsewhere", both, ends{"10.9.9.9", "10.1.0.5", 0, macWeb}, observation{h2, 0, 0, sys, flow.SystemUnknownPort, true})
 	f("invalid at the source", both, webDB, observation{h1, 0, 1, sys, flow.SystemInvalid, true})
 	f("invalid at the destination", both, webDB, observation{h1, 0, 1, out, allows, true}, observation{h2, 0, uplink, sys, flow.SystemInvalid, false})
@@ -151,7 +151,7 @@ func TestUnknownInstancesAreCounted(t *testing.T) {
 	b.Grow(6)
 	for i, point := range []uint32{
 		0, flow.Point(flow.StageEgress, stranger), flow.Point(flow.StageEgress, allows), flow.Point(flow.StageSystem, flow.SystemTransit),
-		flow.Point(flow.StageSystem, flow.SystemTransit+1), flow.Point(flow.StageIngress, shadows),
+		flow.Point(flow.StageSystem, flow.SystemRA+1), flow.Point(flow.StageIngress, shadows),
 	} {
 		b.Exporter[i], b.ObservationDomain[i], b.ObservationPoint[i] = netip.MustParseAddr(h2).As16(), 1, point
 	}

@@ -72,7 +72,7 @@ func TestTotalsInTheStore(t *testing.T) {
 		{"203.0.113.9", "10.2.0.7", macRouter, 256, []observation{{h2, uplink, in, allows}}, false},
 		{"203.0.113.9", "10.2.0.7", macRouter, 512, []observation{{h2, uplink, in, denies}}, true},
 		{"10.2.0.1", "10.2.0.7", macFw1, 1024, []observation{{h2, 3, out, shadows}, {h2, 3, out, allows}, {h2, 3, in, shadows}, {h2, 3, in, allows}}, false},
-		{"10.1.0.5", "10.2.0.7", macWeb, 2048, []observation{{h1, 1, sys, flow.SystemSpoofed}}, true},
+		{"10.1.0.5", "10.2.0.7", macWeb, 2048, []observation{{h1, 1, sys, flow.SystemSpoofedMAC}}, true},
 		{"10.1.0.5", "10.2.0.7", macWeb, 4096, []observation{{h1, 1, out, allows}, {h2, uplink, sys, flow.SystemInvalid}}, true},
 		{"10.2.0.7", "10.2.0.1", macDB, 8192, []observation{{h2, 4, re, flow.SystemBlocked}}, true},
 		{"10.2.0.1", "10.2.0.7", macFw1, 16384, []observation{{h2, 3, out, flow.SystemKept}, {h2, 3, in, flow.SystemKept}}, false},

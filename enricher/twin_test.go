@@ -134,7 +134,7 @@ func twin(t estatetest.Twin, names map[uint64]string, live map[netip.Addr]bool, 
 	} else if exports(dst) {
 		byHosts = dst == at.Host
 	}
-	door := slices.Contains([]uint32{flow.SystemSpoofed, flow.SystemGuard, flow.SystemTagged, flow.SystemUnknownPort}, r.RuleInstance)
+	door := slices.Contains([]uint32{flow.SystemSpoofedMAC, flow.SystemSpoofedIP, flow.SystemSpoofedARP, flow.SystemSpoofedND, flow.SystemDHCP, flow.SystemRA, flow.SystemTagged, flow.SystemUnknownPort}, r.RuleInstance)
 	hasStage := r.Stage != flow.StageNone
 	switch {
 	case !at.RuleSampling:

@@ -51,6 +51,7 @@ const (
 	PoolController    Kind = "pool_controller"
 	LibvirtConnected  Kind = "libvirt_connected"
 	LibvirtLost       Kind = "libvirt_lost"
+	VIFSpoofs         Kind = "vif_spoofs"
 )
 
 // About describes a kind.
@@ -97,6 +98,7 @@ var Kinds = []About{
 	{PoolController, SeverityWarning, "A pool is registered with an SDN controller that is not Weir's."},
 	{LibvirtConnected, SeverityInfo, "All domains of a host's libvirt were read, and changes are followed."},
 	{LibvirtLost, SeverityError, "A host's libvirt cannot be asked any more; what it said last stays in use."},
+	{VIFSpoofs, SeverityWarning, "A guard dropped packets of a VIF: with addresses that it may not use, or as servers send. Told again after ten minutes at the earliest, with how many it were since."},
 }
 
 var kinds = func() map[Kind]About {

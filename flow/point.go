@@ -20,8 +20,8 @@ const (
 // of a reply) is sampled at StageEgress, StageIngress or StageReply as a rule there would be: a kept packet from a VIF to another
 // of the same bridge is two rows, of the egress and of the ingress stage, like any other.
 const (
-	SystemSpoofed     uint32 = 1
-	SystemGuard       uint32 = 2
+	SystemSpoofedMAC  uint32 = 1
+	SystemDHCP        uint32 = 2
 	SystemInvalid     uint32 = 3
 	SystemUnknownPort uint32 = 4
 	SystemBlocked     uint32 = 5
@@ -31,6 +31,10 @@ const (
 	SystemKept        uint32 = 9
 	SystemBypass      uint32 = 10
 	SystemTransit     uint32 = 11
+	SystemSpoofedIP   uint32 = 12
+	SystemSpoofedARP  uint32 = 13
+	SystemSpoofedND   uint32 = 14
+	SystemRA          uint32 = 15
 
 	MaxSystemInstance uint32 = 255
 )
@@ -45,8 +49,8 @@ type SystemRule struct {
 
 // SystemRules lists the built-in rules by their numbers. It is not to be modified.
 var SystemRules = []SystemRule{
-	{SystemSpoofed, "spoofed", VerdictSpoofed, "source MAC or IP address, or ARP or neighbour discovery, that the VIF may not use"},
-	{SystemGuard, "guard", VerdictSpoofed, "DHCP answers or router advertisements from a VIF that is no server"},
+	{SystemSpoofedMAC, "spoofed MAC", VerdictSpoofed, "source MAC address that the VIF may not use"},
+	{SystemDHCP, "DHCP server", VerdictSpoofed, "DHCP answers from a VIF that is no server"},
 	{SystemInvalid, "invalid", VerdictInvalid, "connection tracking found the packet invalid"},
 	{SystemUnknownPort, "unknown port", VerdictUnknownPort, "came in by a port that no policy knows"},
 	{SystemBlocked, "blocked", VerdictDenied, "reply of a connection that a rule blocked after it was allowed"},
@@ -56,7 +60,14 @@ var SystemRules = []SystemRule{
 	{SystemKept, "kept", VerdictAllowed, "ARP, neighbour discovery, DHCP client, path MTU: pass unless a rule names them"},
 	{SystemBypass, "bypass", VerdictAllowed, "policy is switched off for the VIF, host, pool or estate"},
 	{SystemTransit, "transit", VerdictAllowed, "from and to ports that are no VIFs, or for nobody here: no rule applies"},
+	{SystemSpoofedIP, "spoofed IP", VerdictSpoofed, "source IP address that the VIF may not use"},
+	{SystemSpoofedARP, "spoofed ARP", VerdictSpoofed, "ARP that says of an address of others, or of a MAC address of others, to be the VIF's"},
+	{SystemSpoofedND, "spoofed neighbour", VerdictSpoofed, "neighbour discovery that says so"},
+	{SystemRA, "router", VerdictSpoofed, "router advertisements from a VIF that is no router"},
 }
+
+// Guards are the built-in rules that drop what a VIF sends with addresses that it may not use, or as servers do; it is not to be modified.
+var Guards = []uint32{SystemSpoofedMAC, SystemSpoofedIP, SystemSpoofedARP, SystemSpoofedND, SystemDHCP, SystemRA}
 
 var systemVerdicts = func() (verdicts [MaxSystemInstance + 1]Verdict) {
 	for _, r := range SystemRules {

@@ -153,6 +153,9 @@ func (g *governor) run(ctx context.Context) error {
 		default:
 		}
 		next := g.look(time.Now())
+		for _, e := range g.s.offenders.tell(time.Now()) {
+			g.s.deps.Events.Emit(e)
+		}
 		g.changes.Tell()
 		timer := time.NewTimer(min(next, maxPause))
 		select {

@@ -72,6 +72,7 @@ type Service struct {
 	reconciler *reconcile.Reconciler
 	openflow   *openflow.Listener
 	governor   *governor
+	offenders  offenders
 
 	look chan struct{} // has an element: look again, though no host has changed
 
@@ -124,7 +125,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.reconciler = reconcile.New(reconcile.Config{}, reconcile.Deps{Log: d.Log, Events: d.Events, Metrics: d.Metrics, Hits: d.Hits, Packets: s.packet})
+	s.reconciler = reconcile.New(reconcile.Config{}, reconcile.Deps{Log: d.Log, Events: d.Events, Metrics: d.Metrics, Hits: s.hits, Packets: s.packet})
 	s.openflow, err = openflow.NewListener(openflow.Config{Limits: openflow.DefaultLimits(), Want: openflow.Want{Packets: true}}, openflow.Deps{
 		Log: d.Log, Metrics: d.Metrics, Handle: s.reconciler.Handle,
 	})

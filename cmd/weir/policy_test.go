@@ -51,7 +51,7 @@ func startPolicyRun(t *testing.T, encrypted bool) *policyRun {
 			Identity: ovsbed.Identity{Platform: ovsbed.XenServer},
 		})
 		r.must(err)
-		estate += fmt.Sprintf("  - {name: %s, host: hv1, vifs: [{device: \"0\", mac: %q, ips: [10.1.0.%d]}]}\n", name, mac, i+1)
+		estate += fmt.Sprintf("  - {name: %s, host: hv1, vifs: [{device: \"0\", mac: %q, ips: [10.1.0.%[3]d, \"2001:db8::%[3]d\"]}]}\n", name, mac, i+1)
 	}
 	r.must(os.WriteFile(filepath.Join(r.data, "estate.yaml"), []byte("hosts: [{name: hv1}]\n"+estate), 0o600))
 	r.must(os.WriteFile(filepath.Join(r.data, "weir.yaml"), fmt.Appendf(nil, `

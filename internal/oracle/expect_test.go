@@ -21,6 +21,7 @@ type frame struct {
 	vlan   uint16 // of the tag; 0: a priority only
 	packet policy.Packet
 	arpOp  uint16
+	claims policy.Claims // of ARP and neighbour discovery
 
 	state           policy.State // of its connection: New, Established, Reply, Related or Invalid
 	egress, ingress uint32       // instances that let the connection in, also the system's; not of a new one
@@ -39,6 +40,7 @@ type outcome struct {
 	vlan    uint16 // where it was tracked
 	twin    bool   // another copy of the frame is told of in its place
 	flooded bool   // it is for nobody who is known
+	refused uint32 // the guard that drops it
 
 	allows, denies, shadowed int // what rules said
 }
@@ -193,7 +195,7 @@ func (b *bridge) plugs(vif int) (list []*hosts.Port) {
 // mac returns the MAC address of a VIF; 0: not known, or not its own: of several, the host's, or that of another VIF of its VLAN, which
 // then has it.
 func (b *bridge) mac(vif int) estate.MAC {
-	m := b.claims(vif)
+	m := b.claimed(vif)
 	if m&multicast != 0 || b.isHostMAC(m) {
 		return 0
 	}
@@ -201,15 +203,15 @@ func (b *bridge) mac(vif int) estate.MAC {
 		if other == vif {
 			break
 		}
-		if b.claims(other) == m {
+		if b.claimed(other) == m {
 			return 0
 		}
 	}
 	return m
 }
 
-// claims returns the MAC address that a VIF is said to have.
-func (b *bridge) claims(vif int) estate.MAC {
+// claimed returns the MAC address that a VIF is said to have.
+func (b *bridge) claimed(vif int) estate.MAC {
 	if m := b.Inventory.VIFs[vif].MAC; m != 0 {
 		return m
 	}
@@ -529,6 +531,12 @@ func (w *way) fromNetwork() {
 
 func (w *way) fromVIF() {
 	dst, src := w.packet.DstMAC, w.packet.SrcMAC
+	guard := w.guard(w.in.VIF)
+	if instance := guard.Refuses(&w.packet, w.claims); instance != 0 {
+		w.refused = instance
+		w.drop(instance)
+		return
+	}
 	if dst&multicast != 0 {
 		w.untracked()
 		if w.asks(w.in.VIF, flow.StageEgress) {
@@ -563,6 +571,15 @@ func (w *way) fromVIF() {
 		w.leave(true, false)
 		w.toSeveral(hidden)
 	}
+}
+
+// guard returns what a VIF is believed.
+func (b *bridge) guard(vif int) policy.Guard {
+	if b.isBypassed(vif) {
+		return policy.Guard{}
+	}
+	s := b.Policy.SettingsOf(b.rules[vif])
+	return policy.GuardOf(&s, b.claimed(vif), b.rules[vif].Told)
 }
 
 // learnSource remembers a MAC address that a VIF uses and that is not its own.

@@ -104,8 +104,54 @@ func (b *bridge) frame(r *rand.Rand, w *policytest.World) frame {
 			f.packet.DstMAC = b.mac(i)
 		}
 	}
+	if p := &f.packet; from.Kind == hosts.KindVIF && chance(r, 3) { // as servers send
+		if p.EtherType == policy.EtherIPv4 || p.EtherType == policy.EtherIPv6 {
+			p.IP, p.SrcPort, p.DstPort, p.Type, p.Code = policy.IPUDP, 67, 68, 0, 0
+		}
+		if p.EtherType == policy.EtherIPv6 {
+			if p.SrcPort, p.DstPort = 547, 546; chance(r, 50) {
+				p.IP, p.SrcPort, p.DstPort, p.Type = policy.IPICMPv6, 0, 0, 134
+			}
+		}
+	}
+	b.claim(r, &f, from)
 	b.remembered(r, &f)
 	return f
+}
+
+// claim has a frame say what it says of its sender: the truth, mostly. One of a VIF whose addresses are looked at has one of them, mostly.
+func (b *bridge) claim(r *rand.Rand, f *frame, from *hosts.Port) {
+	p := &f.packet
+	f.claims = policy.Claims{MAC: p.SrcMAC, Target: netip.IPv6Unspecified()}
+	if chance(r, 20) {
+		f.claims.MAC = pick(r, 0, strangers[0], strangers[1], p.DstMAC)
+	}
+	var may []netip.Prefix
+	if from.Kind == hosts.KindVIF {
+		g := b.guard(from.VIF)
+		if may = g.Four; p.EtherType == policy.EtherIPv6 {
+			may = g.Six
+		}
+		if p.EtherType == policy.EtherIPv6 && g.Six != nil && chance(r, 20) {
+			p.IP, p.Type, p.Code, p.SrcPort, p.DstPort = policy.IPICMPv6, pick[uint8](r, 135, 136), 0, 0, 0
+		}
+		if len(g.MACs) > 1 && chance(r, 30) {
+			p.SrcMAC = pick(r, g.MACs...)
+			f.claims.MAC = pick(r, g.MACs...)
+		}
+	}
+	if len(may) > 0 && p.Src.IsValid() && chance(r, 75) {
+		p.Src = pick(r, may...).Addr()
+	}
+	if p.EtherType == policy.EtherIPv6 && p.IP == policy.IPICMPv6 && (p.Type == 135 || p.Type == 136) {
+		f.claims.Target = pick(r, p.Src, p.Dst)
+		if len(may) > 0 && chance(r, 70) {
+			f.claims.Target = pick(r, may...).Addr()
+		}
+	}
+	if chance(r, 3) && p.Src.IsValid() {
+		p.Src = map[bool]netip.Addr{true: netip.IPv4Unspecified(), false: netip.IPv6Unspecified()}[p.Src.Is4()]
+	}
 }
 
 // remembered gives the connection of a frame what it may be remembered by: rules that apply somewhere on the bridge, some that allow
@@ -158,7 +204,10 @@ func (f *frame) send() *softswitch.Packet {
 	s := &softswitch.Packet{
 		InPort: f.port, EthSrc: uint64(p.SrcMAC), EthDst: uint64(p.DstMAC), EthType: p.EtherType, Tagged: f.tagged, VLAN: f.vlan,
 		Src: p.Src, Dst: p.Dst, Proto: p.IP, SrcPort: p.SrcPort, DstPort: p.DstPort, ICMPType: p.Type, ICMPCode: p.Code,
-		NDTarget: netip.IPv6Unspecified(), ARPOp: f.arpOp, ARPSHA: uint64(p.SrcMAC),
+		NDTarget: netip.IPv6Unspecified(), ARPOp: f.arpOp, ARPSHA: uint64(f.claims.MAC),
+	}
+	if f.claims.Target.IsValid() {
+		s.NDTarget, s.NDLinkLayer = f.claims.Target, uint64(f.claims.MAC)
 	}
 	if !s.Src.IsValid() { // RARP
 		s.Src, s.Dst = netip.IPv4Unspecified(), netip.IPv4Unspecified()
@@ -187,7 +236,10 @@ func (f *frame) String() string {
 		s += fmt.Sprintf(", tag %d", f.vlan)
 	}
 	if f.packet.EtherType == policy.EtherARP {
-		s += fmt.Sprintf(", ARP operation %d", f.arpOp)
+		s += fmt.Sprintf(", ARP operation %d, sender %v", f.arpOp, f.claims.MAC)
+	}
+	if f.claims.Target.IsValid() && !f.claims.Target.IsUnspecified() {
+		s += fmt.Sprintf(", about %v at %v", f.claims.Target, f.claims.MAC)
 	}
 	return s + fmt.Sprintf("; %s connection, let in by %d and %d, blocked: %v", states[f.state], f.egress, f.ingress, f.blocked)
 }

@@ -161,6 +161,8 @@ type counts struct {
 	met sync.Map // place → true: kinds of flows that frames matched
 
 	worlds, compiles, frames, traces, allowed, denied, shadows, replies, multicasts, learned, normal, conjunctions atomic.Int64
+
+	refused [flow.MaxSystemInstance + 1]atomic.Int64 // by which guard
 }
 
 // place is a kind of flow in a table.
@@ -170,8 +172,17 @@ type place struct {
 }
 
 func (c *counts) String() string {
-	return fmt.Sprintf("%d frames, %d of them traced, at %d states of %d bridges; decided %d times to allow, %d to deny, %d as replies; %d shadow rules and %d conjunctions met, %d frames to several, %d addresses learned, %d left to NORMAL",
-		c.frames.Load(), c.traces.Load(), c.compiles.Load(), c.worlds.Load(), c.allowed.Load(), c.denied.Load(), c.replies.Load(), c.shadows.Load(), c.conjunctions.Load(), c.multicasts.Load(), c.learned.Load(), c.normal.Load())
+	return fmt.Sprintf("%d frames, %d of them traced, at %d states of %d bridges; decided %d times to allow, %d to deny, %d as replies; %d shadow rules and %d conjunctions met, %d frames to several, %d addresses learned, %d left to NORMAL, refused by guards: %v",
+		c.frames.Load(), c.traces.Load(), c.compiles.Load(), c.worlds.Load(), c.allowed.Load(), c.denied.Load(), c.replies.Load(), c.shadows.Load(), c.conjunctions.Load(), c.multicasts.Load(), c.learned.Load(), c.normal.Load(), c.guards())
+}
+
+// guards returns how many frames each guard refused, by its built-in rule.
+func (c *counts) guards() map[uint32]int64 {
+	by := map[uint32]int64{}
+	for _, instance := range flow.Guards {
+		by[instance] = c.refused[instance].Load()
+	}
+	return by
 }
 
 // run is one bridge and what happens to it.
@@ -313,6 +324,9 @@ func (u *run) count(want *outcome, f *frame, r *softswitch.Result) {
 	if want.normal {
 		u.counts.normal.Add(1)
 	}
+	if want.refused != 0 {
+		u.counts.refused[want.refused].Add(1)
+	}
 	if f.packet.DstMAC&multicast != 0 {
 		u.counts.multicasts.Add(1)
 	}
@@ -450,6 +464,11 @@ func TestOracle(t *testing.T) {
 	} {
 		if x.is < x.want {
 			t.Errorf("%s: %d, want %d at least", what, x.is, x.want)
+		}
+	}
+	for instance, refused := range c.guards() {
+		if refused == 0 && n >= 12_000 {
+			t.Errorf("no frame is refused by guard %d", instance)
 		}
 	}
 	if frames < long { // a few kinds are met by one frame in some thousands

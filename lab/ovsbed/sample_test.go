@@ -149,7 +149,7 @@ func (r *rig) rules() {
 				from(left, "udp,tp_dst=5353", sample(flow.StageEgress, port, fmt.Sprintf(",sampling_port=%d,egress", right.OFPort))+",NORMAL"),
 				from(right, "udp,tp_src=5353", sample(flow.StageReply, port, "")+",NORMAL"),
 				from(left, "udp,tp_dst=9999", sample(flow.StageEgress, denied, "")),
-				"priority=10,udp,nw_src=192.0.2.66,actions="+sample(flow.StageSystem, flow.SystemSpoofed, ""),
+				"priority=10,udp,nw_src=192.0.2.66,actions="+sample(flow.StageSystem, flow.SystemSpoofedMAC, ""),
 			),
 			r.HV1.SetFlowSampling(r.ctx, "br1", 1, ovsbed.IPFIX{Targets: []netip.AddrPort{r.to[r.HV1]}, ActiveTimeout: time.Second, MaxFlows: 1000, VirtualID: "hv1/br1"}),
 		)
@@ -180,7 +180,7 @@ func (r *rig) rules() {
 				"with a port": {flow.StageEgress, port, times(10, 100+8+20), "left", right.IfIndex, flow.VerdictUnknown},
 				"reply":       {flow.StageReply, port, times(10, 60+8+20), "right", 0, flow.VerdictUnknown},
 				"denied":      {flow.StageEgress, denied, times(7, 100+8+20), "left", 0, flow.VerdictUnknown},
-				"spoofed":     {flow.StageSystem, flow.SystemSpoofed, times(5, 100+8+20), "left", 0, flow.VerdictSpoofed},
+				"spoofed":     {flow.StageSystem, flow.SystemSpoofedMAC, times(5, 100+8+20), "left", 0, flow.VerdictSpoofed},
 			} {
 				stage, instance, verdict, counted := c.stage, c.instance, c.verdict, c.stage != flow.StageIngress
 				if !ours {

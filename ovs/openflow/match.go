@@ -288,6 +288,9 @@ func ICMPv6Code(c uint8) Term { return exact(FieldICMPv6Code, uint64(c)) }
 // NDTarget is neighbour discovery about an address.
 func NDTarget(a netip.Addr) Term { return Exact(FieldNDTarget, AddrBits(a)) }
 
+// NDTargetIn is neighbour discovery about an address of the prefix.
+func NDTargetIn(p netip.Prefix) Term { return prefix(FieldNDTarget, p) }
+
 // NDSLL is neighbour discovery whose sender says to have a MAC address.
 func NDSLL(mac uint64) Term { return exact(FieldNDSLL, mac) }
 

@@ -37,6 +37,7 @@ type vif struct {
 	net      uint32 // number of its network, in registers; 0: none
 	bypassed bool
 	rules    *policy.Interface
+	guard    policy.Guard // of nothing, if it is bypassed
 }
 
 // port is a port of the bridge that is no VIF, as switches know it: one, or the interfaces of a bond.
@@ -222,6 +223,16 @@ func (in *Input) plugged(v *hosts.VIF) []*hosts.Port {
 	return list
 }
 
+// VIFAt returns the index in the inventory of the VIF that is reached by a port; -1: none is.
+func (in *Input) VIFAt(port openflow.Port) int {
+	for i := range in.Inventory.VIFs {
+		if list := in.plugged(&in.Inventory.VIFs[i]); len(list) > 0 && ofPort(list[0]) == port {
+			return i
+		}
+	}
+	return -1
+}
+
 // Interfaces returns each VIF of the inventory as rules see it at this bridge, by index; nil for those that are not plugged into
 // it. Rules are those of the pool of the host; the network of a VIF of which it is not known is that of the others in its VLAN,
 // if they are in one.
@@ -284,6 +295,13 @@ func (b *bridge) readVIFs(in *Input) {
 			v.ports = append(v.ports, ofPort(p))
 		}
 		v.bypassed = in.BypassVIFs[r.ID] && r.ID != 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return slices.Contains(b.weir, a) })
+		if !v.bypassed {
+			s := in.Policy.SettingsOf(r)
+			v.guard = policy.GuardOf(&s, v.mac, r.Told)
+			if s.GuardMAC == policy.On && v.guard.MACs == nil {
+				b.warnings = append(b.warnings, fmt.Sprintf("port %q of a VIF: its MAC address is not known, so that none is guarded", plugged[0].Name))
+			}
+		}
 		b.vifs = append(b.vifs, v)
 		if m := plugged[0].VLANMode; m != "" && m != "access" {
 			b.warnings = append(b.warnings, fmt.Sprintf("port %q of a VIF: it gets and sends frames without tags only (vlan_mode %s)", plugged[0].Name, m))

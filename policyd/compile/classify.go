@@ -38,7 +38,7 @@ func (u vifPort) count(*settings) int { return 3 }
 
 func (u vifPort) flows(e *emitter) {
 	in := openflow.InPort(u.port)
-	at := []openflow.Action{load(regClass, classVIF), load(regZone, uint32(u.zone)), load(regSource, uint32(u.active)), load(regSourceNet, u.net), next(TableNotice)}
+	at := []openflow.Action{load(regClass, classVIF), load(regZone, uint32(u.zone)), load(regSource, uint32(u.active)), load(regSourceNet, u.net), next(TableGuard)}
 	e.add(TableClassify, prioritySegment, KindClassify, 0, match(in, openflow.NoVLAN()), do(at...))
 	e.add(TableClassify, prioritySegment, KindClassify, 0, match(in, openflow.VLAN(0)), do(append([]openflow.Action{openflow.PopVLAN{}}, at...)...))
 	e.add(TableClassify, priorityRest, KindClassify, flow.SystemTagged, match(in), do(e.dropped(flow.StageSystem, flow.SystemTagged)))

@@ -79,6 +79,7 @@ type fixed struct{}
 
 func (fixed) flows(e *emitter) {
 	fixedClassify(e)
+	fixedGuard(e)
 	fixedNotice(e)
 	fixedDestination(e)
 	fixedConnTrack(e)
@@ -117,6 +118,7 @@ func (c *Compiler) plan(in *Input) (*plan, error) {
 		p.add(bypass{})
 	}
 	b.classify(p)
+	b.guards(p)
 	b.destinations(p)
 	b.deliveries(p)
 	b.outputs(p)

@@ -49,6 +49,7 @@ const (
 	KindUnknownPort Kind = 21
 	KindDuplicate   Kind = 22
 	KindNotice      Kind = 23
+	KindGuard       Kind = 24
 )
 
 var kinds = []numbered{
@@ -75,6 +76,7 @@ var kinds = []numbered{
 	{int(KindUnknownPort), "unknown port", "a port that no policy knows"},
 	{int(KindDuplicate), "duplicate", "copies of a packet that come by another way, dropped"},
 	{int(KindNotice), "notice", "what tells addresses of VIFs, of which Weir gets a copy"},
+	{int(KindGuard), "guard", "what a VIF is believed of what it sends"},
 }
 
 // Cookie returns the cookie of a flow.

@@ -130,6 +130,9 @@ func TestLearned(t *testing.T) {
 	const own1, own2 = 0x020000000001, 0x020000000002
 	compiletest.AddVIF(in, 1, own1, 0)
 	compiletest.AddVIF(in, 2, own2, 0)
+	set := *in.Policy
+	set.Settings = map[policy.LevelID]*policy.Said{{}: {Settings: policy.Settings{GuardMAC: policy.Off}}}
+	in.Policy = &set
 	b.set(t, mustCompile(t, compile.New(), in))
 	send := func(port int, sources ...uint64) {
 		t.Helper()

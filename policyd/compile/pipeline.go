@@ -5,7 +5,9 @@ package compile
 // Tables, in the order in which packets meet them.
 const (
 	TableClassify    = 0
-	TableGuard       = 10
+	TableGuard       = 8
+	TableAddress     = 9
+	TableNeighbour   = 10
 	TableNotice      = 12
 	TableDestination = 15
 	TableUnknown     = 16
@@ -34,7 +36,9 @@ type numbered struct {
 
 var tables = []numbered{
 	{TableClassify, "classify", "whose a packet is, and in which VLAN, by its port and tag"},
-	{TableGuard, "guard", "kept free, for source guards"},
+	{TableGuard, "guard", "source MAC addresses of VIFs; what only DHCP servers and routers send"},
+	{TableAddress, "address", "source IP addresses of VIFs, and ARP"},
+	{TableNeighbour, "neighbour", "neighbour discovery of VIFs"},
 	{TableNotice, "notice", "what tells addresses of VIFs goes to Weir, too: ARP, neighbour discovery, DHCP"},
 	{TableDestination, "destination", "where it is going, by its MAC address"},
 	{TableUnknown, "unknown", "what is for no VIF of which the address is known: learned addresses, the host, transit"},

@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,8 +14,8 @@ import (
 // Conflict is something that two people changed in different ways.
 type Conflict struct {
 	Rule   string `json:"rule,omitempty" doc:"Id of the rule that it is about."`
-	Kind   string `json:"kind,omitempty" doc:"Of the group that it is about: address-group or vm-group."`
-	Group  string `json:"group,omitempty" doc:"Name of the group that it is about."`
+	Kind   string `json:"kind,omitempty" doc:"Of the group that it is about: address-group or vm-group; or mirror-target, or setting."`
+	Group  string `json:"group,omitempty" doc:"Name of the group, or mirror target, that it is about; of a setting, key and level."`
 	Ours   string `json:"ours" doc:"What we did with it."`
 	Theirs string `json:"theirs" doc:"What they did with it."`
 }
@@ -71,6 +73,8 @@ func Merge(base, ours, theirs *Policy, mine bool) (*Policy, []Conflict) {
 	mergeGroups(m, flow.KindAddressGroup, &m.out.AddressGroups, base.AddressGroups, ours.AddressGroups, theirs.AddressGroups,
 		func(g *AddressGroup) string { return g.Name }, joinMembers)
 	mergeGroups(m, flow.KindVMGroup, &m.out.VMGroups, base.VMGroups, ours.VMGroups, theirs.VMGroups, func(g *VMGroup) string { return g.Name }, nil)
+	mergeGroups(m, "mirror-target", &m.out.MirrorTargets, base.MirrorTargets, ours.MirrorTargets, theirs.MirrorTargets, func(t *MirrorTarget) string { return t.Name }, nil)
+	m.settings(base, ours, theirs)
 	return m.out, m.conflicts
 }
 
@@ -137,7 +141,7 @@ func (m *merger) insert(rule *Rule, order []*placed) {
 // clone returns a copy whose lists can be changed.
 func (p *Policy) clone() *Policy {
 	c := *p
-	level := func(l Level) Level { return Level{slices.Clone(l.Mandatory), slices.Clone(l.Default)} }
+	level := func(l Level) Level { return Level{l.Settings, slices.Clone(l.Mandatory), slices.Clone(l.Default)} }
 	named := func(list []Named) []Named {
 		out := slices.Clone(list)
 		for i := range out {
@@ -145,13 +149,80 @@ func (p *Policy) clone() *Policy {
 		}
 		return out
 	}
-	c.Global, c.Pools, c.Networks, c.VMs = level(p.Global), named(p.Pools), named(p.Networks), named(p.VMs)
+	c.Global, c.Networks, c.VMs = level(p.Global), named(p.Networks), named(p.VMs)
+	c.Pools = slices.Clone(p.Pools)
+	for i := range c.Pools {
+		c.Pools[i].Level = level(c.Pools[i].Level)
+	}
+	c.MirrorTargets = slices.Clone(p.MirrorTargets)
 	c.VIFs = slices.Clone(p.VIFs)
 	for i := range c.VIFs {
 		c.VIFs[i].Rules = slices.Clone(c.VIFs[i].Rules)
 	}
 	c.AddressGroups, c.VMGroups = slices.Clone(p.AddressGroups), slices.Clone(p.VMGroups)
 	return &c
+}
+
+// levelsByName returns the levels of a policy by what they are of.
+func (p *Policy) levelsByName() map[[2]string]level {
+	all := map[[2]string]level{}
+	for _, l := range p.levels() {
+		all[[2]string{string(l.kind), l.of}] = l
+	}
+	return all
+}
+
+// settings merges the settings of levels, one by one.
+func (m *merger) settings(base, ours, theirs *Policy) {
+	before, their := base.levelsByName(), theirs.levelsByName()
+	decide := func(key, name string, b, o, t string, take func()) {
+		switch {
+		case o == b, o == t:
+			return
+		case t != b:
+			m.conflicts = append(m.conflicts, Conflict{Kind: "setting", Group: key + " of " + name, Ours: "changed", Theirs: "changed"})
+			if !m.mine {
+				return
+			}
+		}
+		take()
+	}
+	decide("fail_mode", "all pools", string(base.FailMode), string(ours.FailMode), string(theirs.FailMode), func() { m.out.FailMode = ours.FailMode })
+	none := level{settings: &Settings{}, pool: &PoolSettings{}}
+	mine := ours.levelsByName()
+	places := slices.Collect(maps.Keys(mine))
+	for at := range before {
+		if _, ok := mine[at]; !ok {
+			places = append(places, at)
+		}
+	}
+	slices.SortFunc(places, func(a, b [2]string) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
+	for _, at := range places {
+		of := func(levels map[[2]string]level) level {
+			if l, ok := levels[at]; ok {
+				return l
+			}
+			return none
+		}
+		kind, name := flow.Kind(at[0]), levelName(flow.Kind(at[0]), at[1])
+		out := func() level {
+			m.out.RulesOf(tierOf[kind], at[1]) // makes the level if it is not there
+			return m.out.levelsByName()[at]
+		}
+		b, o, t := of(before), of(mine), of(their)
+		for _, k := range settingKeys {
+			decide(k.name, name, k.text(b.settings), k.text(o.settings), k.text(t.settings), func() { k.take(out().settings, o.settings) })
+		}
+		if kind == flow.KindPool {
+			decide("fail_mode", name, string(b.pool.FailMode), string(o.pool.FailMode), string(t.pool.FailMode), func() { out().pool.FailMode = o.pool.FailMode })
+			decide("mirror_vlans", name, fmt.Sprint(b.pool.MirrorVLANs), fmt.Sprint(o.pool.MirrorVLANs), fmt.Sprint(t.pool.MirrorVLANs), func() { out().pool.MirrorVLANs = o.pool.MirrorVLANs })
+		}
+	}
+}
+
+// tierOf is a tier of the levels of each kind.
+var tierOf = map[flow.Kind]Tier{
+	"": GlobalMandatory, flow.KindPool: PoolMandatory, flow.KindNetwork: NetworkMandatory, flow.KindVM: VMMandatory, flow.KindVIF: VIFRules,
 }
 
 // did says for people what was done with a rule.
@@ -191,7 +262,12 @@ func (p *Policy) RulesOf(tier Tier, of string) *[]Rule {
 	}
 	switch tier {
 	case PoolMandatory, PoolDefault:
-		return named(&p.Pools, tier == PoolMandatory)
+		i := slices.IndexFunc(p.Pools, func(x Pool) bool { return x.Name == of })
+		if i < 0 {
+			i = len(p.Pools)
+			p.Pools = append(p.Pools, Pool{Named: Named{Name: of}})
+		}
+		return level(&p.Pools[i].Level, tier == PoolMandatory)
 	case NetworkMandatory, NetworkDefault:
 		return named(&p.Networks, tier == NetworkMandatory)
 	case VMMandatory, VMDefault:
@@ -217,7 +293,7 @@ func mergeGroups[G any](m *merger, kind flow.Kind, out *[]G, base, ours, theirs 
 		}
 		return all
 	}
-	word := strings.TrimSuffix(map[flow.Kind]string{flow.KindAddressGroup: addressGroupWord, flow.KindVMGroup: vmGroupWord}[kind], ":")
+	word := strings.TrimSuffix(cmp.Or(map[flow.Kind]string{flow.KindAddressGroup: addressGroupWord, flow.KindVMGroup: vmGroupWord}[kind], string(kind)), ":")
 	before, mine, their := byName(base), byName(ours), byName(theirs)
 	what := func(was, is *G) string {
 		switch {

@@ -235,4 +235,5 @@ type Interface struct {
 	Pool    flow.ID // of the VM, else of the host where it runs
 	MAC     estate.MAC
 	Addrs   []netip.Addr // ascending, each once
+	Told    []netip.Addr // those of Addrs that a source told: the others were only seen
 }

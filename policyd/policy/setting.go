@@ -58,7 +58,7 @@ var settingKeys = []settingKey{
 }
 
 // notInForce are the settings that Weir keeps, checks and shows, and tells no host of yet.
-var notInForce = []string{"rate_out", "rate_in", "mirror", "guard_mac", "guard_ip", "guard_dhcp", "guard_ra", "allowed_addresses", "fail_mode"}
+var notInForce = []string{"rate_out", "rate_in", "mirror", "fail_mode"}
 
 // equal reports whether two say the same.
 func (s *Settings) equal(o *Settings) bool {
@@ -348,7 +348,7 @@ func parsePair(words []string) (p Pair, err error) {
 	}
 	if len(rest) == 1 {
 		list, err := estate.ParseMember(rest[0])
-		if err != nil || len(list) != 1 || list[0].Addr().IsMulticast() {
+		if err != nil || len(list) != 1 || list[0].Addr().IsMulticast() || list[0].IsSingleIP() && list[0].Addr().IsUnspecified() {
 			return Pair{}, fmt.Errorf("found %q, want an address or a prefix of addresses that one interface may have, e.g. 192.0.2.1 or 2001:db8::/64", rest[0])
 		}
 		p.Prefix = list[0]

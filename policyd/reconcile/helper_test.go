@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -242,7 +243,9 @@ func dump(t testing.TB, h *ovsbed.Host) []string {
 		}
 	}
 	// A flow remembers how it was put there.
-	return strings.Split(strings.ReplaceAll(out, "reset_counts ", ""), "\n")
+	list := strings.Split(strings.ReplaceAll(out, "reset_counts ", ""), "\n")
+	slices.Sort(list) // it was by what is left out, too
+	return list
 }
 
 // holds checks that host 0 holds what was wanted and flows of others, and nothing else, by what ovs-ofctl makes of their text at another

@@ -19,10 +19,11 @@ type reading struct {
 	age    time.Duration // of the flow
 }
 
-// decision is a rule at a stage.
+// decision is a rule at a stage; of a guard, at a port of a VIF.
 type decision struct {
 	instance uint32
 	stage    flow.Stage
+	port     openflow.Port // 0: of no guard
 }
 
 // meter turns readings of flows into how much the counters of rules grew. It keeps the last reading of each flow that was ever hit; one
@@ -80,7 +81,7 @@ func (m *meter) read(s *openflow.FlowStats, base bool) {
 	if base || grew == (counters{}) {
 		return
 	}
-	d := decision{instance, stage}
+	d := decision{instance, stage, compile.GuardedPort(s.Flow)}
 	sum := m.grown[d]
 	m.grown[d] = counters{sum.packets + grew.packets, sum.bytes + grew.bytes}
 }

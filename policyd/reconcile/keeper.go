@@ -770,12 +770,12 @@ func (k *keeper) hand() {
 		return
 	}
 	k.mu.Lock()
-	host, bridge := k.want.Host.id(), k.want.id()
+	host, bridge, where := k.want.Host.id(), k.want.id(), k.want.Key()
 	k.mu.Unlock()
 	now := k.r.deps.Now()
 	list := make([]Hit, 0, len(grown))
 	for d, c := range grown {
-		list = append(list, Hit{At: now, Host: host, Bridge: bridge, Instance: d.instance, Stage: d.stage, Packets: c.packets, Bytes: c.bytes})
+		list = append(list, Hit{At: now, Where: where, Host: host, Bridge: bridge, Port: d.port, Instance: d.instance, Stage: d.stage, Packets: c.packets, Bytes: c.bytes})
 		k.r.metrics.packets.Add(float64(c.packets))
 		k.r.metrics.bytes.Add(float64(c.bytes))
 	}

@@ -277,7 +277,7 @@ func TestMeter(t *testing.T) {
 					s.Packets += packets
 					s.Bytes += packets * 60
 					instance, stage, _ := compile.Hit(s.Table, s.Cookie)
-					d := decision{instance, stage}
+					d := decision{instance, stage, 0}
 					if packets > 0 {
 						want[d] = counters{want[d].packets + packets, want[d].bytes + packets*60}
 					}
@@ -300,7 +300,7 @@ func TestMeter(t *testing.T) {
 	m.read(first, true)
 	first.Packets++
 	m.read(first, false)
-	if got := m.take(); got[decision{1000, flow.StageEgress}] != (counters{packets: 1}) {
+	if got := m.take(); got[decision{1000, flow.StageEgress, 0}] != (counters{packets: 1}) {
 		t.Errorf("after a first reading: %v, want one packet", got)
 	}
 }

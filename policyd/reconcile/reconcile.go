@@ -105,10 +105,12 @@ func (s *BridgeStatus) Has(revision uint64) bool {
 	return s.State == StateInstalled && s.Verified >= revision
 }
 
-// Hit is by how much the counters of one rule at one stage grew on a bridge.
+// Hit is by how much the counters of one rule at one stage grew on a bridge; those of a guard, of each VIF.
 type Hit struct {
 	At             time.Time // of the reading
+	Where          Key
 	Host, Bridge   flow.ID
+	Port           openflow.Port // by which the VIF is reached that a guard dropped packets of; 0: it is no guard
 	Instance       uint32
 	Stage          flow.Stage
 	Packets, Bytes uint64

@@ -24,6 +24,7 @@ type Packet struct {
 	ICMPType         uint8 // of ICMP and ICMPv6
 	ICMPCode         uint8
 	NDTarget         netip.Addr // of neighbour solicitations and advertisements
+	NDLinkLayer      uint64     // MAC address in them: of the source in a solicitation, of the target in an advertisement; 0: none
 
 	ARPOp          uint16
 	ARPSHA, ARPTHA uint64
@@ -163,7 +164,7 @@ func (p *Packet) String() string {
 		name := map[uint16]string{openflow.EthTypeIPv4: "icmp", openflow.EthTypeIPv6: "icmpv6"}[p.EthType]
 		add(",%s_type=%d,%s_code=%d", name, p.ICMPType, name, p.ICMPCode)
 		if p.nd() {
-			add(",nd_target=%v", p.NDTarget)
+			add(",nd_target=%v,%s=%s", p.NDTarget, map[uint8]string{solicitation: "nd_sll", advertisement: "nd_tll"}[p.ICMPType], mac(p.NDLinkLayer))
 		}
 	}
 	return b.String()

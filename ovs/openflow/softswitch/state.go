@@ -65,6 +65,7 @@ func newState(p *Packet) *state {
 		set(openflow.FieldICMPv6Code, uint64(p.ICMPCode))
 		if p.nd() {
 			s.fields[openflow.FieldNDTarget] = address(p.NDTarget)
+			set(map[uint8]openflow.Field{solicitation: openflow.FieldNDSLL, advertisement: openflow.FieldNDTLL}[p.ICMPType], p.NDLinkLayer)
 		}
 	}
 	return s
@@ -185,6 +186,8 @@ var protocols = map[openflow.Field]protocol{
 	openflow.FieldICMPv6Type: {etherTypes: ipv6, proto: openflow.ProtoICMPv6},
 	openflow.FieldICMPv6Code: {etherTypes: ipv6, proto: openflow.ProtoICMPv6},
 	openflow.FieldNDTarget:   {etherTypes: ipv6, proto: openflow.ProtoICMPv6, types: []uint64{solicitation, advertisement}},
+	openflow.FieldNDSLL:      {etherTypes: ipv6, proto: openflow.ProtoICMPv6, types: []uint64{solicitation}},
+	openflow.FieldNDTLL:      {etherTypes: ipv6, proto: openflow.ProtoICMPv6, types: []uint64{advertisement}},
 	openflow.FieldARPOp:      {etherTypes: anARP},
 	openflow.FieldARPSPA:     {etherTypes: anARP},
 	openflow.FieldARPTPA:     {etherTypes: anARP},

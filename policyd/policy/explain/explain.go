@@ -108,6 +108,9 @@ func Of(before, after *policy.Policy, now time.Time) *Explanation {
 		title := map[string]string{kindAddress: "Address groups", kindVM: "VM groups"}[d.Groups[i].Kind]
 		add(title, policy.Tiers+1, w.group(&d.Groups[i]))
 	}
+	for i := range d.Settings {
+		add("Settings", policy.Tiers+2, settingPoint(&d.Settings[i]))
+	}
 	e := &Explanation{Effect: None, Warnings: w.warnings, Sections: []Section{}}
 	if e.Warnings == nil {
 		e.Warnings = []string{}
@@ -121,6 +124,21 @@ func Of(before, after *policy.Policy, now time.Time) *Explanation {
 	})
 	e.summarize(d)
 	return e
+}
+
+// settingPoint says what became of a setting. What that does to packets depends on the levels around it: it may do either.
+func settingPoint(d *policy.SettingDifference) Point {
+	p := Point{Mark: map[policy.Change]string{policy.Added: "+", policy.Removed: "-", policy.Changed: "~"}[d.Change], Effect: Both}
+	of := fmt.Sprintf("%s of %s", d.Key, d.Level)
+	switch d.Change {
+	case policy.Added:
+		p.Text = fmt.Sprintf("%s is %s; nothing was said before", sentence(of), d.After)
+	case policy.Removed:
+		p.Text = fmt.Sprintf("%s was %s; nothing is said any more", sentence(of), d.Before)
+	default:
+		p.Text = fmt.Sprintf("%s is %s; it was %s", sentence(of), d.After, d.Before)
+	}
+	return p
 }
 
 // summarize says it all in a sentence.
@@ -155,8 +173,11 @@ func (e *Explanation) summarize(d *policy.Difference) {
 	if len(d.Groups) > 0 {
 		what = append(what, counted(len(d.Groups), "group"))
 	}
+	if len(d.Settings) > 0 {
+		what = append(what, counted(len(d.Settings), "setting"))
+	}
 	verb := " differ"
-	if len(what) == 1 && (d.Default != nil || len(d.Rules)+len(d.Groups) == 1) {
+	if len(what) == 1 && (d.Default != nil || len(d.Rules)+len(d.Groups)+len(d.Settings) == 1) {
 		verb = " differs"
 	}
 	e.Summary = sentence(join(what)) + verb + ": " + effects(n) + "."

@@ -52,7 +52,10 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 // listsOf returns the lists of a policy that can be changed.
 func listsOf(p *policy.Policy) []*[]policy.Rule {
 	all := []*[]policy.Rule{&p.Global.Mandatory, &p.Global.Default}
-	for _, level := range [][]policy.Named{p.Pools, p.Networks, p.VMs} {
+	for i := range p.Pools {
+		all = append(all, &p.Pools[i].Mandatory, &p.Pools[i].Default)
+	}
+	for _, level := range [][]policy.Named{p.Networks, p.VMs} {
 		for i := range level {
 			all = append(all, &level[i].Mandatory, &level[i].Default)
 		}

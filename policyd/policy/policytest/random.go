@@ -270,7 +270,7 @@ func (g *generator) settings() policy.Settings {
 		return pick(g.r, policy.Limit{}, policy.Limit{}, policy.Limit{Off: true}, policy.Limit{Rate: 20_000}, policy.Limit{Rate: 1_000_000, Burst: 2_000_000})
 	}
 	s := policy.Settings{
-		RateOut: limit(), RateIn: limit(), GuardMAC: toggle(), GuardIP: toggle(), GuardDHCP: toggle(), GuardRA: toggle(),
+		RateOut: limit(), RateIn: limit(), GuardMAC: toggle(), GuardIP: pick(g.r, "", "", "", "", "", "", policy.On, policy.Off, policy.Off), GuardDHCP: toggle(), GuardRA: toggle(),
 		Mirror: pick(g.r, policy.Mirror{}, policy.Mirror{}, policy.Mirror{Off: true}, policy.Mirror{Target: "ids", Direction: policy.MirrorBoth},
 			policy.Mirror{Target: "tap", Direction: policy.MirrorIn}, policy.Mirror{Target: "far", Direction: policy.MirrorOut}),
 	}
