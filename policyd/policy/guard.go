@@ -116,7 +116,7 @@ func (g *Guard) Refuses(p *Packet, c Claims) uint32 {
 	case g.MACs != nil && !its(p.SrcMAC):
 		return flow.SystemSpoofedMAC
 	case four && g.Four != nil:
-		if !may(g.Four, p.Src) && !(none && udp(68, 67)) { // asks for an address
+		if asks := none && udp(68, 67); !asks && !may(g.Four, p.Src) { // asks for an address
 			return flow.SystemSpoofedIP
 		}
 	case p.EtherType == EtherARP && g.Four != nil:

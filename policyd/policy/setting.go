@@ -497,13 +497,14 @@ func EffectiveSettings(set *Set, vif *Interface) []EffectiveSetting {
 
 // levelName says for people which level it is.
 func levelName(kind flow.Kind, name string) string {
-	switch kind {
-	case "":
+	noun := string(kind)
+	if kind == "" {
 		return "global"
-	case flow.KindVM, flow.KindVIF:
-		return strings.ToUpper(string(kind)) + " " + name
 	}
-	return string(kind) + " " + name
+	if kind == flow.KindVM || kind == flow.KindVIF {
+		noun = strings.ToUpper(noun)
+	}
+	return noun + " " + name
 }
 
 // FailModeOf returns what bridges of a pool, or of none (0), do while Weir is away; "" if nobody says.

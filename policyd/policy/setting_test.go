@@ -106,8 +106,8 @@ func TestEffectiveSettings(t *testing.T) {
 func TestEverySettingIsListed(t *testing.T) {
 	var fields, keys []string
 	typ := reflect.TypeFor[policy.Settings]()
-	for i := range typ.NumField() {
-		name, _, _ := strings.Cut(typ.Field(i).Tag.Get("yaml"), ",")
+	for f := range typ.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		fields = append(fields, name)
 	}
 	for _, s := range policy.EffectiveSettings(&policy.Set{}, &policy.Interface{}) {
