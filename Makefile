@@ -33,6 +33,11 @@ plugin: ## Build the Grafana plugin: zips for linux/amd64 and linux/arm64 in dis
 	@scripts/deps.sh plugin
 	@scripts/plugin.sh
 
+.PHONY: deb
+deb: ## Build Debian packages for amd64 and arm64 in dist
+	@scripts/deps.sh run
+	@scripts/deb.sh
+
 .PHONY: unit
 unit: ## Run the tests that need nothing but Go; those that lack a service are skipped
 	@. scripts/lib.sh && go test ./...

@@ -27,7 +27,7 @@ need_go() {
 # Commands that the tests run, and the Debian packages that hold them. A C compiler is for the race detector only.
 debian_packages="
   tshark:tshark softflowd:softflowd ovs-vswitchd:openvswitch-switch ip:iproute2 iperf3:iperf3 ethtool:ethtool
-  curl:curl git:git gcc:gcc libvirtd:libvirt-daemon chromium:chromium
+  curl:curl git:git gcc:gcc libvirtd:libvirt-daemon chromium:chromium debootstrap:debootstrap
 "
 
 # missing_packages: those of debian_packages whose command is not found, and libc6-dev if the compiler has no headers.

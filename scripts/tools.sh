@@ -5,7 +5,7 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-name=${1:?usage: scripts/tools.sh golangci-lint|gofumpt|govulncheck|benchstat}
+name=${1:?usage: scripts/tools.sh golangci-lint|gofumpt|govulncheck|benchstat|nfpm}
 dir=$cache/tools/$(go env GOVERSION | cut -d' ' -f1)-$(hash tools/go.mod tools/go.sum)
 tool=$dir/$name
 if [ ! -x "$tool" ]; then

@@ -364,7 +364,7 @@ func metricsPage(t *testing.T) string {
 	if err := os.Mkdir(filepath.Join(e.data, "run"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if n.sockets, err = bind(t.Context(), everything, e); err != nil {
+	if n.sockets, err = bind(t.Context(), everything, e, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

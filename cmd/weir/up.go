@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/internal/systemd"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/store/embedded"
 )
@@ -87,6 +88,15 @@ func (o *upOptions) apply(e *env) error {
 // up reads as the life of an instance: prepare, bind, start the store, wire, run, and stop along the way of the data.
 func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err error) {
 	started := time.Now()
+	passed, err := systemd.Sockets()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, f := range passed {
+			_ = f.Close() // what is used of it was duplicated
+		}
+	}()
 	if o.data == "" {
 		o.data = instance.DefaultDirs[1]
 		if o.demo {
@@ -135,7 +145,7 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 			return err
 		}
 	}
-	if n.sockets, err = bind(ctx, r, env); err != nil {
+	if n.sockets, err = bind(ctx, r, env, passed); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.sockets.close()) }()
@@ -166,6 +176,14 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 	}
 	defer func() { err = errors.Join(err, instance.Remove(n.data, os.Getpid())) }()
 	n.announce(stdout)
+	if err := systemd.Notify(systemd.Ready); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() {
+		if err := systemd.Notify(systemd.Stopping); err != nil {
+			n.log.Warn("systemd was not told of the end", "err", err)
+		}
+	})()
 	return n.run(ctx, storeFailed)
 }
 
@@ -180,17 +198,24 @@ type sockets struct {
 	store   net.Listener // nil where the store is a server
 }
 
-func bind(ctx context.Context, r role, e *env) (s *sockets, err error) {
+// bind binds what e says. Sockets for flows that systemd passed stand in the place of collector.listen.
+func bind(ctx context.Context, r role, e *env, passed []*os.File) (s *sockets, err error) {
 	s = &sockets{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if r.collects {
-		if s.flows, err = collector.Listen(e.config.Collector); err != nil {
-			return s, err
-		}
+	switch {
+	case len(passed) > 0 && !r.collects:
+		return s, fmt.Errorf("take sockets of systemd: found %d, want none: flows are received by weir collector, or weir up", len(passed))
+	case len(passed) > 0:
+		s.flows, err = udp.FromFiles(int(e.config.Collector.RecvBuffer), passed...)
+	case r.collects:
+		s.flows, err = collector.Listen(e.config.Collector)
+	}
+	if err != nil {
+		return s, err
 	}
 	if s.api, err = api.Listen(e.config.API); err != nil {
 		return s, err

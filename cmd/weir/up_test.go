@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -167,4 +170,55 @@ func netFlow5(now time.Time) []byte {
 	b = append(b, 0, 27, 6, 0)
 	b = u16(b, 0, 0)
 	return append(b, 0, 0, 0, 0)
+}
+
+// systemd is told when Weir is up, and when it ends; its sockets are not for policyd.
+func TestSystemd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs weir up")
+	}
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	told := func() string {
+		b := make([]byte, 100)
+		if err := l.SetReadDeadline(time.Now().Add(soon)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := l.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b[:n])
+	}
+	data := filepath.Join(t.TempDir(), "data")
+	a := apptest.Start(t, data, anyPorts...)
+	if got := told(); got != "READY=1" {
+		t.Errorf("systemd is told %q, want READY=1", got)
+	}
+	resp, err := http.Get("http://" + a.API + "/healthz")
+	if err != nil {
+		t.Fatalf("systemd is told that Weir is ready, yet %v", err)
+	}
+	resp.Body.Close()
+	a.Interrupt()
+	if got := told(); got != "STOPPING=1" {
+		t.Errorf("systemd is told %q, want STOPPING=1", got)
+	}
+	a.Wait(soon)
+
+	sh := exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec "$@"`, "sh", apptest.Binary(t), "policyd", "--data", data)
+	f, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	sh.ExtraFiles = []*os.File{f}
+	if out, err := sh.CombinedOutput(); err == nil || !strings.Contains(string(out), "take sockets of systemd: found 1, want none") {
+		t.Errorf("policyd with a socket of systemd: %v\n%s", err, out)
+	}
 }

@@ -57,6 +57,7 @@ var arrows = map[string][]string{
 	"client":    {"internal", "ovs"},
 	"cli":       {"flow", "event", "internal", "estate", "query"},
 	"cmd":       {"*"},
+	"deploy":    {},
 
 	// A module of its own: what its dependencies are is nobody else's business, so nobody imports it.
 	"grafana-plugin": {"flow", "event", "internal", "query", "sql"},
