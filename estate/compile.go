@@ -639,7 +639,9 @@ func (c *compiler) addVIF(path string, i, j int) {
 		c.refuse(path, "has none of device, mac and uuid: nothing identifies it")
 		device = strconv.Itoa(j)
 	}
-	attributes := map[string]string{"device": device}
+	attributes := map[string]string{}
+	maps.Copy(attributes, vif.Attributes)
+	attributes["device"] = device
 	if vif.MAC != 0 {
 		attributes["mac"] = vif.MAC.String()
 	}

@@ -279,6 +279,7 @@ func (e *explainer) vif(v *VIF, name string, members []vifOf) {
 		field("ports", ports(v.Ports, func(k int) string { return v.Ports[k].Host }), whyPorts, observedBy, members, source, func(x vifOf) string {
 			return ports(x.vif().Ports, func(k int) string { return keyAt(x.node.src.hosts, x.node.vifs[x.i].ports[k]) })
 		}),
+		field("attributes", pairsOf(v.Attributes), whyUnion, toldBy, members, source, func(x vifOf) string { return pairsOf(x.vif().Attributes) }),
 	})
 }
 

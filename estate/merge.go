@@ -546,6 +546,7 @@ func (m *merger) mergeVIF(c *cluster, groups [][]vifOf, i int, merged []VIF) VIF
 		own = append(own, x.node.vifs[x.i].key)
 		v.Device = cmp.Or(v.Device, vif.Device)
 		v.IPs = unionOf(v.IPs, vif.IPs)
+		v.Attributes = union(v.Attributes, vif.Attributes)
 	}
 	v.Key, v.SameAs = m.identify(c, flow.KindVIF, own, uuids, func(key string) bool {
 		for j, group := range groups {
@@ -604,5 +605,5 @@ func sameVM(a, b *VM) bool {
 func sameVIF(a, b VIF) bool {
 	return a.Device == b.Device && a.UUID == b.UUID && a.Key == b.Key && a.Network == b.Network && a.MAC == b.MAC &&
 		a.Learned == b.Learned && slices.Equal(a.SameAs, b.SameAs) && slices.EqualFunc(a.IPs, b.IPs, func(x, y netip.Addr) bool { return x == y }) &&
-		slices.Equal(a.Ports, b.Ports)
+		slices.Equal(a.Ports, b.Ports) && maps.Equal(a.Attributes, b.Attributes)
 }

@@ -125,7 +125,17 @@ type VIF struct {
 	IPs     []netip.Addr `yaml:"ips,omitempty" doc:"IP addresses, IPv4 and IPv6."`
 	Learned uint8        `yaml:"-"` // so many of IPs, the last ones, nobody told: they were seen
 	Ports   []Port       `yaml:"ports,omitempty" doc:"Numbers by which exporters know it."`
+
+	Attributes map[string]string `yaml:"attributes,omitempty" doc:"Anything else worth knowing, published with the VIF."`
 }
+
+// Attributes of VIFs that mean the same whoever tells them.
+const (
+	VIFRate        = "rate_limit"   // what the platform lets the VM send, by itself, in kbit/s
+	VIFLocking     = "locking_mode" // which addresses the platform would let it use: unlocked, any; locked, its MAC address and VIFIPv4Allowed, VIFIPv6Allowed; disabled, none
+	VIFIPv4Allowed = "ipv4_allowed" // with commas
+	VIFIPv6Allowed = "ipv6_allowed"
+)
 
 // Port is where a VIF is plugged into a host, as the host's exporter numbers it.
 type Port struct {

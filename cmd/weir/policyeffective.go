@@ -104,7 +104,15 @@ func writeSettings(out *cli.Output, list []policy.EffectiveSetting) error {
 		}
 		t.Add(cell(s.Key), cell(s.Value), cell(s.Level), cli.Cell{Text: strings.Join(over, "; "), Style: cli.Dim})
 	}
-	return t.Write(out)
+	if err := t.Write(out); err != nil {
+		return err
+	}
+	for _, s := range list {
+		for _, n := range s.Notes {
+			fmt.Fprintf(out.W, "%s\n", out.Paint(cli.Clean(s.Key+": "+n), cli.Warn))
+		}
+	}
+	return nil
 }
 
 func (e *effective) write(out *cli.Output, now time.Time) error {

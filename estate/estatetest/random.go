@@ -174,6 +174,9 @@ func (g *generator) vif(vm *estate.VM, j int) estate.VIF {
 	for range 1 + g.pick(2) {
 		vif.IPs = append(vif.IPs, g.Addr())
 	}
+	if g.chance(20) {
+		vif.Attributes = map[string]string{estate.VIFRate: fmt.Sprint(1000 * (1 + g.pick(9)))}
+	}
 	if g.chance(30) {
 		a := netip.MustParseAddr("2001:db8::").As16()
 		binary.BigEndian.PutUint16(a[6:], uint16(g.pick(4)))

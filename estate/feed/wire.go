@@ -96,6 +96,8 @@ type (
 		IPs     []netip.Addr `json:"ips,omitempty"`
 		Learned uint8        `json:"learned,omitempty"`
 		Ports   []wirePort   `json:"ports,omitempty"`
+
+		Attributes map[string]string `json:"attributes,omitempty"`
 	}
 
 	wirePort struct {
@@ -301,7 +303,7 @@ func toVM(v *estate.VM) *wireVM {
 func toBridge(b estate.Bridge) wireBridge { return wireBridge(b) }
 
 func toVIF(v estate.VIF) wireVIF {
-	return wireVIF{v.Key, v.SameAs, v.Origin, v.Device, v.UUID, v.Network, v.MAC, v.IPs, v.Learned, convert(v.Ports, toPort)}
+	return wireVIF{v.Key, v.SameAs, v.Origin, v.Device, v.UUID, v.Network, v.MAC, v.IPs, v.Learned, convert(v.Ports, toPort), v.Attributes}
 }
 
 func toPort(p estate.Port) wirePort { return wirePort(p) }
@@ -394,6 +396,6 @@ func fromVM(v *wireVM) estate.VM {
 func fromVIF(v wireVIF) estate.VIF {
 	return estate.VIF{
 		Key: v.Key, SameAs: v.SameAs, Origin: v.Origin, Device: v.Device, UUID: v.UUID, Network: v.Network, MAC: v.MAC, IPs: v.IPs, Learned: v.Learned,
-		Ports: convert(v.Ports, func(p wirePort) estate.Port { return estate.Port(p) }),
+		Ports: convert(v.Ports, func(p wirePort) estate.Port { return estate.Port(p) }), Attributes: v.Attributes,
 	}
 }

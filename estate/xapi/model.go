@@ -162,13 +162,37 @@ func (d *database) vm(v *vmRecord, pool string, vifs []*vifRecord) estate.VM {
 	slices.SortStableFunc(vifs, func(a, b *vifRecord) int { return cmp.Compare(a.Device, b.Device) })
 	for _, vif := range vifs {
 		y := estate.VIF{Device: vif.Device, UUID: vif.UUID, IPs: addresses(networks, vif.Device)}
-		if n := d.networks[vif.Network]; n != nil {
-			y.Network = n.UUID
+		network := d.networks[vif.Network]
+		if network != nil {
+			y.Network = network.UUID
 		}
+		y.Attributes = vif.limits(network)
 		_ = y.MAC.UnmarshalText([]byte(vif.MAC)) // 0 if it is none
 		x.VIFs = append(x.VIFs, y)
 	}
 	return x
+}
+
+// networkDefault is the locking mode of a VIF that has that of its network.
+const networkDefault = "network_default"
+
+// limits returns what the pool lets the VIF do by itself. network is the one that it is in; nil: none is known.
+func (v *vifRecord) limits(network *networkRecord) map[string]string {
+	locking := v.LockingMode
+	if locking == networkDefault {
+		locking = ""
+		if network != nil {
+			locking = network.LockingMode
+		}
+	}
+	facts := map[string]string{
+		estate.VIFLocking: locking, estate.VIFIPv4Allowed: strings.Join(v.IPv4Allowed, ","), estate.VIFIPv6Allowed: strings.Join(v.IPv6Allowed, ","),
+	}
+	// kbps are 1024 octets a second each, as xenopsd gives them to the back-end of the VIF.
+	if n, err := strconv.ParseUint(v.QoSParams["kbps"], 10, 32); err == nil && n > 0 && v.QoSType == "ratelimit" {
+		facts[estate.VIFRate] = strconv.FormatUint(n*1024*8/1000, 10)
+	}
+	return attributes(facts, nil)
 }
 
 // addresses returns those that the guest says a device has. Old guests write <device>/ip for the first only.

@@ -264,6 +264,27 @@ func TestChanges(t *testing.T) {
 			step("with another address", func() {
 				s.SetAddresses(web, 0, "192.0.2.200", "192.0.2.201", "fe80::1%eth0", "0.0.0.0", "2001:db8::200")
 			})
+			step("limited", func() {
+				s.Set("VIF", s.Refs("VIF")[0], fake.Record{
+					"locking_mode": "locked", "ipv4_allowed": []string{"192.0.2.1", "192.0.2.2"}, "ipv6_allowed": []string{"2001:db8::1"},
+					"qos_algorithm_type": "ratelimit", "qos_algorithm_params": map[string]string{"kbps": "1000"},
+				})
+			})
+			limited := 0
+			for _, vm := range r.sink.model().VMs {
+				for _, v := range vm.VIFs {
+					switch a := fmt.Sprint(v.Attributes); a {
+					case "map[ipv4_allowed:192.0.2.1,192.0.2.2 ipv6_allowed:2001:db8::1 locking_mode:locked rate_limit:8192]":
+						limited++
+					case "map[locking_mode:unlocked]": // of its network
+					default:
+						t.Errorf("VIF %s/%s: attributes %s", vm.Name, v.Device, a)
+					}
+				}
+			}
+			if limited != 1 {
+				t.Errorf("%d VIFs are limited, want 1", limited)
+			}
 			step("plugged", func() { s.AddVIF(web, networks[0], "06:00:00:00:03:01", "192.0.2.210") })
 			step("unplugged", func() { s.Destroy("VIF", s.Refs("VIF")[0]) })
 			finish := s.Migrate(web, hosts[1])

@@ -107,7 +107,7 @@ func (b *estateBuilder) machine(vm *estate.VM, pool flow.ID, old *machine) *mach
 		v := &vm.VIFs[i]
 		x := &Interface{
 			ID: flow.NewID(flow.KindVIF, v.Key), Name: vm.Name + "/" + device(v), VM: mc.id, Network: b.id(flow.KindNetwork, v.Network), Pool: pool,
-			MAC: v.MAC, Addrs: addresses(v.IPs), Told: addresses(v.Told()),
+			MAC: v.MAC, Addrs: addresses(v.IPs), Told: addresses(v.Told()), Platform: platformOf(v),
 		}
 		if was := b.before.VIFs[x.ID]; was != nil && was.equal(x) {
 			x = was
@@ -133,7 +133,8 @@ func addresses(ips []netip.Addr) []netip.Addr {
 }
 
 func (v *Interface) equal(o *Interface) bool {
-	return v.ID == o.ID && v.Name == o.Name && v.VM == o.VM && v.Network == o.Network && v.Pool == o.Pool && v.MAC == o.MAC && slices.Equal(v.Addrs, o.Addrs) && slices.Equal(v.Told, o.Told)
+	return v.ID == o.ID && v.Name == o.Name && v.VM == o.VM && v.Network == o.Network && v.Pool == o.Pool && v.MAC == o.MAC && slices.Equal(v.Addrs, o.Addrs) && slices.Equal(v.Told, o.Told) &&
+		v.Platform == o.Platform
 }
 
 // sameVM reports whether two VMs of one key are the same to rules and groups.
@@ -146,7 +147,8 @@ func sameVIFs(a, b []estate.VIF) bool {
 		return len(a) == len(b)
 	}
 	return slices.EqualFunc(a, b, func(v, w estate.VIF) bool {
-		return v.Key == w.Key && v.Device == w.Device && v.Network == w.Network && v.MAC == w.MAC && v.Learned == w.Learned && slices.Equal(v.IPs, w.IPs)
+		return v.Key == w.Key && v.Device == w.Device && v.Network == w.Network && v.MAC == w.MAC && v.Learned == w.Learned && slices.Equal(v.IPs, w.IPs) &&
+			maps.Equal(v.Attributes, w.Attributes)
 	})
 }
 

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weirhq/weir/estate"
@@ -236,4 +238,23 @@ type Interface struct {
 	MAC     estate.MAC
 	Addrs   []netip.Addr // ascending, each once
 	Told    []netip.Addr // those of Addrs that a source told: the others were only seen
+	Platform
+}
+
+// Platform is what the platform, which is XAPI, lets a VIF do by itself.
+type Platform struct {
+	Rate    uint64 // kbit/s that the VM may send; 0: any
+	Locking string // locking mode; "" not known
+	Allowed string // addresses that it may use if it is locked
+}
+
+func platformOf(v *estate.VIF) Platform {
+	p := Platform{Locking: v.Attributes[estate.VIFLocking]}
+	p.Rate, _ = strconv.ParseUint(v.Attributes[estate.VIFRate], 10, 64) // 0 if there is none
+	for _, key := range []string{estate.VIFIPv4Allowed, estate.VIFIPv6Allowed} {
+		if text := v.Attributes[key]; text != "" {
+			p.Allowed = strings.TrimPrefix(p.Allowed+", "+strings.ReplaceAll(text, ",", ", "), ", ")
+		}
+	}
+	return p
 }

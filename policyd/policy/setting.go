@@ -122,17 +122,21 @@ func (l Limit) String() string {
 	case l.Rate == 0:
 		return ""
 	}
-	text := ""
-	for _, u := range rateUnits {
-		if l.Rate%u.kbit == 0 {
-			text = strconv.FormatUint(l.Rate/u.kbit, 10) + u.name
-			break
-		}
-	}
+	text := rateText(l.Rate)
 	if l.Burst != 0 {
 		text += " burst " + burstText(l.Burst)
 	}
 	return text
+}
+
+// rateText writes a rate, which is in kbit/s, in the largest unit of which it is a whole number.
+func rateText(kbit uint64) string {
+	for _, u := range rateUnits {
+		if kbit%u.kbit == 0 {
+			return strconv.FormatUint(kbit/u.kbit, 10) + u.name
+		}
+	}
+	panic("BUG: rateUnits ends with 1")
 }
 
 // burstText writes a size in decimal units, as rates are, if it is a whole number of them.
@@ -463,6 +467,7 @@ type EffectiveSetting struct {
 	Value      string        `json:"value" doc:"As in the policy document; off, too, if it is off."`
 	Level      string        `json:"level" doc:"Who says it: global, pool NAME, network NAME, VM NAME or VIF NAME; built in, if no level does."`
 	Overridden []SaidSetting `json:"overridden,omitempty" doc:"What levels above say in vain, the nearest first."`
+	Notes      []string      `json:"notes,omitempty" doc:"What is to be known of it at this VIF: what is not enforced, and why; what the platform limits by itself."`
 }
 
 // SaidSetting is what a level says of a setting.
@@ -474,8 +479,10 @@ type SaidSetting struct {
 // EffectiveSettings returns the settings of vif, in the order of the document.
 func EffectiveSettings(set *Set, vif *Interface) []EffectiveSetting {
 	list := make([]EffectiveSetting, 0, len(settingKeys))
+	in := set.SettingsOf(vif)
+	notes := in.notes(vif)
 	for _, k := range settingKeys {
-		x := EffectiveSetting{Key: k.name}
+		x := EffectiveSetting{Key: k.name, Notes: notes[k.name]}
 		for _, level := range levelsOf(vif) {
 			said := set.said(level)
 			if said == nil || k.text(&said.Settings) == "" {
@@ -493,6 +500,57 @@ func EffectiveSettings(set *Set, vif *Interface) []EffectiveSetting {
 		list = append(list, x)
 	}
 	return list
+}
+
+// notes returns by key what is to be known of settings that are in force at a VIF.
+func (s *Settings) notes(vif *Interface) map[string][]string {
+	notes := map[string][]string{}
+	note := func(key, format string, args ...any) { notes[key] = append(notes[key], fmt.Sprintf(format, args...)) }
+
+	if r := vif.Rate; r != 0 {
+		text := "XAPI limits it to " + rateText(r) + " by itself"
+		if !s.RateOut.Off {
+			text += "; the smaller acts, " + rateText(min(r, s.RateOut.Rate))
+		}
+		note("rate_out", "%s", text)
+	}
+
+	g := GuardOf(s, vif.MAC, vif.Told)
+	switch {
+	case g.MACs == nil:
+		for key, x := range map[string]Switch{"guard_mac": s.GuardMAC, "guard_ip": s.GuardIP} {
+			if x == On {
+				note(key, "not enforced: its MAC address is not known")
+			}
+		}
+	case s.GuardIP == On && g.Four == nil && g.Six == nil:
+		note("guard_ip", "only MAC addresses are enforced: no source has told an IP address of it")
+	case s.GuardIP == On && g.Four == nil:
+		note("guard_ip", "not enforced for IPv4: no source has told such an address of it")
+	case s.GuardIP == On && g.Six == nil:
+		note("guard_ip", "not enforced for IPv6: no source has told such an address of it, besides link-local ones")
+	}
+	if !s.AllowedAddresses.Off && s.GuardMAC != On && s.GuardIP != On {
+		note("allowed_addresses", "without effect: guard_mac and guard_ip are off")
+	}
+
+	switch vif.Locking {
+	case "locked":
+		text := "XAPI locks it to its MAC address"
+		if vif.Allowed != "" {
+			text += " and " + vif.Allowed
+		}
+		text += ", which does not act where Weir enforces policy: "
+		if s.GuardIP == On {
+			text += "this guard does, with allowed_addresses"
+		} else {
+			text += "guard_ip: on does, with allowed_addresses for those that no source tells"
+		}
+		note("guard_ip", "%s", text)
+	case "disabled":
+		note("guard_ip", "XAPI disables it, which does not act where Weir enforces policy: rules do, or weir policy quarantine")
+	}
+	return notes
 }
 
 // levelName says for people which level it is.

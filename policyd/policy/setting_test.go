@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -79,7 +80,7 @@ func TestEffectiveSettings(t *testing.T) {
 		for _, vif := range w.VIFs() {
 			inForce := w.Set.SettingsOf(vif)
 			for _, got := range policy.EffectiveSettings(w.Set, vif) {
-				want := policy.EffectiveSetting{Key: got.Key}
+				want := policy.EffectiveSetting{Key: got.Key, Notes: got.Notes} // TestSettingNotes
 				want.Value, want.Level, want.Overridden = plainEffective(w, vif, got.Key)
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Fatalf("seed %d, run %d, %s (-want +got):\n%s", seed, run, vif.Name, diff)
@@ -100,6 +101,47 @@ func TestEffectiveSettings(t *testing.T) {
 			t.Errorf("seed %d: %d settings of level %q, want 500: the worlds try little", seed, levels[kind], kind)
 		}
 	}
+}
+
+// What is not enforced at a VIF, and what the platform does by itself, is said with the setting that it is about.
+func TestSettingNotes(t *testing.T) {
+	const mac = 0x020000000001
+	told := func(list ...string) (addrs []netip.Addr) {
+		for _, a := range list {
+			addrs = append(addrs, netip.MustParseAddr(a))
+		}
+		return addrs
+	}
+	f := func(global string, vif *policy.Interface, want ...string) {
+		t.Helper()
+		p := parsed(t, "global: {settings: {"+global+"}}")
+		set := &policy.Set{Settings: map[policy.LevelID]*policy.Said{{}: {Settings: p.Global.Settings}}}
+		var got []string
+		for _, s := range policy.EffectiveSettings(set, vif) {
+			for _, n := range s.Notes {
+				got = append(got, s.Key+": "+n)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", global, diff)
+		}
+	}
+	f("guard_ip: on", &policy.Interface{MAC: mac, Told: told("192.0.2.1", "2001:db8::1")})
+	f("guard_ip: on", &policy.Interface{MAC: mac}, "guard_ip: only MAC addresses are enforced: no source has told an IP address of it")
+	f("guard_ip: on, guard_mac: off", &policy.Interface{Told: told("192.0.2.1")}, "guard_ip: not enforced: its MAC address is not known")
+	f("guard_ip: off", &policy.Interface{}, "guard_mac: not enforced: its MAC address is not known")
+	f("guard_ip: on", &policy.Interface{MAC: mac, Told: told("192.0.2.1", "fe80::1")},
+		"guard_ip: not enforced for IPv6: no source has told such an address of it, besides link-local ones")
+	f("guard_ip: on", &policy.Interface{MAC: mac, Told: told("2001:db8::1")}, "guard_ip: not enforced for IPv4: no source has told such an address of it")
+	f("guard_mac: off, allowed_addresses: 192.0.2.7", &policy.Interface{MAC: mac}, "allowed_addresses: without effect: guard_mac and guard_ip are off")
+	limited := &policy.Interface{MAC: mac, Platform: policy.Platform{Rate: 8192, Locking: "locked", Allowed: "192.0.2.1, 2001:db8::1"}}
+	locked := "guard_ip: XAPI locks it to its MAC address and 192.0.2.1, 2001:db8::1, which does not act where Weir enforces policy: "
+	f("rate_in: 1Mbit/s", limited, "rate_out: XAPI limits it to 8192kbit/s by itself", locked+"guard_ip: on does, with allowed_addresses for those that no source tells")
+	limited.Told = told("192.0.2.1", "2001:db8::1")
+	f("rate_out: 5Mbit/s, guard_ip: on", limited, "rate_out: XAPI limits it to 8192kbit/s by itself; the smaller acts, 5Mbit/s", locked+"this guard does, with allowed_addresses")
+	f("rate_out: 9Mbit/s", &policy.Interface{MAC: mac, Platform: policy.Platform{Rate: 8192, Locking: "unlocked"}}, "rate_out: XAPI limits it to 8192kbit/s by itself; the smaller acts, 8192kbit/s")
+	f("", &policy.Interface{MAC: mac, Platform: policy.Platform{Locking: "disabled"}},
+		"guard_ip: XAPI disables it, which does not act where Weir enforces policy: rules do, or weir policy quarantine")
 }
 
 // Every field of Settings is a setting, in its place: one that is forgotten would never be inherited.

@@ -816,6 +816,8 @@ export interface PolicyEffectiveSetting {
   key: string;
   /** Who says it: global, pool NAME, network NAME, VM NAME or VIF NAME; built in, if no level does. */
   level: string;
+  /** What is to be known of it at this VIF: what is not enforced, and why; what the platform limits by itself. */
+  notes?: string[] | null;
   /** What levels above say in vain, the nearest first. */
   overridden?: PolicySaidSetting[] | null;
   /** As in the policy document; off, too, if it is off. */

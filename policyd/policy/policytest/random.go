@@ -119,6 +119,9 @@ func (g *generator) estate() {
 			for range g.r.IntN(4) {
 				v.IPs = append(v.IPs, addr(g.r))
 			}
+			if g.chance(10) {
+				v.Attributes = map[string]string{estate.VIFRate: pick(g.r, "800", "16384"), estate.VIFLocking: pick(g.r, "locked", "unlocked")}
+			}
 			vm.VIFs = append(vm.VIFs, v)
 		}
 		m.VMs = append(m.VMs, vm)
