@@ -24,6 +24,7 @@ type entitiesQuery struct {
 	PageQuery
 	Pool   string `query:"pool" maxLength:"256" doc:"In this pool: its name, UUID or id."`
 	Parent string `query:"parent" maxLength:"20" doc:"Of this one, by id: VIFs of a VM, bridges of a host."`
+	Group  string `query:"vm_group" maxLength:"256" doc:"VMs that are in this VM group now and have a VIF: its name, UUID or id."`
 	Search string `query:"search" maxLength:"255" doc:"With this text in its name, key or attributes, in any case."`
 }
 
@@ -59,12 +60,20 @@ func (s *Server) inventoryRoutes(api huma.API) {
 				return nil, wrong("parent", fmt.Errorf("found %q, want an id", q.Parent))
 			}
 		}
+		group, err := find(snapshot, flow.KindVMGroup, q.Group)
+		if err != nil {
+			return nil, wrong("vm_group", err)
+		}
+		var members map[flow.ID]bool
+		if group != 0 {
+			members = snapshot.MembersOf(group)
+		}
 		text := strings.ToLower(q.Search)
 		var list []*estate.Entity
 		entities := snapshot.Entities()
 		for i := range entities {
 			e := &entities[i]
-			if e.Kind == kind && e.SameAs == 0 && (pool == 0 || e.Pool == pool) && (parent == 0 || e.Parent == flow.ID(parent)) && hasText(e, text) {
+			if e.Kind == kind && e.SameAs == 0 && (pool == 0 || e.Pool == pool) && (parent == 0 || e.Parent == flow.ID(parent)) && (group == 0 || members[e.ID]) && hasText(e, text) {
 				list = append(list, e)
 			}
 		}

@@ -379,6 +379,17 @@ func (s *Snapshot) list(at uint32) []uint64 {
 // snapshot.
 func (s *Snapshot) VMGroups(r Ref) []uint64 { return s.list(s.endpoints[r].vmGroups) }
 
+// MembersOf returns the VMs that are in a VM group and have a VIF.
+func (s *Snapshot) MembersOf(group flow.ID) map[flow.ID]bool {
+	members := map[flow.ID]bool{}
+	for ref := range s.endpoints {
+		if _, in := slices.BinarySearch(s.VMGroups(Ref(ref)), uint64(group)); in {
+			members[flow.ID(s.endpoints[ref].VM)] = true
+		}
+	}
+	return members
+}
+
 // AppendGroups appends to ids, for each end of a flow, the ids of all groups of the end in ascending order: those of its
 // address and those of the VM of its VIF. ends[i] is the length of ids after end i, refs[i] and addrs[i].
 func (s *Snapshot) AppendGroups(ids, ends []uint64, refs []Ref, addrs []flow.Addr) []uint64 {

@@ -2,13 +2,18 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/estate"
@@ -50,6 +55,8 @@ type group struct {
 	Members []string `json:"members"`
 	Rules   []string `json:"rules"`  // that name it, by id
 	Groups  []string `json:"groups"` // that hold it
+
+	VMs *[]string `json:"vms,omitempty"` // that are in a VM group in force now, by name; nil: not known
 }
 
 // groupsOf returns the groups of a policy, by kind and name.
@@ -253,6 +260,11 @@ func newGroupShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if g.Kind == vmKind && draft == "" {
+				if g.VMs, err = vmsIn(cmd.Context(), c, g.Name); err != nil {
+					return err
+				}
+			}
 			out := outputOf(cmd, asJSON)
 			if asJSON {
 				return cli.WriteJSON(out, g)
@@ -261,11 +273,18 @@ func newGroupShow() *cobra.Command {
 			for _, m := range g.Members {
 				fmt.Fprintf(out.W, "  %s\n", cli.Clean(m))
 			}
+			if g.VMs != nil {
+				fmt.Fprintf(out.W, "in it now: %s\n", cli.Clean(firstOf(strings.Join(*g.VMs, ", "), "no VM that has a VIF")))
+			}
 			if len(g.Groups) > 0 {
 				fmt.Fprintf(out.W, "in groups: %s\n", cli.Clean(strings.Join(g.Groups, ", ")))
 			}
 			if len(g.Rules) == 0 {
-				_, err := fmt.Fprintln(out.W, "no rule names it")
+				later := ""
+				if g.Kind == vmKind && draft == "" {
+					later = ": once one does, this says which VMs are in it"
+				}
+				_, err := fmt.Fprintf(out.W, "no rule names it%s\n", later)
 				return err
 			}
 			fmt.Fprintf(out.W, "%s it:\n", map[bool]string{true: "1 rule names", false: fmt.Sprintf("%d rules name", len(g.Rules))}[len(g.Rules) == 1])
@@ -286,6 +305,25 @@ func newGroupShow() *cobra.Command {
 	kindFlag(cmd, &kind, "")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// vmsIn returns the names of the VMs that are in a VM group now; nil if the estate does not know the group yet.
+func vmsIn(ctx context.Context, c *client.API, name string) (*[]string, error) {
+	names := []string{}
+	err := eachPage(ctx, c, "/api/v1/estate/vm", url.Values{"vm_group": {name}}, func(page *struct {
+		Entities []api.Entity `json:"entities"`
+		Next     string       `json:"next"`
+	},
+	) string {
+		for _, e := range page.Entities {
+			names = append(names, e.Name)
+		}
+		return page.Next
+	})
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnprocessableEntity {
+		return nil, nil
+	}
+	return &names, err
 }
 
 func newGroupNew() *cobra.Command {

@@ -89,6 +89,18 @@ func (p *policyCLI) is(code int, stdout, stderr string, args ...string) {
 	}
 }
 
+// soon waits until a command line prints something.
+func (p *policyCLI) soon(want string, args ...string) {
+	p.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for r := p.run(args...); !strings.Contains(r.stdout, want); r = p.run(args...) {
+		if time.Now().After(deadline) {
+			p.Fatalf("weir %s: %+v, want %q in it", strings.Join(args, " "), r, want)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
 // A draft from its beginning to its being in force, with two people who change the same policy.
 func TestPolicyDraft(t *testing.T) {
 	p := &policyCLI{t, startPolicyd(t)}
@@ -404,6 +416,18 @@ no rule names it
 	}
 	p.is(exitFailed, "", "give --yes where nobody can", "policy", "draft", "discard", "g")
 	p.is(exitOK, "draft g is gone\n", "", "policy", "draft", "discard", "g", "--yes")
+
+	p.is(exitOK, "applied as revision 3: 2 rules\n"+nowhere, "", "group", "new", "www", "web", "name:w*", "--yes")
+	p.is(exitOK, `VM group www of revision 3, in force, 2 members
+  web
+  name:w*
+no rule names it: once one does, this says which VMs are in it
+`, "", "group", "show", "www")
+	p.is(exitOK, "applied as revision 4: 3 rules\n"+nowhere, "", "policy", "rule", "add", "deny", "--in", "vm:db", "--remote", "vm-group:www", "--id", "no-www", "--yes")
+	p.soon("in it now: web\n1 rule names it:\n", "group", "show", "www") // the estate follows the policy
+	if g := parse[group](t, p.run("group", "show", "www", "--json").stdout); g.VMs == nil || !slices.Equal(*g.VMs, []string{"web"}) {
+		t.Errorf("weir group show --json: VMs %v, want web", g.VMs)
+	}
 
 	// Copies of the state.
 	taken := p.run("state", "snapshot", "take", "--reason", "a test")

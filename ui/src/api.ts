@@ -2281,8 +2281,8 @@ export class Client {
   }
 
   /** Pools, hosts, networks, VMs, VIFs or groups, in pages. */
-  async listEntities(q: { kind: 'pool' | 'host' | 'bridge' | 'network' | 'vm' | 'vif' | 'address_group' | 'vm_group'; limit?: number; cursor?: string; pool?: string; parent?: string; search?: string }, options?: CallOptions): Promise<EntitiesBody> {
-    const answer = await this.call('GET', `/api/v1/estate/${encodeURIComponent(String(q.kind))}`, { limit: q.limit, cursor: q.cursor, pool: q.pool, parent: q.parent, search: q.search }, {}, undefined, options);
+  async listEntities(q: { kind: 'pool' | 'host' | 'bridge' | 'network' | 'vm' | 'vif' | 'address_group' | 'vm_group'; limit?: number; cursor?: string; pool?: string; parent?: string; vm_group?: string; search?: string }, options?: CallOptions): Promise<EntitiesBody> {
+    const answer = await this.call('GET', `/api/v1/estate/${encodeURIComponent(String(q.kind))}`, { limit: q.limit, cursor: q.cursor, pool: q.pool, parent: q.parent, vm_group: q.vm_group, search: q.search }, {}, undefined, options);
     return (await answer.json()) as EntitiesBody;
   }
 
