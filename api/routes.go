@@ -155,6 +155,7 @@ type FlowsRequest struct {
 	Other        bool      `json:"other,omitempty" doc:"A row for all other groups together."`
 	Total        bool      `json:"total,omitempty" doc:"A row for the total, and each row's share of it."`
 	StepSeconds  int       `json:"step_seconds,omitempty" minimum:"0" maximum:"31622400" doc:"Step of a series; 0: about 300 steps."`
+	Seen         bool      `json:"seen,omitempty" doc:"Of a top, when each group was seen first and last in the range, as finely as the table tells."`
 	Observations bool      `json:"observations,omitempty" doc:"Every observation, also those that totals do not count."`
 	Basis        string    `json:"basis,omitempty" enum:"received,lived" doc:"For tops and series: by when flows were received, or when they lived; default is what the table allows."`
 }
@@ -163,7 +164,7 @@ type FlowsRequest struct {
 func AskFlows(r query.Request) FlowsRequest {
 	q := FlowsRequest{
 		Kind: string(r.Kind), By: r.By, Filter: r.Filter, From: r.From.UTC(), To: r.To.UTC(), Traffic: string(r.Traffic), Direction: string(r.Direction), Split: r.Split,
-		Limit: r.Limit, Bottom: r.Bottom, Other: r.Other, Total: r.Total, StepSeconds: int(time.Duration(r.Step) / time.Second), Observations: r.Observations, Basis: string(r.Basis),
+		Limit: r.Limit, Bottom: r.Bottom, Other: r.Other, Total: r.Total, StepSeconds: int(time.Duration(r.Step) / time.Second), Seen: r.Seen, Observations: r.Observations, Basis: string(r.Basis),
 	}
 	for _, u := range r.Units {
 		q.Units = append(q.Units, string(u))
@@ -182,7 +183,7 @@ func (q *FlowsRequest) request(now time.Time) query.Request {
 	r := query.Request{
 		Kind: query.Kind(q.Kind), By: q.By, Filter: q.Filter, From: q.From, To: q.To, Traffic: query.Traffic(q.Traffic), Direction: query.Direction(q.Direction),
 		Split: q.Split, Limit: q.Limit, Bottom: q.Bottom, Other: q.Other, Total: q.Total, Step: query.Duration(time.Duration(q.StepSeconds) * time.Second),
-		Observations: q.Observations, Basis: query.Basis(q.Basis),
+		Seen: q.Seen, Observations: q.Observations, Basis: query.Basis(q.Basis),
 	}
 	for _, u := range q.Units {
 		r.Units = append(r.Units, query.Unit(u))

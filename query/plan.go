@@ -338,6 +338,7 @@ func (p *planner) keySQL(f *Field) string {
 //	t            start of the step, for a series
 //	k1, k2, …    the fields of By, one row for each of many values
 //	b, p, f      the figures that are needed
+//	s            the time of the row, if it is asked when groups were seen
 //	is_first     whether the row is the first of those that one row was made into; only if a field has many values
 //	is_in, is_out  for a split
 func (p *planner) rows() string {
@@ -373,6 +374,9 @@ func (p *planner) rows() string {
 	}
 	for _, m := range p.measures() {
 		columns = append(columns, m.sql+" AS "+m.letter)
+	}
+	if p.Seen {
+		columns = append(columns, "toDateTime("+p.table.Time+", 'UTC') AS s")
 	}
 	var pieces []string
 	for _, from := range p.from() {
@@ -420,8 +424,8 @@ func (p *planner) keys() []string {
 // hasMany reports whether a row can be in several groups, so that their sum is not the total.
 func (p *planner) hasMany() bool { return slices.ContainsFunc(p.by, p.many) }
 
-// sums returns the columns that sum the rows: b_sum, of a split b_in and b_out; and b_all, which counts each row
-// once, if all is set.
+// sums returns the columns that sum the rows: b_sum, of a split b_in and b_out; b_all, which counts each row once, if all is
+// set; and s_first and s_last, if it is asked when groups were seen.
 func (p *planner) sums(all bool) []string {
 	var columns []string
 	for _, m := range p.measures() {
@@ -435,6 +439,9 @@ func (p *planner) sums(all bool) []string {
 		case all:
 			columns = append(columns, m.letter+"_sum AS "+m.letter+"_all")
 		}
+	}
+	if p.Seen {
+		columns = append(columns, "min(s) AS s_first", "max(s) AS s_last")
 	}
 	return columns
 }
@@ -489,13 +496,17 @@ func (f *Field) keyType() string {
 	return columnType(f.columns[0])
 }
 
-// values adds the figures; sum gives the SQL of one by the name of its sum.
+// values adds the figures, and when groups were seen if that is asked; sum gives the SQL of a figure by the name of its sum.
 func (a *answer) values(p *planner, sum func(figure string) string) {
 	for _, u := range p.Units {
 		for _, figure := range p.figures(p.measureOf(u)) {
 			name := string(u) + strings.TrimSuffix(figure[1:], "_sum")
 			a.add(p.unitSQL(u, sum(figure)), Column{Name: name, Role: RoleValue, Type: unitType(u), Unit: u})
 		}
+	}
+	if p.Seen {
+		a.add("s_first", Column{Name: "first_seen", Role: RoleTime, Type: "DateTime('UTC')"})
+		a.add("s_last", Column{Name: "last_seen", Role: RoleTime, Type: "DateTime('UTC')"})
 	}
 }
 

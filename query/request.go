@@ -84,6 +84,7 @@ type Request struct {
 	Step      Duration  `json:"step,omitempty"`      // of a series, whole seconds; default about 300 steps
 
 	Traffic      Traffic `json:"traffic,omitempty"`      // for series and tops; default seen
+	Seen         bool    `json:"seen,omitempty"`         // of a top, when each group was seen first and last in the range
 	Observations bool    `json:"observations,omitempty"` // sum every observation, also those that are not counted
 	Basis        Basis   `json:"basis,omitempty"`        // for series and tops; default any
 }
@@ -130,7 +131,7 @@ func (r Request) check() (*question, error) {
 	if len(q.Units) == 0 {
 		q.Units = []Unit{Bytes}
 	}
-	for _, check := range []func(*question) error{checkKind, checkRange, checkUnits, checkBy, checkLimit, checkSplit} {
+	for _, check := range []func(*question) error{checkKind, checkRange, checkUnits, checkBy, checkLimit, checkSplit, checkSeen} {
 		if err := check(q); err != nil {
 			return nil, err
 		}
@@ -284,6 +285,22 @@ func checkSplit(q *question) error {
 		return reject("split", "use direction both", "direction %s leaves nothing to split", q.Direction)
 	}
 	return nil
+}
+
+// checkSeen refuses what has no one time: a step, a row of groups, and what was delivered, which several rows tell.
+func checkSeen(q *question) error {
+	switch {
+	case !q.Seen:
+		return nil
+	case q.Kind != Top:
+		return reject("seen", "use top", "only a top tells when groups were seen")
+	case q.Other || q.Total:
+		return reject("seen", "leave other and total out", "only groups tell when they were seen")
+	case q.Traffic == Delivered:
+		return reject("seen", "use traffic seen or denied", "what was delivered is known from several rows")
+	default:
+		return nil
+	}
 }
 
 // checkTraffic refuses what cannot be said of delivered packets: that they were is known from several rows, those that saw them first

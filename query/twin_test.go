@@ -268,6 +268,16 @@ type group struct {
 	row  string
 	keys []value
 	sums sums
+
+	first, last int64 // time of the first and the last row, s
+}
+
+// saw takes the time of a row.
+func (g *group) saw(s int64) {
+	if g.first == 0 {
+		g.first = s
+	}
+	g.first, g.last = min(g.first, s), max(g.last, s)
 }
 
 // answer returns the rows of the answer to a top or a series.
@@ -325,12 +335,14 @@ func (w *twin) answer(r query.Request, p *query.Plan) []group {
 				groups[slot{step, id}] = &group{step: step, row: query.RowTop, keys: keys}
 			}
 			groups[slot{step, id}].sums.add(s)
+			groups[slot{step, id}].saw(ms / 1000)
 			if all[id] == nil {
 				all[id] = &group{keys: keys}
 			}
 			all[id].sums.add(s)
 			at(joined, step, query.RowOther).sums.add(s)
 			t := at(total, step, query.RowTotal)
+			t.saw(ms / 1000)
 			if n > 0 { // of the total each flow is once, of its in and out as often as it has values
 				for m := range s {
 					s[m][0] = 0
@@ -471,7 +483,7 @@ func (g group) text(r query.Request, p *query.Plan, totals map[int64]sums) strin
 	for _, c := range p.Columns {
 		switch c.Role {
 		case query.RoleTime:
-			fmt.Fprintf(&s, "%s=%d ", c.Name, g.step)
+			fmt.Fprintf(&s, "%s=%d ", c.Name, map[string]int64{"first_seen": g.first, "last_seen": g.last}[c.Name]+g.step)
 		case query.RoleRow:
 			fmt.Fprintf(&s, "%s ", g.row)
 		case query.RoleKey:
@@ -666,7 +678,11 @@ func randomRequest(r *rand.Rand, from, to time.Time) query.Request {
 		q.Filter = randomExpr(r, r.IntN(3))
 	}
 	q.Split = q.Direction == query.Both && r.IntN(2) == 0
-	if !q.Observations {
+	q.Seen = q.Kind == query.Top && !q.Other && !q.Total && r.IntN(2) == 0
+	if q.Seen {
+		q.Traffic = []query.Traffic{"", query.Denied}[r.IntN(2)]
+		q.Observations = q.Observations && q.Traffic == ""
+	} else if !q.Observations {
 		q.Traffic = []query.Traffic{"", query.Seen, query.Denied, query.Delivered}[r.IntN(4)]
 	}
 	return q
@@ -749,6 +765,7 @@ func TestRollupsAnswerAsSingleRecords(t *testing.T) {
 	enough := time.Now().Add(5 * time.Second)
 	for n := 0; n < 10_000 && (len(asked) < len(query.Tables)-1 || parts[3] == 0 || time.Now().Before(enough)); n++ {
 		q := randomRequest(r, from, to)
+		q.Seen = false // buckets are coarser
 		q.From, q.To = from, to
 		if r.IntN(2) == 0 {
 			q.From, q.To = from.Add(time.Duration(r.IntN(100))*time.Minute), to.Add(-time.Duration(r.IntN(100))*time.Minute)

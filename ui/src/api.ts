@@ -598,6 +598,8 @@ export interface FlowsRequest {
   observations?: boolean;
   /** A row for all other groups together. */
   other?: boolean;
+  /** Of a top, when each group was seen first and last in the range, as finely as the table tells. */
+  seen?: boolean;
   /** Also what is in and what is out. */
   split?: boolean;
   /** Step of a series; 0: about 300 steps. */

@@ -202,7 +202,7 @@ func replacedText(s, property string, values map[string]string) any {
 		if n, err := strconv.Atoi(text); err == nil {
 			return n
 		}
-	case "bottom", "other", "total", "split", "observations":
+	case "bottom", "other", "total", "split", "seen", "observations":
 		if b, err := strconv.ParseBool(text); err == nil {
 			return b
 		}

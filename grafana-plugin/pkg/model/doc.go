@@ -29,6 +29,7 @@
 //	  total         a row or series of the total
 //	  step          least step of a series, as 30s, 5m, 1h, 1d; default as the panel is wide
 //	  traffic       seen (default), delivered, denied
+//	  seen          of a table: when each group was seen first and last in the range
 //	  observations  sum every observation, also those that are not counted
 //	  basis         received, lived; default as fits, in alert rules received
 //
@@ -58,7 +59,9 @@
 //
 //	hits       how often rules were met, as switches count it (table rule_hits_1m)
 //	  format        table (default), timeseries, number
+//	  by            of series and numbers: rule (default), tier, verdict, scope, host
 //	  rule          name of the only rule; default all
+//	  verdict       of series and numbers: only rules of this verdict; default all
 //	  unit          of series and numbers: packets, bytes, pps (default), bps
 //	  unused        of a table: only rules in force that were not met
 //	  system        built-in rules, too

@@ -18,7 +18,10 @@ func (f *Flows) plan(env *Env) (*Plan, error) {
 	r := query.Request{
 		Kind: query.Top, By: f.By, Filter: f.Filter, From: env.From, To: env.To,
 		Units: f.Units, Direction: f.Direction, Split: f.Split, Limit: f.Limit, Bottom: f.Bottom, Other: f.Other, Total: f.Total,
-		Traffic: f.Traffic, Observations: f.Observations, Basis: f.Basis,
+		Traffic: f.Traffic, Seen: f.Seen, Observations: f.Observations, Basis: f.Basis,
+	}
+	if f.Seen && f.Format != Table {
+		return nil, reject("seen", "use format table", "only rows of a table tell when they were seen")
 	}
 	if len(r.Units) == 0 {
 		r.Units = []query.Unit{query.BPS}

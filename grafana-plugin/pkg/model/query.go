@@ -86,6 +86,7 @@ type Flows struct {
 	Total        bool            `json:"total,omitempty"`
 	Step         string          `json:"step,omitempty"`
 	Traffic      query.Traffic   `json:"traffic,omitempty"`
+	Seen         bool            `json:"seen,omitempty"`
 	Observations bool            `json:"observations,omitempty"`
 	Basis        query.Basis     `json:"basis,omitempty"`
 }
@@ -132,13 +133,15 @@ type Exporters struct {
 
 // Hits asks how often rules were met.
 type Hits struct {
-	Format Format     `json:"format,omitempty"`
-	Rule   string     `json:"rule,omitempty"`
-	Unit   query.Unit `json:"unit,omitempty"`
-	Unused bool       `json:"unused,omitempty"`
-	System bool       `json:"system,omitempty"`
-	Limit  int        `json:"limit,omitempty"`
-	Step   string     `json:"step,omitempty"`
+	Format  Format     `json:"format,omitempty"`
+	By      string     `json:"by,omitempty"`
+	Rule    string     `json:"rule,omitempty"`
+	Verdict string     `json:"verdict,omitempty"`
+	Unit    query.Unit `json:"unit,omitempty"`
+	Unused  bool       `json:"unused,omitempty"`
+	System  bool       `json:"system,omitempty"`
+	Limit   int        `json:"limit,omitempty"`
+	Step    string     `json:"step,omitempty"`
 }
 
 // Inventory asks what exists.

@@ -100,7 +100,7 @@ func TestParseErrors(t *testing.T) {
 	f(`{"version": 0}`, `version: found 0, want 1: edit and save it anew`)
 	f(`{"queryType": "flow"}`, `queryType: found "flow": did you mean flows? expected one of flows, records, events, exporters, hits, inventory, sql`)
 	f(`{"flows": {"format": "logs"}}`, `format: found "logs": expected one of timeseries, table, number`)
-	f(`{"flows": {"filters": "x"}}`, `flows: unknown property "filters": did you mean filter? expected one of format, by, filter, units, direction, split, limit, bottom, other, total, step, traffic, observations, basis`)
+	f(`{"flows": {"filters": "x"}}`, `flows: unknown property "filters": did you mean filter? expected one of format, by, filter, units, direction, split, limit, bottom, other, total, step, traffic, seen, observations, basis`)
 	f(`{"flows": {"limit": "10"}}`, `limit: found a JSON string: expected a whole number`)
 	f(`{"flows": {"limit": 1.5}}`, `limit: found a JSON number 1.5: expected a whole number`)
 	f(`{"flows": {"by": "vm"}}`, `by: found a JSON string: expected a list of texts`)

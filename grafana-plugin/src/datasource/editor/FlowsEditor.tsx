@@ -44,6 +44,9 @@ export function FlowsEditor({ part, onChange, onRun, schema, source }: PartEdito
           <Flag label="Other" value={part.other} onChange={(other) => set({ other })} description="All other groups together" />
           <Flag label="Total" value={part.total} onChange={(total) => set({ total })} description="The total, and in a table each group's share of it" />
           <Flag label="In and out" value={part.split} onChange={(split) => set({ split })} description="What of it came in and what went out, of the group or else of what is filtered" />
+          {part.format === 'table' && (
+            <Flag label="When seen" value={part.seen} onChange={(seen) => set({ seen })} description="When each group was seen first and last in the time range" />
+          )}
           <Flag
             label="Every observation"
             value={part.observations}
@@ -66,6 +69,7 @@ export function summary(part: Flows): string {
     part.other ? 'other' : '',
     part.total ? 'total' : '',
     part.split ? 'in and out' : '',
+    part.format === 'table' && part.seen ? 'when seen' : '',
     part.observations ? 'every observation' : '',
   ].filter((s) => s !== '');
   return said.length === 0 ? 'as they come' : said.join(', ');

@@ -19,7 +19,7 @@ export function describe(query: WeirQuery): string {
     case 'exporters':
       return sentence('exporters', part('of', list(exporters?.what)), part('by', list(exporters?.by)), part('where', exporters?.filter));
     case 'hits':
-      return sentence(hits?.unused ? 'rules that were not met' : 'hits of rules', part('of', hits?.rule));
+      return sentence(hits?.unused ? 'rules that were not met' : 'hits of rules', part('by', hits?.by === 'rule' ? '' : hits?.by), part('of', hits?.rule), part('with verdict', hits?.verdict));
     case 'inventory':
       return sentence('inventory', part('of', inventory?.kind), part('like', inventory?.match));
     case 'sql':

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { examples } from '../editor/examples';
 import { describe as inWords } from './describe';
-import { defaultQuery, filterFields, filterOf, formats, hitUnits, initial, isComplete, members, migrate, partOf, sources, withFilter, type QueryType, type WeirQuery } from './model';
+import { defaultQuery, filterFields, filterOf, formats, hitKeys, hitUnits, initial, isComplete, members, migrate, partOf, sources, withFilter, type QueryType, type WeirQuery } from './model';
 
 const plugin = join(__dirname, '../../..');
 const types = Object.keys(formats) as QueryType[];
@@ -56,6 +56,7 @@ test('words that only the model has are those that the backend reads', () => {
   const doc = readFileSync(join(plugin, 'pkg/model/doc.go'), 'utf8');
   expect([...doc.matchAll(/filter with the fields ([\w, ]+)/g)].map((m) => (m[1] ?? '').split(', '))).toEqual([filterFields.events, filterFields.exporters]);
   expect(/unit\s+of series and numbers: ([\w, ]+?) \(default\), (\w+)/.exec(doc)?.slice(1).join(', ').split(', ')).toEqual(hitUnits);
+  expect(/by\s+of series and numbers: (\w+) \(default\), ([\w, ]+)/.exec(doc)?.slice(1).join(', ').split(', ')).toEqual(hitKeys);
 });
 
 test('a query of which nothing is said is the default query', () => {

@@ -29,6 +29,7 @@ export interface Flows {
   total?: Flag;
   step?: string;
   traffic?: string;
+  seen?: Flag;
   observations?: Flag;
   basis?: string;
 }
@@ -67,7 +68,9 @@ export interface Exporters {
 /** How often rules were met. */
 export interface Hits {
   format?: 'timeseries' | 'table' | 'number';
+  by?: string;
   rule?: string;
+  verdict?: string;
   unit?: string;
   unused?: Flag;
   system?: Flag;
@@ -123,13 +126,14 @@ export const members: { readonly [T in QueryType]: Readonly<Record<keyof Require
     total: 'flag',
     step: 'word',
     traffic: 'word',
+    seen: 'flag',
     observations: 'flag',
     basis: 'word',
   },
   records: { format: 'word', columns: 'words', filter: 'filter', limit: 'count' },
   events: { format: 'word', source: 'word', kinds: 'words', severity: 'word', text: 'word', filter: 'filter', limit: 'count' },
   exporters: { format: 'word', what: 'words', by: 'words', filter: 'filter', rate: 'flag', limit: 'count', step: 'word' },
-  hits: { format: 'word', rule: 'word', unit: 'word', unused: 'flag', system: 'flag', limit: 'count', step: 'word' },
+  hits: { format: 'word', by: 'word', rule: 'word', verdict: 'word', unit: 'word', unused: 'flag', system: 'flag', limit: 'count', step: 'word' },
   inventory: { format: 'word', kind: 'word', match: 'word', limit: 'count' },
   sql: { format: 'word', text: 'sql' },
 };
@@ -147,6 +151,9 @@ export const formats: { readonly [T in QueryType]: readonly NonNullable<Parts[T]
 
 /** Whose events there are. */
 export const sources = ['network', 'admin', 'all'] as const;
+
+/** What hits over time can be grouped by. */
+export const hitKeys = ['rule', 'tier', 'verdict', 'scope', 'host'] as const;
 
 /** Units of hits over time. */
 export const hitUnits = ['packets', 'bytes', 'pps', 'bps'] as const;

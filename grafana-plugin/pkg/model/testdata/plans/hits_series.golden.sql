@@ -1,11 +1,11 @@
 WITH hits AS (
   SELECT
-    t AS time,
-    rule,
+    t,
+    of,
     sum(packets) / 60 AS `pps`
   FROM (
     SELECT
-      dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') AS rule,
+      dictGetOrDefault('rule_instance', 'rule', toUInt64(rule_instance), '') AS of,
       toDateTime(intDiv(toInt64(toUnixTimestamp(minute)) * 1000, 60000) * 60, 'UTC') AS t,
       packets,
       bytes
@@ -13,20 +13,22 @@ WITH hits AS (
     WHERE minute >= fromUnixTimestamp({from:Int64})
       AND minute < fromUnixTimestamp({to:Int64})
   )
-  GROUP BY t, rule
+  GROUP BY t, of
 )
 SELECT
-  *
+  t AS time,
+  of AS `rule`,
+  `pps`
 FROM hits
-WHERE rule IN (
+WHERE of IN (
   SELECT
-    rule
+    of
   FROM hits
-  GROUP BY rule
-  ORDER BY sum(`pps`) DESC, rule
+  GROUP BY of
+  ORDER BY sum(`pps`) DESC, of
   LIMIT 3
 )
-ORDER BY time, rule
+ORDER BY t, of
 LIMIT 1080
 
 -- {from:Int64} = "1795665600"
