@@ -36,7 +36,9 @@ type Status struct {
 	Writer    store.WriterStats     `json:"writer"`
 	Retention store.RetentionStats  `json:"retention"`
 	Fold      fold.Stats            `json:"fold"`
-	Alarms    []string              `json:"alarms"` // what is wrong now and wants somebody to act; the server fills it in
+	Servers   []store.ServerStats   `json:"servers"`           // as told to the store last: this process, and the embedded store's
+	Network   *store.NetworkStats   `json:"network,omitempty"` // likewise; nil where the estate is another's
+	Alarms    []string              `json:"alarms"`            // what is wrong now and wants somebody to act; the server fills it in
 	Exporters []collector.Exporter  `json:"-"`      // served at /api/v1/exporters
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 )
@@ -46,25 +45,5 @@ type ExporterStats struct {
 // PublishExporterStats writes rows. Where it failed, they may be there: the same rows, written again, are then merged
 // with them into one each.
 func PublishExporterStats(ctx context.Context, c *Client, rows []ExporterStats) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	if err := insertExporterStats(ctx, c, rows); err != nil {
-		return fmt.Errorf("publish counters of exporters: %w", err)
-	}
-	return nil
-}
-
-func insertExporterStats(ctx context.Context, c *Client, rows []ExporterStats) error {
-	batch, err := c.conn.PrepareBatch(ctx, "INSERT INTO exporter_stats")
-	if err != nil {
-		return classify(ctx, err)
-	}
-	defer func() { _ = batch.Close() }()
-	for i := range rows {
-		if err := batch.AppendStruct(&rows[i]); err != nil {
-			return fmt.Errorf("%s: %w", rows[i].Exporter, err)
-		}
-	}
-	return classify(ctx, batch.Send())
+	return publishRows(ctx, c, "exporter_stats", rows)
 }

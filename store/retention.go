@@ -44,6 +44,8 @@ type Ages struct {
 	Events   time.Duration `yaml:"network_events" doc:"What happened in the estate."`
 	Changes  time.Duration `yaml:"admin_events" doc:"What people asked to be changed."`
 	Hits     time.Duration `yaml:"rule_hits_1m" doc:"How often rules were met, by minute."`
+	Servers  time.Duration `yaml:"server_stats" doc:"How the processes of Weir and their machines did."`
+	Networks time.Duration `yaml:"network_stats" doc:"How much there was in the estate, and how much of it was active."`
 }
 
 // ByTable returns the ages by the names of the tables.
@@ -68,6 +70,8 @@ var keptTables = []keptTable{
 	{flowsTable, flowsTable, "toDateTime(time_received)", func(a *Ages) time.Duration { return a.Flows }},
 	{"exporter_stats", "exporter_stats", "toDateTime(time)", func(a *Ages) time.Duration { return a.Stats }},
 	{"rule_hits_1m", "rule_hits_1m", "minute", func(a *Ages) time.Duration { return a.Hits }},
+	{"server_stats", "server_stats", "toDateTime(time)", func(a *Ages) time.Duration { return a.Servers }},
+	{"network_stats", "network_stats", "toDateTime(time)", func(a *Ages) time.Duration { return a.Networks }},
 	{"flows_group_1m", "flows_group_1m_rows", "slot", func(a *Ages) time.Duration { return a.Groups }},
 	{"flows_1m", "flows_1m_rows", "slot", func(a *Ages) time.Duration { return a.Minutes }},
 	{"flows_rx_1m", "flows_rx_1m_rows", "slot", func(a *Ages) time.Duration { return a.Received }},
@@ -80,7 +84,7 @@ var keptTables = []keptTable{
 func DefaultRetention() RetentionConfig {
 	const day = 24 * time.Hour
 	return RetentionConfig{
-		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day, Stats: 90 * day, Events: 365 * day, Changes: 3 * 365 * day, Hits: 90 * day},
+		Age:      Ages{Flows: 30 * day, Minutes: 90 * day, Received: 90 * day, Groups: 90 * day, Hours: 3 * 365 * day, Stats: 90 * day, Events: 365 * day, Changes: 3 * 365 * day, Hits: 90 * day, Servers: 90 * day, Networks: 90 * day},
 		WarnFree: 5 * bytesize.GiB, // about a day of 3000 flows a second
 		MinFree:  2 * bytesize.GiB,
 		Interval: 10 * time.Second,

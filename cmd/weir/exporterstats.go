@@ -79,7 +79,13 @@ func (n *node) publishStatsAt(ctx context.Context, now time.Time) error {
 func (n *node) publishLastStats(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if err := n.publishStatsAt(ctx, time.Now()); err != nil {
-		n.log.Warn("the last counters of exporters are not stored", "err", err)
+	if n.role.collects {
+		if err := n.publishStatsAt(ctx, time.Now()); err != nil {
+			n.log.Warn("the last counters of exporters are not stored", "err", err)
+		}
+	}
+	// Without the estate: the sessions with hosts have ended.
+	if err := n.publishStatisticsAt(ctx, time.Now(), nil); err != nil {
+		n.log.Warn("the last statistics are not stored", "err", err)
 	}
 }

@@ -77,6 +77,7 @@ type node struct {
 	published *store.ExporterNames
 	entities  *store.Entities
 	stats     *exporterStats
+	own       *statistics
 	enricher  *enricher.Enricher
 	wal       *wal.Log
 	writer    *store.Writer
@@ -190,6 +191,7 @@ func (n *node) openStore(ctx context.Context) error {
 // wire makes the services of the node's role. It starts none. The caller closes n.wal, if it is set, also after an error.
 func (n *node) wire(o upOptions) error {
 	n.live = estate.NewLiveness(3 * n.config.Collector.ActiveTimeout)
+	n.own = newStatistics(n.client, n.metrics)
 	var steps []func() error
 	if n.role.collects {
 		steps = append(steps, n.wireCollector)
@@ -265,6 +267,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 		}
 	}
 	start(n.api.Run, n.publish)
+	start(n.publishStatistics)
 	if n.role.collects {
 		start(n.collector.Run, n.fold.Run, n.publishStats)
 	}
@@ -319,9 +322,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 	err := g.Wait()
 	stopWriting()
 	err = errors.Join(err, <-written, <-logged)
-	if n.role.collects {
-		n.publishLastStats(ctx)
-	}
+	n.publishLastStats(ctx)
 	return err
 }
 
@@ -483,6 +484,7 @@ func (n *node) status() api.Status {
 		s.Retention = n.retention.Stats()
 		s.Events = n.events.Stats()
 	}
+	s.Servers, s.Network = n.own.latest()
 	if n.feed != nil {
 		feed := n.feed.Status()
 		s.Feed = &feed

@@ -202,6 +202,10 @@ follow: {url: "https://%s", ca_file: %q, cert_file: %q, key_file: %q, cache_inte
 	observe(t, "127.0.1.2", c2, "10.0.0.1", "10.0.0.2", 100)
 	wants("flows of both are stored, enriched, and count once", "200\t100\t2\t200", counts)
 
+	wants("each process says how it does", "collector\t2\t2\npolicyd\t1\t0",
+		"SELECT service, uniqExact(instance), uniqExactIf(collector, collector > 0) FROM server_stats GROUP BY service ORDER BY service")
+	wants("policyd says how much there is", "2\t2\t2", "SELECT DISTINCT hosts, vms, vms_active FROM network_stats")
+
 	// What changes reaches both.
 	writeFile(t, estate, strings.Replace(splitEstate, "10.0.0.2", "10.0.0.9", 1)+"  - {name: new, host: xcp2}\n")
 	follows(c1, 2, 3)

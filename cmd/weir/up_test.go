@@ -90,6 +90,13 @@ func TestDemo(t *testing.T) {
 	if want := strings.Join([]string{stored, stored, stored, stored, "0", "0", "3"}, "\t"); books != want {
 		t.Errorf("exporter_stats of the first run: %q, want %q", books, want)
 	}
+	servers := b.MustSQL("SELECT service, sum(flows), sum(flows_stored), sum(flows_dropped), min(memory_bytes) > 0, sum(cpu_ms) > 0, min(disk_bytes) > 0, max(pid) FROM server_stats FINAL WHERE time " + first + " GROUP BY service ORDER BY service")
+	if want := fmt.Sprintf("store\t0\t0\t0\t1\t1\t1\t%d\nup\t%s\t%[2]s\t0\t1\t1\t1\t%d", a.StorePID, stored, a.PID); servers != want {
+		t.Errorf("server_stats of the first run:\n%s\nwant\n%s", servers, want)
+	}
+	if got := b.MustSQL("SELECT DISTINCT pools, hosts, vms, vms_active, vifs = vifs_active FROM network_stats FINAL WHERE time " + first); got != "1\t3\t24\t24\t1" {
+		t.Errorf("network_stats of the first run: %q", got)
+	}
 	b.Kill()
 	gone(t, b, soon)
 

@@ -1667,8 +1667,10 @@ export interface Status {
   hosts: PolicydSummary;
   ledger: Ledger;
   listen: string[] | null;
+  network?: StoreNetworkStats;
   policy: PolicydPolicySummary;
   retention: StoreRetentionStats;
+  servers: StoreServerStats[] | null;
   started: string;
   store: StoreStatus;
   syslog?: SyslogStats;
@@ -1701,6 +1703,21 @@ export interface StoreDroppedPartition {
   table: string;
 }
 
+export interface StoreNetworkStats {
+  hosts: number;
+  hosts_active: number;
+  instance: number;
+  networks: number;
+  networks_active: number;
+  pools: number;
+  pools_active: number;
+  time: string;
+  vifs: number;
+  vifs_active: number;
+  vms: number;
+  vms_active: number;
+}
+
 export interface StoreRetentionStats {
   bytes: number;
   checked: string;
@@ -1715,6 +1732,50 @@ export interface StoreRetentionStats {
   problem: string;
   tables: StoreTableSize[] | null;
   warn_free_bytes: number;
+}
+
+export interface StoreServerStats {
+  collector: number;
+  cpu_ms: number;
+  datagrams: number;
+  disk_bytes: number;
+  disk_free_bytes: number;
+  events_dropped: number;
+  events_waiting: number;
+  flows: number;
+  flows_dropped: number;
+  flows_stored: number;
+  flows_waiting: number;
+  hits_dropped: number;
+  hits_waiting: number;
+  instance: number;
+  interval_ms: number;
+  machine: string;
+  machine_cpu_ms: number;
+  machine_cpus: number;
+  machine_load: number;
+  machine_memory_bytes: number;
+  machine_memory_free_bytes: number;
+  machine_uptime_ms: number;
+  max_open_files: number;
+  memory_bytes: number;
+  open_files: number;
+  pid: number;
+  service: string;
+  socket_drops: number;
+  socket_queue_bytes: number;
+  socket_queue_max_bytes: number;
+  store_away_ms: number;
+  store_bytes: number;
+  store_max_bytes: number;
+  store_restarts: number;
+  threads: number;
+  time: string;
+  uptime_ms: number;
+  version: string;
+  wal_age_ms: number;
+  wal_bytes: number;
+  wal_max_bytes: number;
 }
 
 export interface StoreStatus {

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/store"
+)
+
+// A host that Weir has a session with is active while that is up, whatever it sends; another one while it exports flows.
+func TestHostsUp(t *testing.T) {
+	address, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	sessions := []policyd.HostStatus{{UUID: "AA", State: ovsdb.StateConnected}, {UUID: "bb", State: ovsdb.StateBackoff}}
+	up := hostsUp(sessions, estate.NewLive(address))
+	for _, c := range []struct {
+		name string
+		host estate.Host
+		want bool
+	}{
+		{"connected", estate.Host{UUID: "aa"}, true},
+		{"connected, known by another key", estate.Host{Key: "xcp1", SameAs: []string{"aa"}}, true},
+		{"away, and exports", estate.Host{Key: "bb", Exporters: []netip.Addr{address}}, false},
+		{"no session, exports", estate.Host{Key: "cc", Exporters: []netip.Addr{other, address}}, true},
+		{"no session, silent", estate.Host{Key: "cc", Exporters: []netip.Addr{other}}, false},
+	} {
+		if got := up(&c.host); got != c.want {
+			t.Errorf("%s: active = %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
+// While the store is away rounds wait, for a day; what is too old by then is dropped, and counted.
+func TestStatisticsWait(t *testing.T) {
+	s := newStatistics(nil, prometheus.NewRegistry())
+	start := time.Unix(1_000_000, 0)
+	const rounds = maxStatistics + 10
+	for i := range rounds {
+		at := start.Add(time.Duration(i) * statisticsInterval)
+		s.add([]store.ServerStats{
+			{Time: at, Service: "up", PID: 1, UptimeMs: uint64(1000 + at.Sub(start).Milliseconds()), CPUMs: uint64(100 * (i + 1)), MachineCPUMs: uint64(5000 + 300*i)},
+			{Time: at, Service: "store", PID: uint32(2 + i/100), CPUMs: 50, StoreRestarts: uint64(i / 100)},
+		}, &store.NetworkStats{Time: at, Pools: uint64(i)})
+	}
+	if len(s.servers) != maxStatistics || len(s.networks) != maxStatistics || !s.networks[0].Time.Equal(start.Add(10*statisticsInterval)) {
+		t.Errorf("%d and %d rounds wait from %v on, want %d of the last day", len(s.servers), len(s.networks), s.networks[0].Time, maxStatistics)
+	}
+	if got := testutil.ToFloat64(s.dropped); got != 30 {
+		t.Errorf("%v rows were dropped, want 30", got)
+	}
+	all := slices.Concat(s.servers...)
+	for i := range all {
+		r := &all[i]
+		if want := uint64(statisticsInterval.Milliseconds()); r.IntervalMs != want {
+			t.Fatalf("round of %v: interval %d ms, want %d", r.Time, r.IntervalMs, want)
+		}
+		if r.Service == "up" && (r.CPUMs != 100 || r.MachineCPUMs != 300) {
+			t.Fatalf("round of %v: CPU %d and %d ms, want 100 and 300", r.Time, r.CPUMs, r.MachineCPUMs)
+		}
+	}
+	if served, network := s.latest(); len(served) != 2 || network == nil || network.Pools != rounds-1 {
+		t.Errorf("latest = %+v, %+v; want the last round", served, network)
+	}
+
+	first := newStatistics(nil, prometheus.NewRegistry())
+	first.add([]store.ServerStats{{Time: start, Service: "up", UptimeMs: 1500, CPUMs: 700, MachineCPUMs: 1 << 40}}, nil)
+	if r := first.servers[0][0]; r.IntervalMs != 1500 || r.CPUMs != 700 || r.MachineCPUMs != 0 {
+		t.Errorf("first round: %+v, want the time since the start, and none of the machine", r)
+	}
+}
