@@ -7,14 +7,19 @@ import { join } from 'node:path';
 
 import type { Dashboard } from './board.ts';
 import { collector } from './collector.ts';
+import { denies } from './denies.ts';
+import { drift } from './drift.ts';
+import { events } from './events.ts';
 import { flows } from './flows.ts';
 import { group } from './group.ts';
+import { guards } from './guards.ts';
 import { host } from './host.ts';
 import { network } from './network.ts';
 import { overview } from './overview.ts';
+import { policy } from './policy.ts';
 import { vm } from './vm.ts';
 
-const boards: Dashboard[] = [overview, flows, vm, network, host, group, collector];
+const boards: Dashboard[] = [overview, flows, vm, network, host, group, policy, denies, guards, drift, events, collector];
 const directory = join(import.meta.dirname, '..', '..', 'deploy', 'grafana', 'dashboards');
 
 const want = new Map(boards.map((b) => [`${b.uid}.json`, `${JSON.stringify(b, null, 2)}\n`]));

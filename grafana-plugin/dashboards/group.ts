@@ -1,6 +1,7 @@
 import type { Flows } from '../src/datasource/query/model.ts';
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
+import { to } from './link.ts';
 import { colour, stat, steps } from './panel.ts';
 import { flows } from './target.ts';
 import { lines, opposite, over, top } from './traffic.ts';
@@ -30,7 +31,7 @@ export const group: Dashboard = board({
           stat({ title: 'Out', description: 'Mean bit rate that members of the group sent.', unit: 'bps', graph: true, calc: 'mean', thresholds: steps(colour.out), targets: [flows({ filter, direction: 'out' })] }),
           stat({ title: 'Volume', description: 'Bytes that members of the group received or sent in the time range; what passed between two members is there once.', unit: 'decbytes', targets: [flows({ format: 'number', units: ['bytes'], filter })] }),
           stat({ title: 'Flows', description: 'Flow records of members of the group in the time range.', unit: 'short', targets: [flows({ format: 'number', units: ['flows'], filter })] }),
-          stat({ title: 'Denied', description: 'Packets to or from members of the group that policy stopped in the time range.', unit: 'short', thresholds: steps(colour.good, [1, colour.warn]), targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied', filter })] }),
+          stat({ title: 'Denied', description: 'Packets to or from members of the group that policy stopped in the time range.', unit: 'short', thresholds: steps(colour.good, [1, colour.warn]), targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied', filter })], links: [to('Policy', 'policy', { group: '${group:percentencode}' })] }),
         ),
         band(
           9,

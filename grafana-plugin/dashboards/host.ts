@@ -1,5 +1,6 @@
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
+import { to } from './link.ts';
 import { colour, log, stat, steps } from './panel.ts';
 import { events, flows } from './target.ts';
 import { lines, over, top } from './traffic.ts';
@@ -28,6 +29,7 @@ export const host: Dashboard = board({
             unit: 'short',
             thresholds: steps(colour.good, [1, colour.warn]),
             targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied', filter })],
+            links: [to('Who was denied', 'denies')],
           }),
         ),
         band(

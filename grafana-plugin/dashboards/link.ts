@@ -11,6 +11,11 @@ export const uid = {
   network: 'weir-network',
   host: 'weir-host',
   group: 'weir-group',
+  policy: 'weir-policy',
+  denies: 'weir-denies',
+  guards: 'weir-guards',
+  drift: 'weir-drift',
+  events: 'weir-events',
   collector: 'weir-collector',
 } as const;
 

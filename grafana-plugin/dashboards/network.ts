@@ -1,5 +1,6 @@
 import type { Dashboard } from './board.ts';
 import { band, board } from './board.ts';
+import { to } from './link.ts';
 import { colour, stat, steps } from './panel.ts';
 import { flows } from './target.ts';
 import { lines, over, top } from './traffic.ts';
@@ -35,6 +36,7 @@ export const network: Dashboard = board({
             unit: 'short',
             thresholds: steps(colour.good, [1, colour.warn]),
             targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied', filter })],
+            links: [to('Who was denied', 'denies')],
           }),
         ),
         band(

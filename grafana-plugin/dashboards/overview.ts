@@ -74,7 +74,7 @@ export const overview: Dashboard = board({
             unit: 'short',
             thresholds: steps(colour.good, [1, colour.warn]),
             targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied' })],
-            links: [to('Flows that were denied', 'flows', { traffic: 'denied' })],
+            links: [to('Policy', 'policy'), to('Who was denied', 'denies'), to('Flows that were denied', 'flows', { traffic: 'denied' })],
           }),
           stat({
             title: 'Lost on the way here',

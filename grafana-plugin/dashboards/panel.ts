@@ -231,9 +231,9 @@ export function column(field: string, title: string, ...more: DynamicConfigValue
   return { field, properties: [{ id: 'displayName', value: title }, ...more] };
 }
 
-/** link makes cells lead somewhere. */
-export function link(l: Jump): DynamicConfigValue {
-  return { id: 'links', value: [l] };
+/** link makes cells lead somewhere, to one place or to a choice of several. */
+export function link(...jumps: Jump[]): DynamicConfigValue {
+  return { id: 'links', value: jumps };
 }
 
 /** empty is what is shown where there is nothing. */

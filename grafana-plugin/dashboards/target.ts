@@ -5,7 +5,7 @@
 import type { Builder, Dataquery } from '@grafana/grafana-foundation-sdk/cog';
 import type { DataSourceRef } from '@grafana/grafana-foundation-sdk/common';
 
-import type { Events, Exporters, Flows, Inventory, Parts, Records } from '../src/datasource/query/model.ts';
+import type { Events, Exporters, Flows, Hits, Inventory, Parts, Records } from '../src/datasource/query/model.ts';
 
 /** The data source that the variable of that name has chosen. */
 export const datasource: DataSourceRef = { type: 'weir-datasource', uid: '${datasource}' };
@@ -39,6 +39,10 @@ export function events(q: Events, refId = 'A'): Target {
 
 export function exporters(q: Exporters): Target {
   return new Target('exporters', q, 'A');
+}
+
+export function hits(q: Hits, refId = 'A'): Target {
+  return new Target('hits', q, refId);
 }
 
 export function inventory(q: Inventory): Target {

@@ -14,6 +14,7 @@ import { flows, records } from './target.ts';
 interface Shown {
   title: string;
   jump?: (value: string) => Jump;
+  further?: (value: string) => Jump; // another place
   none?: string;
 }
 
@@ -38,11 +39,17 @@ const fields: Record<string, Shown> = {
   service: { title: 'Service', jump: toFlows('of this service', (v) => `service%20%3D%20${v}`) },
   protocol: { title: 'Protocol', jump: toFlows('of this protocol', (v) => `protocol%20%3D%20${v}`) },
   verdict: { title: 'Verdict', jump: toFlows('with this verdict', (v) => `verdict%20%3D%20${v}`) },
-  rule: { title: 'Rule', jump: toFlows('that this rule decided', (v) => `rule%20%3D%20%22${v}%22`), none: 'no rule' },
+  rule: { title: 'Rule', jump: toFlows('that this rule decided', (v) => `rule%20%3D%20%22${v}%22`), further: (v) => to('Hits of this rule', 'policy', { rule: v }), none: 'no rule' },
+  src_mac: { title: 'From MAC', jump: toFlows('of this MAC address', (v) => `mac%20%3D%20${v}`) },
 };
 
-function shown(field: string, { title, jump, none }: Shown): Override {
-  return column(field, title, ...(jump ? [link(jump(cell))] : []), ...(none === undefined ? [] : [empty(none)]));
+function shown(field: string, { title, none, ...rest }: Shown): Override {
+  const jumps = jumpsOf(rest, cell);
+  return column(field, title, ...(jumps.length > 0 ? [link(...jumps)] : []), ...(none === undefined ? [] : [empty(none)]));
+}
+
+function jumpsOf({ jump, further }: Pick<Shown, 'jump' | 'further'>, value: string): Jump[] {
+  return [jump, further].flatMap((j) => (j ? [j(value)] : []));
 }
 
 /** Units of figures: what stands above them, and Grafana's name where the data source does not say. */
@@ -64,12 +71,13 @@ function columns(q: Flows): Override[] {
   return [
     ...among(fields, q.by ?? []).map(([field, how]) => shown(field, how)),
     ...figures.map(([unit, title]) => column(unit, title, ...bar(colour.quiet))),
+    ...(q.seen ? [column('first_seen', 'First seen'), column('last_seen', 'Last seen')] : []),
     ...(q.split ? figures.flatMap(([unit]) => [column(`${unit}_in`, 'In', ...bar(colour.in)), column(`${unit}_out`, 'Out', ...bar(colour.out))]) : []),
   ];
 }
 
 /** Words that mean the same wherever they are shown, by field. */
-const words: Record<string, Record<string, string>> = {
+export const words: Record<string, Record<string, string>> = {
   direction: { inbound: colour.in, outbound: colour.out, internal: colour.internal },
   verdict: { allowed: colour.good, denied: colour.bad, shadow_denied: colour.warn, spoofed: 'dark-red', invalid: 'dark-orange' },
 };
@@ -92,7 +100,7 @@ export function top({ title, description, ...q }: Question): Builder<Panel> {
 /** over is the largest over time, on top of each other, and the rest. */
 export function over({ title, description, ...rest }: Question, more: Partial<Series> = {}): Builder<Panel> {
   const q: Flows = { limit: 10, other: true, ...rest };
-  const links = (q.by ?? []).flatMap((field) => fields[field]?.jump?.(label(field)) ?? []);
+  const links = (q.by ?? []).flatMap((field) => jumpsOf(fields[field] ?? {}, label(field)));
   return series({ title, description, unit: 'short', stacked: true, targets: [flows(q)], overrides: coloured(q), links, ...more });
 }
 

@@ -42,6 +42,11 @@ export function names(field: string, label: string, all: boolean): Variable {
   return all ? v.allValue('any').current({ text: 'All', value: '$__all' }) : v;
 }
 
+/** oneOrAll lets people choose one of what exists, or everything. */
+export function oneOrAll(field: string, label: string): Variable {
+  return { build: () => ({ ...names(field, label, true).build(), multi: false }) };
+}
+
 /** Choice is a word of the query model, and what people read. */
 export type Choice = [text: string, value: string];
 

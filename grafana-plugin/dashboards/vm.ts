@@ -48,7 +48,7 @@ export const vm: Dashboard = board({
             unit: 'short',
             thresholds: steps(colour.good, [1, colour.warn]),
             targets: [flows({ format: 'number', units: ['packets'], traffic: 'denied', filter })],
-            links: [to('Flows that were denied', 'flows', { traffic: 'denied', filter: 'vm%20%3D%20%22${vm:percentencode}%22' })],
+            links: [to('Who was denied', 'denies', { vm: '${vm:percentencode}' }), to('Flows that were denied', 'flows', { traffic: 'denied', filter: 'vm%20%3D%20%22${vm:percentencode}%22' })],
           }),
         ),
         band(

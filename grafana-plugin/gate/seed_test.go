@@ -33,14 +33,18 @@ const (
 	seedRows = 21_600
 )
 
-// Rules that decided: of TCP connections that were never answered, and of all else. A third was never met.
+// Rules that decided: of TCP connections that were never answered, of some of DNS, which it would deny, and of all else. A fourth was
+// never met.
 const (
 	ruleAllow  = "allow-inside"
 	ruleDeny   = "deny-telnet"
 	ruleUnused = "deny-smtp"
+	ruleShadow = "shadow-dns"
 )
 
-var ruleInstances = map[string]uint32{ruleAllow: flow.MaxSystemInstance + 1, ruleDeny: flow.MaxSystemInstance + 2, ruleUnused: flow.MaxSystemInstance + 3}
+var ruleInstances = map[string]uint32{
+	ruleAllow: flow.MaxSystemInstance + 1, ruleDeny: flow.MaxSystemInstance + 2, ruleUnused: flow.MaxSystemInstance + 3, ruleShadow: flow.MaxSystemInstance + 4,
+}
 
 // seed is the store that tests share, read-only by agreement: a test that writes takes a database of its own.
 type seed struct {
@@ -132,9 +136,10 @@ func (s *seed) insertEstate(ctx context.Context, t *testing.T) {
 	rules := store.NewRuleInstances(store.RuleInstancesDeps{Log: slog.New(slog.DiscardHandler), Client: s.client})
 	pool := s.id(t, flow.KindPool, s.estate.Pool)
 	rules.Set([]store.RuleInstance{
-		{Instance: ruleInstances[ruleAllow], Rule: flow.NewID(flow.KindRule, ruleAllow), Name: ruleAllow, Scope: pool, Tier: "pool", Action: "allow", Verdict: flow.VerdictAllowed, Text: "allow any", From: base.Add(-time.Hour)},
-		{Instance: ruleInstances[ruleDeny], Rule: flow.NewID(flow.KindRule, ruleDeny), Name: ruleDeny, Scope: pool, Tier: "pool", Action: "deny", Verdict: flow.VerdictDenied, Text: "deny tcp", From: base.Add(-time.Hour)},
-		{Instance: ruleInstances[ruleUnused], Rule: flow.NewID(flow.KindRule, ruleUnused), Name: ruleUnused, Scope: pool, Tier: "pool", Action: "deny", Verdict: flow.VerdictDenied, Text: "deny tcp port 25", From: base.Add(-time.Hour)},
+		{Instance: ruleInstances[ruleAllow], Rule: flow.NewID(flow.KindRule, ruleAllow), Name: ruleAllow, Tier: "global_default", Action: "allow", Verdict: flow.VerdictAllowed, Text: "allow any", From: base.Add(-time.Hour)},
+		{Instance: ruleInstances[ruleDeny], Rule: flow.NewID(flow.KindRule, ruleDeny), Name: ruleDeny, Scope: pool, Tier: "pool_mandatory", Action: "deny", Verdict: flow.VerdictDenied, Text: "deny tcp", From: base.Add(-time.Hour)},
+		{Instance: ruleInstances[ruleUnused], Rule: flow.NewID(flow.KindRule, ruleUnused), Name: ruleUnused, Scope: pool, Tier: "pool_mandatory", Action: "deny", Verdict: flow.VerdictDenied, Text: "deny tcp port 25", From: base.Add(-time.Hour)},
+		{Instance: ruleInstances[ruleShadow], Rule: flow.NewID(flow.KindRule, ruleShadow), Name: ruleShadow, Scope: s.id(t, flow.KindVM, "web-01"), Tier: "vm_default", Action: "shadow", Verdict: flow.VerdictShadowDenied, Text: "shadow udp port 53", From: base.Add(-time.Hour)},
 	}, base)
 	must(t, rules.Publish(ctx))
 }
@@ -149,7 +154,7 @@ func (s *seed) insertFlows(ctx context.Context, t *testing.T) {
 	rows.Fill(batch)
 	batch.Truncate(min(seedRows, batch.Len()))
 	move := base.Sub(day).Milliseconds()
-	const syn, tcp = 2, 6
+	const syn, tcp, udp, dns = 2, 6, 17, 53
 	for i := range batch.Len() {
 		batch.TimeReceived[i] += move
 		batch.ID[i] = 1
@@ -159,8 +164,15 @@ func (s *seed) insertFlows(ctx context.Context, t *testing.T) {
 			rule = ruleDeny
 			batch.Verdict[i] = flow.VerdictDenied
 		}
+		if batch.Protocol[i] == udp && batch.DstPort[i] == dns && i%2 == 0 {
+			rule = ruleShadow
+			batch.Verdict[i] = flow.VerdictShadowDenied
+		}
 		batch.RuleID[i] = uint64(flow.NewID(flow.KindRule, rule))
 		batch.RuleInstance[i] = ruleInstances[rule]
+		if batch.SrcVM[i] != 0 && i%97 == 0 { // not the rule, but a guard before it
+			batch.Verdict[i], batch.RuleID[i], batch.RuleInstance[i] = flow.VerdictSpoofed, 0, flow.SystemSpoofedMAC
+		}
 	}
 	_, err = s.client.InsertNative(ctx, "flows", batch.AppendNative(nil), "")
 	must(t, err)
@@ -188,7 +200,7 @@ func (s *seed) insertEvents(ctx context.Context, t *testing.T) {
 			Pool: pool, Host: id,
 			Subject: host, Text: fmt.Sprintf("host %q: %s", host, about.Kind), Attributes: map[string]string{"host": host},
 		}
-		if about.Kind == event.AddressConflict || about.Kind == event.VIFMoved {
+		if slices.Contains([]event.Kind{event.AddressConflict, event.VIFMoved, event.VIFSpoofs}, about.Kind) {
 			e.VM, e.Subject, e.Text = vm, "web-01/0", fmt.Sprintf("VIF %q: %s", "web-01/0", about.Kind)
 		}
 		events = append(events, e)
@@ -216,13 +228,15 @@ func (s *seed) insertHits(ctx context.Context, t *testing.T) {
 	host, bridge := s.id(t, flow.KindHost, s.estate.Hosts[0].Name), s.id(t, flow.KindBridge, s.estate.Hosts[0].Bridge)
 	hits := store.NewHits(store.HitsDeps{Log: slog.New(slog.DiscardHandler), Client: s.client})
 	for i := range 12 {
-		for n, rule := range []string{ruleAllow, ruleDeny} {
+		at := base.Add(time.Duration(10*i) * time.Minute)
+		for n, rule := range []string{ruleAllow, ruleDeny, ruleShadow} {
 			hits.Add([]store.Hit{{
-				Time: base.Add(time.Duration(10*i) * time.Minute), Host: host, Bridge: bridge,
+				Time: at, Host: host, Bridge: bridge,
 				Rule: flow.NewID(flow.KindRule, rule), Instance: ruleInstances[rule], Stage: flow.StageEgress,
 				Packets: uint64(100*(i+1) + n), Bytes: uint64(64 * (100*(i+1) + n)),
 			}})
 		}
+		hits.Add([]store.Hit{{Time: at, Host: host, Bridge: bridge, Instance: flow.SystemSpoofedMAC, Stage: flow.StageSystem, Packets: uint64(i + 1), Bytes: uint64(60 * (i + 1))}})
 	}
 	must(t, hits.Write(ctx))
 }

@@ -17,7 +17,7 @@ import (
 const directory = "../../../deploy/grafana/dashboards"
 
 // values are what people would have chosen in variables that begin with nothing.
-var values = map[string]string{"vm": "web-01", "network": "front", "host": "host1", "pool": "demo", "group": `a "b" \c`, "exporter": "192.0.2.1"}
+var values = map[string]string{"vm": "web-01", "network": "front", "host": "host1", "pool": "demo", "group": `a "b" \c`, "exporter": "192.0.2.1", "rule": "deny-telnet"}
 
 func TestDashboards(t *testing.T) {
 	all, err := dashboard.Read(directory)
@@ -27,7 +27,7 @@ func TestDashboards(t *testing.T) {
 	if err := dashboard.Check(all); err != nil {
 		t.Error(err)
 	}
-	for _, uid := range []string{"weir-overview", "weir-flows", "weir-vm", "weir-network", "weir-host", "weir-group", "weir-collector"} {
+	for _, uid := range []string{"weir-overview", "weir-flows", "weir-vm", "weir-network", "weir-host", "weir-group", "weir-policy", "weir-denies", "weir-guards", "weir-drift", "weir-events", "weir-collector"} {
 		found := false
 		for _, d := range all {
 			found = found || d.UID == uid
