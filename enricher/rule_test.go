@@ -151,7 +151,7 @@ func TestUnknownInstancesAreCounted(t *testing.T) {
 	b.Grow(6)
 	for i, point := range []uint32{
 		0, flow.Point(flow.StageEgress, stranger), flow.Point(flow.StageEgress, allows), flow.Point(flow.StageSystem, flow.SystemTransit),
-		flow.Point(flow.StageSystem, flow.SystemRA+1), flow.Point(flow.StageIngress, shadows),
+		flow.Point(flow.StageSystem, flow.SystemQuarantine+1), flow.Point(flow.StageIngress, shadows),
 	} {
 		b.Exporter[i], b.ObservationDomain[i], b.ObservationPoint[i] = netip.MustParseAddr(h2).As16(), 1, point
 	}

@@ -35,6 +35,7 @@ const (
 	SystemSpoofedARP  uint32 = 13
 	SystemSpoofedND   uint32 = 14
 	SystemRA          uint32 = 15
+	SystemQuarantine  uint32 = 16
 
 	MaxSystemInstance uint32 = 255
 )
@@ -64,6 +65,7 @@ var SystemRules = []SystemRule{
 	{SystemSpoofedARP, "spoofed ARP", VerdictSpoofed, "ARP that says of an address of others, or of a MAC address of others, to be the VIF's"},
 	{SystemSpoofedND, "spoofed neighbour", VerdictSpoofed, "neighbour discovery that says so"},
 	{SystemRA, "router", VerdictSpoofed, "router advertisements from a VIF that is no router"},
+	{SystemQuarantine, "quarantine", VerdictDenied, "from or to a VIF that is quarantined"},
 }
 
 // Guards are the built-in rules that drop what a VIF sends with addresses that it may not use, or as servers do; it is not to be modified.

@@ -49,7 +49,7 @@ func TestSystemVerdicts(t *testing.T) {
 		}
 	}
 	for instance := range flow.MaxSystemInstance + 2 {
-		known := instance >= flow.SystemSpoofedMAC && instance <= flow.SystemRA
+		known := instance >= flow.SystemSpoofedMAC && instance <= flow.SystemQuarantine
 		switch v := flow.SystemVerdict(instance); {
 		case known == (v == flow.VerdictUnknown):
 			t.Errorf("SystemVerdict(%d) = %v, built in: %v", instance, v, known)

@@ -23,6 +23,7 @@ func clone(in *compile.Input) *compile.Input {
 	e.AddressGroups, e.VMGroups, e.VIFs = maps.Clone(e.AddressGroups), maps.Clone(e.VMGroups), maps.Clone(e.VIFs)
 	c.Inventory, c.Policy, c.Estate = &inv, &set, &e
 	c.VIFs, c.Retired, c.BypassVIFs = slices.Clone(in.VIFs), slices.Clone(in.Retired), maps.Clone(in.BypassVIFs)
+	c.Quarantined = maps.Clone(in.Quarantined)
 	return &c
 }
 
@@ -98,13 +99,17 @@ func change(r *rand.Rand, in *compile.Input, next *uint32) *compile.Input {
 		in.Sampling = compile.Sampling(r.IntN(3))
 	case 6:
 		in.Bypass = !in.Bypass && chance(r, 20)
-	case 7: // policy off, or on again, for a VIF
-		if in.BypassVIFs == nil {
-			in.BypassVIFs = map[flow.ID]bool{}
+	case 7: // policy off, or on again, for a VIF; quarantined, or released
+		list := &in.BypassVIFs
+		if chance(r, 50) {
+			list = &in.Quarantined
+		}
+		if *list == nil {
+			*list = map[flow.ID]bool{}
 		}
 		if len(in.VIFs) > 0 {
 			id := pick(r, in.VIFs...)
-			in.BypassVIFs[id] = !in.BypassVIFs[id]
+			(*list)[id] = !(*list)[id]
 		}
 	case 8: // unplugged, plugged again
 		p := port()

@@ -40,7 +40,7 @@ type outcome struct {
 	vlan    uint16 // where it was tracked
 	twin    bool   // another copy of the frame is told of in its place
 	flooded bool   // it is for nobody who is known
-	refused uint32 // the guard that drops it
+	refused uint32 // the guard that drops it, or SystemQuarantine
 
 	allows, denies, shadowed int // what rules said
 }
@@ -247,6 +247,11 @@ func (b *bridge) isBypassed(vif int) bool {
 	return false
 }
 
+// isIsolated reports whether a VIF is quarantined: Weir's own never is, nor is one of which policy is off.
+func (b *bridge) isIsolated(vif int) bool {
+	return vif >= 0 && b.rules[vif].ID != 0 && b.Quarantined[b.rules[vif].ID] && !b.isBypassed(vif)
+}
+
 // vif returns the VIF of a MAC address in a VLAN; -1: none.
 func (b *bridge) vif(vlan uint16, m estate.MAC) int {
 	for _, i := range b.inVLAN(vlan) {
@@ -304,6 +309,12 @@ func (w *way) tell(stage flow.Stage, instance uint32, drop, news bool) {
 }
 
 func (w *way) drop(instance uint32) { w.tell(flow.StageSystem, instance, true, false) }
+
+// refuse drops the frame since a VIF may not send it, or no VIF may get it.
+func (w *way) refuse(instance uint32) {
+	w.refused = instance
+	w.drop(instance)
+}
 
 // replies passes a reply of a connection that something built in let in.
 func (w *way) replies(instance uint32) {
@@ -489,6 +500,10 @@ func (w *way) fromHost() {
 		w.switched()
 		return
 	}
+	if w.isIsolated(vif) {
+		w.refuse(flow.SystemQuarantine)
+		return
+	}
 	w.track()
 	w.pass(flow.SystemHost)
 	w.egress = flow.SystemHost
@@ -512,6 +527,8 @@ func (w *way) fromNetwork() {
 	switch {
 	case host:
 		w.switched()
+	case w.isIsolated(vif):
+		w.refuse(flow.SystemQuarantine)
 	case vif >= 0:
 		if w.arrives(vif) {
 			w.toVIF(vif)
@@ -531,10 +548,13 @@ func (w *way) fromNetwork() {
 
 func (w *way) fromVIF() {
 	dst, src := w.packet.DstMAC, w.packet.SrcMAC
+	if w.isIsolated(w.in.VIF) {
+		w.refuse(flow.SystemQuarantine)
+		return
+	}
 	guard := w.guard(w.in.VIF)
 	if instance := guard.Refuses(&w.packet, w.claims); instance != 0 {
-		w.refused = instance
-		w.drop(instance)
+		w.refuse(instance)
 		return
 	}
 	if dst&multicast != 0 {
@@ -549,6 +569,10 @@ func (w *way) fromVIF() {
 	vif, host := w.vif(w.vlan, dst), w.isHostMAC(dst) && w.hostHere()
 	if vif < 0 && !host {
 		vif, host = w.remembered(dst)
+	}
+	if w.isIsolated(vif) {
+		w.refuse(flow.SystemQuarantine)
+		return
 	}
 	hidden := w.hidden()
 	if w.flooded = vif < 0 && !host; !w.arrives(vif) {
@@ -736,6 +760,10 @@ func (w *way) toVIF(vif int) {
 
 func (w *way) toSeveral(vifs []int) {
 	for _, i := range vifs {
+		if w.isIsolated(i) {
+			w.tell(flow.StageIngress, flow.SystemQuarantine, true, false)
+			continue
+		}
 		w.toVIF(i)
 	}
 }

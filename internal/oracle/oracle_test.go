@@ -162,7 +162,7 @@ type counts struct {
 
 	worlds, compiles, frames, traces, allowed, denied, shadows, replies, multicasts, learned, normal, conjunctions atomic.Int64
 
-	refused [flow.MaxSystemInstance + 1]atomic.Int64 // by which guard
+	refused [flow.MaxSystemInstance + 1]atomic.Int64 // by which guard, or by quarantine
 }
 
 // place is a kind of flow in a table.
@@ -176,10 +176,10 @@ func (c *counts) String() string {
 		c.frames.Load(), c.traces.Load(), c.compiles.Load(), c.worlds.Load(), c.allowed.Load(), c.denied.Load(), c.replies.Load(), c.shadows.Load(), c.conjunctions.Load(), c.multicasts.Load(), c.learned.Load(), c.normal.Load(), c.guards())
 }
 
-// guards returns how many frames each guard refused, by its built-in rule.
+// guards returns how many frames each guard refused, and quarantine, by its built-in rule.
 func (c *counts) guards() map[uint32]int64 {
 	by := map[uint32]int64{}
-	for _, instance := range flow.Guards {
+	for _, instance := range append([]uint32{flow.SystemQuarantine}, flow.Guards...) {
 		by[instance] = c.refused[instance].Load()
 	}
 	return by

@@ -166,8 +166,9 @@ func (s *small) smaller() []func(at int) *small {
 			settings := []func(in *compile.Input){
 				func(in *compile.Input) { in.Retired = nil }, func(in *compile.Input) { in.Weir = nil },
 				func(in *compile.Input) { in.BypassVIFs = map[flow.ID]bool{} }, func(in *compile.Input) { in.Sampling = compile.SampleFull },
+				func(in *compile.Input) { in.Quarantined = nil },
 			}
-			was := []bool{len(s.in.Retired) > 0, len(s.in.Weir) > 0, len(s.in.BypassVIFs) > 0, s.in.Sampling != compile.SampleFull}
+			was := []bool{len(s.in.Retired) > 0, len(s.in.Weir) > 0, len(s.in.BypassVIFs) > 0, s.in.Sampling != compile.SampleFull, len(s.in.Quarantined) > 0}
 			for i, change := range settings {
 				if !was[i] {
 					continue
@@ -184,8 +185,8 @@ func (s *small) smaller() []func(at int) *small {
 // String says all that is needed to understand the failure.
 func (s *small) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "bridge: sampling %d, connections tracked %v, bypass %v, VIFs bypassed %v, retired %v, Weir at %v, Open vSwitch %q, ports that do not work %v\n",
-		s.in.Sampling, s.in.Capabilities.ConnTrack, s.in.Bypass, s.in.BypassVIFs, s.in.Retired, s.in.Weir, s.in.Inventory.OVSVersion, s.down)
+	fmt.Fprintf(&b, "bridge: sampling %d, connections tracked %v, bypass %v, VIFs bypassed %v, quarantined %v, retired %v, Weir at %v, Open vSwitch %q, ports that do not work %v\n",
+		s.in.Sampling, s.in.Capabilities.ConnTrack, s.in.Bypass, s.in.BypassVIFs, s.in.Quarantined, s.in.Retired, s.in.Weir, s.in.Inventory.OVSVersion, s.down)
 	rules := s.in.Interfaces()
 	for _, p := range s.in.Inventory.Ports {
 		if p.OFPort == 0 {

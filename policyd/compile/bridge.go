@@ -36,6 +36,7 @@ type vif struct {
 	zone     uint16
 	net      uint32 // number of its network, in registers; 0: none
 	bypassed bool
+	isolated bool // quarantined, and not bypassed
 	rules    *policy.Interface
 	guard    policy.Guard // of nothing, if it is bypassed
 }
@@ -296,6 +297,7 @@ func (b *bridge) readVIFs(in *Input) {
 		}
 		v.bypassed = in.BypassVIFs[r.ID] && r.ID != 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return slices.Contains(b.weir, a) })
 		if !v.bypassed {
+			v.isolated = in.Quarantined[r.ID] && r.ID != 0
 			s := in.Policy.SettingsOf(r)
 			v.guard = policy.GuardOf(&s, v.mac, r.Told)
 			if s.GuardMAC == policy.On && v.guard.MACs == nil {

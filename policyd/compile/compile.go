@@ -52,7 +52,10 @@ type Input struct {
 	Bypass     bool             // policy is off on the whole bridge
 	BypassVIFs map[flow.ID]bool // policy is off for these VIFs
 
-	// Weir are addresses of Weir itself: a VIF that has one of them is never cut off, and the host hears from them even by a
+	// Quarantined VIFs send and receive nothing, unless policy is off for them.
+	Quarantined map[flow.ID]bool
+
+	// Weir are addresses of Weir itself: a VIF that has one of them is never cut off, nor quarantined, and the host hears from them even by a
 	// port that is not known yet.
 	Weir []netip.Addr
 }

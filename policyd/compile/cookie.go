@@ -50,6 +50,7 @@ const (
 	KindDuplicate   Kind = 22
 	KindNotice      Kind = 23
 	KindGuard       Kind = 24
+	KindQuarantine  Kind = 25
 )
 
 var kinds = []numbered{
@@ -77,6 +78,7 @@ var kinds = []numbered{
 	{int(KindDuplicate), "duplicate", "copies of a packet that come by another way, dropped"},
 	{int(KindNotice), "notice", "what tells addresses of VIFs, of which Weir gets a copy"},
 	{int(KindGuard), "guard", "what a VIF is believed of what it sends"},
+	{int(KindQuarantine), "quarantine", "what is from or to a VIF that is quarantined"},
 }
 
 // Cookie returns the cookie of a flow.
@@ -110,7 +112,7 @@ func Hit(table uint8, c openflow.Cookie) (instance uint32, stage flow.Stage, ok 
 		return 0, flow.StageNone, false
 	case instance == flow.SystemBlocked, (kind == KindMirror || kind == KindReply) && instance != flow.SystemHost:
 		return instance, flow.StageReply, true
-	case instance <= flow.MaxSystemInstance && instance != flow.SystemKept && instance != flow.SystemBypass:
+	case instance <= flow.MaxSystemInstance && instance != flow.SystemKept && instance != flow.SystemBypass && instance != flow.SystemQuarantine:
 		return instance, flow.StageSystem, true
 	case table == TableEgress || table == TableEgressKept:
 		return instance, flow.StageEgress, true

@@ -58,6 +58,30 @@ func (u vifAddress) flows(e *emitter) {
 	e.add(TableLearn, priorityOwnMAC, KindLearn, 0, match(openflow.EthSrc(uint64(u.mac)), source(u.port)), do(next(TableDeliver)))
 }
 
+// isolatedAddress is the MAC address of a VIF that is quarantined.
+type isolatedAddress struct {
+	zone uint16
+	mac  estate.MAC
+}
+
+func (u isolatedAddress) count(*settings) int { return 1 }
+
+func (u isolatedAddress) flows(e *emitter) {
+	e.isolate(TableDestination, priorityKnownVIF, flow.StageSystem, openflow.EthDst(uint64(u.mac)), zone(u.zone))
+}
+
+// isolatedFound is such a VIF, behind which the destination was learned to be.
+type isolatedFound struct {
+	zone uint16
+	port openflow.Port
+}
+
+func (u isolatedFound) count(*settings) int { return 1 }
+
+func (u isolatedFound) flows(e *emitter) {
+	e.isolate(TableUnknown, priorityFound, flow.StageSystem, to(toVIF), destination(u.port), zone(u.zone))
+}
+
 // found is a VIF of a segment, behind which the destination was learned to be.
 type found struct {
 	zone uint16
@@ -121,12 +145,22 @@ func (b *bridge) destinations(p *plan) {
 		reflects = reflects || b.networks[i].reflect && len(b.networks[i].members) > 1
 	}
 	for _, v := range b.vifs {
-		p.add(found{v.zone, v.ports[0], v.net})
-		p.add(learner{v.ports[0]})
+		switch {
+		case v.isolated:
+			p.add(isolatedFound{v.zone, v.ports[0]})
+			if v.mac != 0 {
+				p.add(isolatedAddress{v.zone, v.mac})
+			}
+		default:
+			p.add(found{v.zone, v.ports[0], v.net})
+			p.add(learner{v.ports[0]})
+			if v.mac != 0 {
+				p.add(vifAddress{v.zone, v.mac, v.ports[0], v.net})
+			}
+		}
 		if v.mac == 0 {
 			continue
 		}
-		p.add(vifAddress{v.zone, v.mac, v.ports[0], v.net})
 		if reflects {
 			p.add(reflected{v.zone, v.mac})
 		}

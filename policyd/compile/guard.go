@@ -13,6 +13,8 @@ import (
 // address and what ARP says, 10 by what neighbour discovery says. Flows that drop are of one VIF, so that its packets are counted.
 
 const (
+	priorityIsolated = 300 // of a VIF that is quarantined
+
 	priorityServer = 200 // what only servers send
 
 	priorityLooked   = 110 // goes on to be looked at more closely
@@ -70,6 +72,22 @@ func GuardedPort(f openflow.Flow) openflow.Port {
 		return 0
 	}
 	return openflow.Port(f.Match.Term(openflow.FieldReg(regSource)).Value.Lo)
+}
+
+// isolated is a VIF that is quarantined: what it sends is dropped, and copies of what is for several. isolatedAddress and isolatedFound drop what is for
+// it alone before anybody's rules are asked, so that it is told of once.
+type isolated struct{ port openflow.Port }
+
+func (u isolated) count(*settings) int { return 2 }
+
+func (u isolated) flows(e *emitter) {
+	e.isolate(TableGuard, priorityIsolated, flow.StageSystem, source(u.port))
+	e.isolate(TableIngress, priorityIsolatedCopy, flow.StageIngress, destination(u.port))
+}
+
+// isolate drops packets from or to a VIF that is quarantined.
+func (e *emitter) isolate(table uint8, priority uint16, stage flow.Stage, terms ...openflow.Term) {
+	e.add(table, priority, KindQuarantine, flow.SystemQuarantine, match(terms...), do(e.dropped(stage, flow.SystemQuarantine)))
 }
 
 // noServer is a VIF that is no DHCP server.
@@ -228,6 +246,9 @@ func (u claim) flows(e *emitter) {
 func (b *bridge) guards(p *plan) {
 	for i := range b.vifs {
 		g, port := &b.vifs[i].guard, b.vifs[i].ports[0]
+		if b.vifs[i].isolated {
+			p.add(isolated{port})
+		}
 		if g.DHCP {
 			p.add(noServer{port})
 		}

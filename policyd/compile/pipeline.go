@@ -137,12 +137,13 @@ var classifyPriorities = []numbered{
 
 // Priorities in the tables of rules: above and below those of rules, which are bandTop - bandSize * tier + policy.MaxRank - rank.
 const (
-	prioritySelf     = 65535
-	priorityReply    = 65400
-	priorityNoVIF    = 65100 // not of, or not for, a VIF whose rules are asked
-	priorityBypassed = 65050
-	priorityKept     = 65010
-	priorityDefault  = 10
+	prioritySelf         = 65535
+	priorityIsolatedCopy = 65450 // for a VIF that is quarantined
+	priorityReply        = 65400
+	priorityNoVIF        = 65100 // not of, or not for, a VIF whose rules are asked
+	priorityBypassed     = 65050
+	priorityKept         = 65010
+	priorityDefault      = 10
 
 	bandTop  = 65000 // the first tier is right below
 	bandSize = 7000  // ranks of a tier

@@ -97,6 +97,8 @@ func TestHit(t *testing.T) {
 		{compile.TableIngressKept, compile.KindKept, flow.SystemKept, hit{flow.SystemKept, flow.StageIngress, true}},
 		{compile.TableEgress, compile.KindBypass, flow.SystemBypass, hit{flow.SystemBypass, flow.StageEgress, true}},
 		{compile.TableClassify, compile.KindBypass, flow.SystemBypass, hit{flow.SystemBypass, flow.StageSystem, true}},
+		{compile.TableGuard, compile.KindQuarantine, flow.SystemQuarantine, hit{flow.SystemQuarantine, flow.StageSystem, true}},
+		{compile.TableIngress, compile.KindQuarantine, flow.SystemQuarantine, hit{flow.SystemQuarantine, flow.StageIngress, true}},
 		{compile.TableEgress, compile.KindMirror, 1000, hit{1000, flow.StageReply, true}},
 		{compile.TableEgress, compile.KindClause, 1000, hit{}},
 		{compile.TableEgressTell, compile.KindTell, 1000, hit{}},

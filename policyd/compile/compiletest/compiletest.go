@@ -126,6 +126,12 @@ func Random(r *rand.Rand, w *policytest.World) *compile.Input {
 		case chance(5):
 			in.BypassVIFs = map[flow.ID]bool{in.VIFs[i]: true}
 		}
+		if chance(8) {
+			if in.Quarantined == nil {
+				in.Quarantined = map[flow.ID]bool{}
+			}
+			in.Quarantined[in.VIFs[i]] = true
+		}
 	}
 	if chance(30) {
 		AddVIF(in, 0, 0x02cc00000001, uint16(10*r.IntN(4)))
