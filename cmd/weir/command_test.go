@@ -170,6 +170,7 @@ func TestUsage(t *testing.T) {
 	f(`unknown command "x": expected one of audit, bypass, ca, `, "x")
 	f(`unknown command "tpo": did you mean top?`, "flows", "tpo")
 	f(`unknown command "migrat": did you mean migrate?`, "store", "migrat")
+	f(`unknown command "appyl": did you mean apply?`, "policy", "appyl", "p.yaml", "--confirm-within", "10m")
 	f(`found argument "now": expected flags only`, "up", "now")
 	f(`found argument "x": expected flags only`, "version", "x")
 	f("unknown flag: --nothing", "--nothing")

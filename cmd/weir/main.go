@@ -68,7 +68,12 @@ Exit codes:` + exitCodesText(),
 		PersistentPreRunE: onMachine,
 	}
 	root.PersistentFlags().String(serverFlag, "", "whose API is asked: a profile (weir login makes one), HOST:PORT or https://HOST:PORT; else WEIR_SERVER, else the profile in use")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 { // the flag is of a command that there is not
+			return argumentError(cmd, args, err)
+		}
+		return usageError{err}
+	})
 	root.AddCommand(
 		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newGroup(), newBypass(),
 		newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
