@@ -52,6 +52,9 @@ const (
 	LibvirtConnected  Kind = "libvirt_connected"
 	LibvirtLost       Kind = "libvirt_lost"
 	VIFSpoofs         Kind = "vif_spoofs"
+	LimitsSet         Kind = "limits_set"
+	LimitsWiped       Kind = "limits_wiped"
+	LimitsForeign     Kind = "limits_foreign"
 )
 
 // About describes a kind.
@@ -99,6 +102,9 @@ var Kinds = []About{
 	{LibvirtConnected, SeverityInfo, "All domains of a host's libvirt were read, and changes are followed."},
 	{LibvirtLost, SeverityError, "A host's libvirt cannot be asked any more; what it said last stays in use."},
 	{VIFSpoofs, SeverityWarning, "A guard dropped packets of a VIF: with addresses that it may not use, or as servers send. Told again after ten minutes at the earliest, with how many it were since."},
+	{LimitsSet, SeverityInfo, "What limits the rates of a bridge's VIFs is set as the policy asks."},
+	{LimitsWiped, SeverityWarning, "Somebody else removed or changed what limits the rates of VIFs at a host; it is set up again."},
+	{LimitsForeign, SeverityWarning, "A port of a VIF whose rate is to be limited has a limit of others already, which Weir leaves alone."},
 }
 
 var kinds = func() map[Kind]About {

@@ -321,8 +321,8 @@ func (s *Service) observe(now time.Time) {
 }
 
 func same(a, b export.Host) bool {
-	return a.Identity == b.Identity && a.Session == b.Session && a.Hold == b.Hold && a.Detach == b.Detach && a.Controller == b.Controller && maps.Equal(a.Enforced, b.Enforced) &&
-		reflect.DeepEqual(a.Settings, b.Settings)
+	return a.Identity == b.Identity && a.Session == b.Session && a.Hold == b.Hold && a.Detach == b.Detach && a.Controller == b.Controller &&
+		reflect.DeepEqual(a.Enforced, b.Enforced) && reflect.DeepEqual(a.Settings, b.Settings)
 }
 
 // inventoryOf returns what is at a host if that is something else than before, or nil.

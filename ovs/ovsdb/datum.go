@@ -148,6 +148,31 @@ func (c *cursor) texts() (map[string]string, error) {
 	return m, err
 }
 
+// numbered reads a map of numbers to UUIDs; nil if it is empty.
+func (c *cursor) numbered() (map[int64]UUID, error) {
+	var m map[int64]UUID
+	err := c.pairs(func() error {
+		key, err := c.integer()
+		if err != nil {
+			return err
+		}
+		if err := c.expect(','); err != nil {
+			return err
+		}
+		value, err := c.uuid()
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			m = map[int64]UUID{}
+		}
+		m[key] = value
+		c.kept += 16
+		return nil
+	})
+	return m, err
+}
+
 // atom reads any atom.
 func (c *cursor) atom() (any, error) {
 	c.kept += 16

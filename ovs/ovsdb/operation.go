@@ -15,6 +15,7 @@ import (
 //	*int64, *string                            an optional atom
 //	[]string, []int64, []UUID, []Named, []any  a set of atoms
 //	map[string]string                          a map
+//	map[int64]UUID, map[int64]Named            a map of numbers to rows
 //
 // Anything else is an error of Transact. A UUID that is empty is nothing, too. In rows that came from a host, values are
 // string, bool, int64, float64, UUID, []any (a set that has not exactly one element) and map[string]string; a map with other
@@ -229,9 +230,28 @@ func encode(v any) (any, error) {
 			pairs = append(pairs, []any{k, v[k]})
 		}
 		return []any{"map", pairs}, nil
+	case map[int64]UUID:
+		return encodeNumbered(v)
+	case map[int64]Named:
+		return encodeNumbered(v)
 	default:
 		return nil, fmt.Errorf("found a value of type %T, expected one that Values lists", v)
 	}
+}
+
+func encodeNumbered[T UUID | Named](v map[int64]T) (any, error) {
+	pairs := make([]any, 0, len(v))
+	for _, k := range slices.Sorted(maps.Keys(v)) {
+		if v[k] == "" {
+			return nil, fmt.Errorf("found an empty UUID at %d", k)
+		}
+		row, err := encode(v[k])
+		if err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, []any{k, row})
+	}
+	return []any{"map", pairs}, nil
 }
 
 func set[T any](list []T) any {

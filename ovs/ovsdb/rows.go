@@ -16,6 +16,8 @@ type Rows struct {
 	SFlows      map[UUID]*SFlow
 	SampleSets  map[UUID]*SampleSet
 	Mirrors     map[UUID]*Mirror
+	QoSs        map[UUID]*QoS
+	Queues      map[UUID]*Queue
 }
 
 // UUID is a row's identity, as "3f1c5a9e-8d7b-4c06-9a53-0e2b6d4f8c11"; empty refers to none.
@@ -171,4 +173,21 @@ type Mirror struct {
 	OutputPort     UUID
 	OutputVLAN     *int64
 	ExternalIDs    map[string]string
+}
+
+// QoS is a row of table QoS. It stays when no port refers to it.
+type QoS struct {
+	UUID        UUID
+	Type        string         // "linux-htb", …
+	Queues      map[int64]UUID // by number
+	OtherConfig map[string]string
+	ExternalIDs map[string]string
+}
+
+// Queue is a row of table Queue. It stays when no row of table QoS refers to it.
+type Queue struct {
+	UUID        UUID
+	DSCP        *int64
+	OtherConfig map[string]string
+	ExternalIDs map[string]string
 }

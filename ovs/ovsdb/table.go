@@ -33,6 +33,8 @@ var tables = []table{
 	tableOf("IPFIX", func(r *Rows) *map[UUID]*IPFIX { return &r.IPFIXs }, func(id UUID) *IPFIX { return &IPFIX{UUID: id} }, ipfixColumns),
 	tableOf("sFlow", func(r *Rows) *map[UUID]*SFlow { return &r.SFlows }, func(id UUID) *SFlow { return &SFlow{UUID: id} }, sFlowColumns),
 	tableOf("Flow_Sample_Collector_Set", func(r *Rows) *map[UUID]*SampleSet { return &r.SampleSets }, func(id UUID) *SampleSet { return &SampleSet{UUID: id} }, sampleSetColumns),
+	tableOf("QoS", func(r *Rows) *map[UUID]*QoS { return &r.QoSs }, func(id UUID) *QoS { return &QoS{UUID: id} }, qosColumns),
+	tableOf("Queue", func(r *Rows) *map[UUID]*Queue { return &r.Queues }, func(id UUID) *Queue { return &Queue{UUID: id} }, queueColumns),
 	tableOf("Mirror", func(r *Rows) *map[UUID]*Mirror { return &r.Mirrors }, func(id UUID) *Mirror { return &Mirror{UUID: id} }, mirrorColumns),
 }
 
@@ -167,6 +169,19 @@ var sampleSetColumns = []column[SampleSet]{
 	dict("external_ids", func(r *SampleSet) *map[string]string { return &r.ExternalIDs }),
 }
 
+var qosColumns = []column[QoS]{
+	text("type", func(r *QoS) *string { return &r.Type }),
+	numbered("queues", func(r *QoS) *map[int64]UUID { return &r.Queues }),
+	dict("other_config", func(r *QoS) *map[string]string { return &r.OtherConfig }),
+	dict("external_ids", func(r *QoS) *map[string]string { return &r.ExternalIDs }),
+}
+
+var queueColumns = []column[Queue]{
+	optional("dscp", func(r *Queue) **int64 { return &r.DSCP }),
+	dict("other_config", func(r *Queue) *map[string]string { return &r.OtherConfig }),
+	dict("external_ids", func(r *Queue) *map[string]string { return &r.ExternalIDs }),
+}
+
 var mirrorColumns = []column[Mirror]{
 	text("name", func(r *Mirror) *string { return &r.Name }),
 	flag("select_all", func(r *Mirror) *bool { return &r.SelectAll }),
@@ -290,6 +305,14 @@ func uuids[R any](name string, at func(*R) *[]UUID) column[R] {
 func dict[R any](name string, at func(*R) *map[string]string) column[R] {
 	return column[R]{name, columnType{key: "string", value: "string"}, func(c *cursor, row *R) (err error) {
 		*at(row), err = c.texts()
+		return err
+	}}
+}
+
+// numbered makes a column that is a map of numbers to rows.
+func numbered[R any](name string, at func(*R) *map[int64]UUID) column[R] {
+	return column[R]{name, columnType{key: "integer", value: "uuid"}, func(c *cursor, row *R) (err error) {
+		*at(row), err = c.numbered()
 		return err
 	}}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
+	"github.com/weirhq/weir/policyd/shape"
 )
 
 // ErrNotSeen says that nothing is known yet of what is at a host.
@@ -49,6 +50,7 @@ type Host struct {
 type Enforced struct {
 	Sampling compile.Sampling // of packets by its flows
 	Flows    Flows
+	Limits   map[string]shape.Limits // of its ports, by interface: those of which rates are asked
 }
 
 // Flows is what is known of the flows of a bridge that enforces policy.

@@ -144,6 +144,11 @@ func (k *keeper) status() HostStatus {
 			c.Since, c.Wiped = history(b, controller)
 			b.Controller = &c
 		}
+		if b.Limits != nil {
+			l := *b.Limits
+			l.Since, l.Wiped = history(b, limits)
+			b.Limits = &l
+		}
 	}
 	return s
 }
@@ -473,6 +478,8 @@ func (k *keeper) set(h *Host, a *answer, l look) {
 			text += fmt.Sprintf("; in-band control lets TCP to and from %s pass it, whatever policy says", strings.Join(c.Exposed, ", "))
 		}
 		k.emitAttributes(h, b.Name, event.ControllerSet, text, facts)
+	case limits:
+		k.emitAttributes(h, b.Name, event.LimitsSet, fmt.Sprintf("bridge %q: %s", b.Name, b.Limits.summary()), map[string]string{"ports": strconv.Itoa(len(b.Limits.Ports))})
 	default:
 		k.emit(h, b.Name, event.ExportSet, fmt.Sprintf("bridge %q exports %s (%s)", b.Name, b.summary(), b.Why), b)
 	}
@@ -504,6 +511,8 @@ func (k *keeper) undone(h *Host, list []undone, now time.Time) (yields bool) {
 			what = "export of what flows sample: "
 		case controller:
 			kind, wiped = event.ControllerWiped, k.e.metrics.controllerWiped
+		case limits:
+			kind, wiped = event.LimitsWiped, k.e.metrics.limitsWiped
 		default:
 		}
 		text := fmt.Sprintf("bridge %q: %s%s; it is set up again", u.bridge, what, u.how)
@@ -539,6 +548,16 @@ func ordinal(n int) string {
 // told tells once of exports of others.
 func (k *keeper) told(h *Host, a *answer) {
 	foreign := map[place]string{}
+	for i := range a.bridges {
+		b := &a.bridges[i]
+		at := place{b.Name, limits}
+		if b.Limits == nil || b.Limits.foreign() == "" {
+			continue
+		}
+		if foreign[at] = b.Limits.foreign(); k.foreign[at] != foreign[at] {
+			k.emitAttributes(h, b.Name, event.LimitsForeign, fmt.Sprintf("bridge %q: %s", b.Name, foreign[at]), map[string]string{"why": foreign[at]})
+		}
+	}
 	tell := func(at place, why string, b *Bridge) {
 		foreign[at] = why
 		if k.foreign[at] != why {

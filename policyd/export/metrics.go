@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/shape"
 )
 
 // metrics are those of all hosts.
@@ -11,6 +12,7 @@ type metrics struct {
 	transactions    *prometheus.CounterVec // by outcome
 	wiped           prometheus.Counter
 	controllerWiped prometheus.Counter
+	limitsWiped     prometheus.Counter
 	renewed         prometheus.Counter
 }
 
@@ -36,6 +38,10 @@ func newMetrics(reg prometheus.Registerer, e *Exports) *metrics {
 			Name: "weir_policyd_attach_wiped_total",
 			Help: "Times that others removed or changed what makes a bridge dial Weir by OpenFlow.",
 		}),
+		limitsWiped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_policyd_limits_wiped_total",
+			Help: "Times that others removed or changed what limits the rate of VIFs' ports in the database of a host.",
+		}),
 		renewed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weir_policyd_export_renewed_total",
 			Help: "Times that the IPFIX export of a bridge was made anew so that its templates are sent.",
@@ -45,7 +51,7 @@ func newMetrics(reg prometheus.Registerer, e *Exports) *metrics {
 		m.transactions.WithLabelValues(o)
 	}
 	if reg != nil {
-		reg.MustRegister(m.transactions, m.wiped, m.controllerWiped, m.renewed, states{e})
+		reg.MustRegister(m.transactions, m.wiped, m.controllerWiped, m.limitsWiped, m.renewed, states{e})
 	}
 	return m
 }
@@ -57,6 +63,8 @@ var (
 		"Bridges of hosts that enforce policy, by how the export of what their flows sample stands: off, set, setting, foreign, yielded.", []string{"state"}, nil)
 	attachedDesc = prometheus.NewDesc("weir_policyd_attach_bridges",
 		"Bridges of hosts that enforce policy, by how what makes them dial Weir stands: off, set, setting, unconfirmed, yielded, failed.", []string{"state"}, nil)
+	limitsDesc = prometheus.NewDesc("weir_policyd_limits_rates",
+		"Rates that are asked of ports of VIFs, by what has them in force (meter, policing, htb) and how they stand in the database of the host: set, setting, foreign, yielded, failed.", []string{"by", "state"}, nil)
 )
 
 // states counts bridges when it is asked.
@@ -66,6 +74,7 @@ func (states) Describe(ch chan<- *prometheus.Desc) {
 	ch <- statesDesc
 	ch <- rulesDesc
 	ch <- attachedDesc
+	ch <- limitsDesc
 }
 
 func (s states) Collect(ch chan<- prometheus.Metric) {
@@ -73,6 +82,10 @@ func (s states) Collect(ch chan<- prometheus.Metric) {
 	rules := map[State]int{StateOff: 0, StateSet: 0, StateSetting: 0, StateForeign: 0, StateYielded: 0}
 	attached := map[attach.State]int{
 		attach.StateOff: 0, attach.StateSet: 0, attach.StateSetting: 0, attach.StateUnconfirmed: 0, attach.StateYielded: 0, attach.StateFailed: 0,
+	}
+	rates := map[shape.Means]map[shape.State]int{}
+	for _, by := range shape.AllMeans {
+		rates[by] = map[shape.State]int{}
 	}
 	for _, h := range s.e.Status() {
 		for i := range h.Bridges {
@@ -84,11 +97,26 @@ func (s states) Collect(ch chan<- prometheus.Metric) {
 			if b.Controller != nil {
 				attached[b.Controller.State]++
 			}
+			if b.Limits == nil {
+				continue
+			}
+			for _, p := range b.Limits.Ports {
+				for _, d := range []*shape.Direction{p.Out, p.In} {
+					if d != nil {
+						rates[d.By][d.State]++
+					}
+				}
+			}
 		}
 	}
 	send(ch, statesDesc, n)
 	send(ch, rulesDesc, rules)
 	send(ch, attachedDesc, attached)
+	for by, n := range rates {
+		for _, state := range shape.States {
+			ch <- prometheus.MustNewConstMetric(limitsDesc, prometheus.GaugeValue, float64(n[state]), string(by), string(state))
+		}
+	}
 }
 
 func send[S ~string](ch chan<- prometheus.Metric, desc *prometheus.Desc, n map[S]int) {

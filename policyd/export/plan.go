@@ -38,12 +38,14 @@ type Bridge struct {
 
 	Rules      *Rules         `json:"rules,omitempty"`      // of what its flows sample; nil: it does not enforce policy, nor did it
 	Controller *attach.Bridge `json:"controller,omitempty"` // how it is attached; nil: it is not to be, nor was it
+	Limits     *Limits        `json:"limits,omitempty"`     // rates of its VIFs; nil: none are asked, nor were they
 }
 
 // Ours says whether something of Weir's is, or may be, at the bridge in the host's database.
 func (b *Bridge) Ours() bool {
 	there := func(s State) bool { return s != StateOff && s != StateForeign }
-	return there(b.State) || b.Rules != nil && there(b.Rules.State) || b.Controller != nil && b.Controller.State != attach.StateOff && b.Controller.State != attach.StateUnconfirmed
+	return there(b.State) || b.Rules != nil && there(b.Rules.State) || b.Controller != nil && b.Controller.State != attach.StateOff && b.Controller.State != attach.StateUnconfirmed ||
+		b.Limits != nil && there(b.Limits.State)
 }
 
 // Rules is the export of what the flows of a bridge sample.
@@ -98,6 +100,7 @@ const (
 	ownExport part = iota // by which the bridge itself exports
 	rulesExport
 	controller
+	limits
 	parts
 )
 
@@ -120,7 +123,9 @@ type answer struct {
 	tx      *own.Transaction
 	read    []reference // rows of others that have to be read first; then ask again
 	undone  []undone
-	renewed []place // those whose IPFIX is made anew for its templates
+	queued  map[ovsdb.UUID]bool // rows of table QoS of Weir's that stay
+	limited map[ovsdb.UUID]bool // ports and interfaces that were looked at for that
+	renewed []place             // those whose IPFIX is made anew for its templates
 }
 
 // look is how one thing stands.
@@ -153,7 +158,7 @@ func decide(q *question) (*answer, error) {
 	if len(bridges) > maxBridges {
 		return nil, fmt.Errorf("found %d bridges, want at most %d", len(bridges), maxBridges)
 	}
-	a := &answer{tx: tx}
+	a := &answer{tx: tx, queued: map[ovsdb.UUID]bool{}, limited: map[ovsdb.UUID]bool{}}
 	numbers := domains(q.host, q.rows)
 	uses := map[ovsdb.UUID]int{}
 	for _, b := range bridges {
@@ -161,9 +166,13 @@ func decide(q *question) (*answer, error) {
 			uses[c.Ref(b)]++
 		}
 	}
+	shaped := map[ovsdb.UUID]int{} // ports that refer to a row of table QoS
+	for _, p := range q.rows.Ports {
+		shaped[p.QoS]++
+	}
 	keep := false // something of Weir's is at the host afterwards
 	for _, b := range bridges {
-		d := &deciding{question: q, answer: a, b: b, out: Bridge{Name: b.Name}, number: numbers[b.UUID], uses: uses}
+		d := &deciding{question: q, answer: a, b: b, out: Bridge{Name: b.Name}, number: numbers[b.UUID], uses: uses, shaped: shaped}
 		held, err := d.decide()
 		if err != nil {
 			return nil, err
@@ -171,6 +180,7 @@ func decide(q *question) (*answer, error) {
 		keep = keep || held
 	}
 	a.orphans(q.rows, bridges)
+	a.unqueue(q.rows)
 	if keep {
 		tx.Claim()
 	} else {
@@ -187,6 +197,7 @@ type deciding struct {
 	out    Bridge
 	number uint16
 	uses   map[ovsdb.UUID]int         // columns that refer to a row
+	shaped map[ovsdb.UUID]int         // ports that refer to a row of table QoS
 	was    map[*own.Column]*own.Saved // what columns held before Weir, if Weir has them
 }
 
@@ -204,6 +215,11 @@ func (d *deciding) decide() (keep bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	limited, err := d.limit()
+	if err != nil {
+		return false, err
+	}
+	attached = attached || limited
 	d.was = map[*own.Column]*own.Saved{}
 	for _, col := range own.Columns {
 		var unreadable error

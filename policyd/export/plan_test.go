@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/own"
+	"github.com/weirhq/weir/policyd/shape"
 )
 
 const instance = "weir-of-test"
@@ -468,8 +469,8 @@ func TestHostsThatSayAnything(t *testing.T) {
 		ids := func() map[string]string {
 			m := map[string]string{}
 			for range rng.IntN(4) {
-				m[pick("weir-owner", "weir-owner", "weir-former-ipfix", "weir-former-netflow", "weir-former-other-config-disable-in-band", "weir-next-cfg", "weir-totals", "weir-", "theirs")] = pick(
-					"", instance, "{}", `{"empty":true}`, `{"was":{"uuid":"i1","row":{"targets":"192.0.2.5:4739"}}}`, `{"was":{}}`, `{"was":null,"empty":true}`, `{"set":"true"}`, `{"set":"true","was":"false"}`, "true", "8", "-1", "[", "1e99",
+				m[pick("weir-owner", "weir-owner", "weir-former-ipfix", "weir-former-netflow", "weir-former-other-config-disable-in-band", "weir-next-cfg", "weir-totals", "weir-former-qos", "weir-former-ingress-policing", "weir-", "theirs")] = pick(
+					"", instance, "{}", `{"empty":true}`, `{"was":{"uuid":"i1","row":{"targets":"192.0.2.5:4739"}}}`, `{"was":{}}`, `{"was":null,"empty":true}`, `{"set":"true"}`, `{"set":"true","was":"false"}`, `{"set":{"rate":1},"was":{"rate":2}}`, "true", "8", "-1", "[", "1e99",
 				)
 			}
 			return m
@@ -509,12 +510,40 @@ func TestHostsThatSayAnything(t *testing.T) {
 				IPFIX: ovsdb.UUID(pick("i1", "i2", "", "nowhere")), ExternalIDs: ids(),
 			}
 		}
+		limits := func() (l shape.Limits) {
+			l.Meter = rng.IntN(3) == 0
+			l.In.Rate, l.Out.Rate = rng.Uint64N(3)<<rng.IntN(40), rng.Uint64N(3)<<rng.IntN(40)
+			return l
+		}
+		r.QoSs, r.Queues = map[ovsdb.UUID]*ovsdb.QoS{}, map[ovsdb.UUID]*ovsdb.Queue{}
+		for range rng.IntN(3) {
+			id := ovsdb.UUID(pick("q1", "q2", ""))
+			r.QoSs[id] = &ovsdb.QoS{
+				UUID: id, Type: pick("linux-htb", ""), Queues: map[int64]ovsdb.UUID{rng.Int64N(2): ovsdb.UUID(pick("u1", "u2", ""))}, OtherConfig: map[string]string{"max-rate": pick("", "-1", "1000")}, ExternalIDs: ids(),
+			}
+			id = ovsdb.UUID(pick("u1", "u2"))
+			r.Queues[id] = &ovsdb.Queue{UUID: id, ExternalIDs: ids()}
+		}
+		r.Ports, r.Interfaces = map[ovsdb.UUID]*ovsdb.Port{}, map[ovsdb.UUID]*ovsdb.Interface{}
+		for range rng.IntN(4) {
+			id := ovsdb.UUID(pick("p1", "p2", ""))
+			r.Ports[id] = &ovsdb.Port{UUID: id, Interfaces: []ovsdb.UUID{ovsdb.UUID(pick("v1", "v2")), "v2"}[:rng.IntN(3)], QoS: ovsdb.UUID(pick("", "q1", "q2", "nowhere")), ExternalIDs: ids()}
+			id = ovsdb.UUID(pick("v1", "v2"))
+			r.Interfaces[id] = &ovsdb.Interface{
+				UUID: id, Name: pick("v1", "v2"), IngressPolicingRate: rng.Int64()>>rng.IntN(64) - 1, IngressPolicingBurst: rng.Int64N(3), MTU: rng.Int64() >> rng.IntN(64), ExternalIDs: ids(),
+			}
+		}
+		for _, b := range r.Bridges {
+			b.Ports = []ovsdb.UUID{ovsdb.UUID(pick("p1", "p2")), "p2"}[:rng.IntN(3)]
+		}
 		q := ask(r, func(q *question) {
 			q.settings.Protocol = Protocol(pick(Auto.Allowed()...))
 			q.settings.TakeOver = rng.IntN(2) == 0
 			q.enforced = map[string]Enforced{}
 			for range rng.IntN(3) {
-				q.enforced[pick("br0", "br1", "", "br2")] = Enforced{compile.Sampling(rng.IntN(3)), Flows(rng.IntN(3))}
+				q.enforced[pick("br0", "br1", "", "br2")] = Enforced{
+					Sampling: compile.Sampling(rng.IntN(3)), Flows: Flows(rng.IntN(3)), Limits: map[string]shape.Limits{pick("v1", "v2", ""): limits()},
+				}
 			}
 			if rng.IntN(3) > 0 {
 				q.controller = attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653"), TLS: rng.IntN(2) == 0, Wipe: rng.IntN(2) == 0}
@@ -536,7 +565,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 		for _, tx := range transactions {
 			for _, c := range tx.Changes() {
 				key, ofKey := strings.CutPrefix(c.Column, "external_ids:")
-				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && !slices.Contains([]string{"*", "ipfix", "netflow", "controller", "other_config:disable-in-band"}, c.Column) {
+				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && !slices.Contains([]string{"*", "ipfix", "netflow", "controller", "other_config:disable-in-band", "qos", "ingress_policing"}, c.Column) {
 					t.Fatalf("seed %d, try %d: %+v", seed, n, c)
 				}
 			}

@@ -17,6 +17,8 @@ import (
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/export"
+	rates "github.com/weirhq/weir/policyd/policy"
+	"github.com/weirhq/weir/policyd/shape"
 )
 
 // applied is what ovs-vswitchd does with next_cfg, which is not there: it says that it has done what was asked.
@@ -87,10 +89,11 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 		}
 	}
 	var bridges []string
+	vif := func(bridge string) string { return "v" + bridge } // of a VIF
 	addBridge := func() {
 		name := fmt.Sprint("br", len(said))
 		bridges = append(bridges, name)
-		others("add-br", name, "--", "set", "bridge", name, "datapath_type="+[]string{"netdev", "system"}[rng.IntN(2)])
+		others("add-br", name, "--", "set", "bridge", name, "datapath_type="+[]string{"netdev", "system"}[rng.IntN(2)], "--", "add-port", name, vif(name))
 	}
 	pick := func() string { return bridges[rng.IntN(len(bridges))] }
 	number := 0
@@ -110,7 +113,21 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 	addBridge()
 	addBridge()
 	change := func() {
-		switch n := rng.IntN(30); {
+		switch n := rng.IntN(36); {
+		case n == 30:
+			others("set", "interface", vif(pick()), fmt.Sprint("ingress_policing_rate=", 1000*rng.IntN(2)), fmt.Sprint("ingress_policing_burst=", 100*rng.IntN(2)))
+		case n == 31:
+			others("set", "interface", vif(pick()), []string{"ingress_policing_rate=0", "ingress_policing_burst=7"}[rng.IntN(2)])
+		case n == 32:
+			number++
+			others("--", "--id=@q", "create", "QoS", "type=linux-htb", fmt.Sprint("other_config:max-rate=", 1000*number), "--", "set", "port", vif(pick()), "qos=@q")
+		case n == 33:
+			others("clear", "port", vif(pick()), "qos")
+		case n == 34:
+			b := pick()
+			others("del-port", b, vif(b), "--", "add-port", b, vif(b))
+		case n == 35:
+			others("set", "port", vif(pick()), "external_ids:theirs="+fmt.Sprint(rng.IntN(3)))
 		case n == 0 && len(bridges) < 5:
 			addBridge()
 		case n == 1 && len(bridges) > 2:
@@ -163,10 +180,16 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 			s.Bridges = map[string]export.Protocol{pick(): s.Protocol.Random(rng)}
 		})
 	}
+	rate := func() rates.Limit { // none that others set, too
+		return rates.Limit{Rate: uint64(rng.IntN(3) * 12_345), Burst: uint64(rng.IntN(2) * 77_777)}
+	}
 	policy := func() map[string]export.Enforced {
 		m := map[string]export.Enforced{}
 		for range rng.IntN(4) {
-			m[pick()] = export.Enforced{Sampling: compile.Sampling(rng.IntN(3)), Flows: export.Flows(rng.IntN(3))}
+			b := pick()
+			m[b] = export.Enforced{Sampling: compile.Sampling(rng.IntN(3)), Flows: export.Flows(rng.IntN(3)), Limits: map[string]shape.Limits{vif(b): {
+				Out: rate(), In: rate(), Meter: rng.IntN(4) == 0,
+			}}}
 		}
 		return m
 	}
@@ -178,7 +201,7 @@ func asIfNeverThere(t *testing.T, seed uint64) {
 				return false
 			}
 			for _, b := range s.Bridges {
-				if b.State == export.StateSetting || b.Rules != nil && b.Rules.State == export.StateSetting || b.Controller != nil && b.Controller.State == attach.StateSetting {
+				if b.State == export.StateSetting || b.Rules != nil && b.Rules.State == export.StateSetting || b.Controller != nil && b.Controller.State == attach.StateSetting || b.Limits != nil && b.Limits.State == export.StateSetting {
 					return false
 				}
 			}

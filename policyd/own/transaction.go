@@ -258,9 +258,14 @@ func (t *Transaction) Release() error {
 		t.unkeyAll("Bridge", b.UUID, b.Name, b.ExternalIDs)
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.rows.Ports)) {
+		t.Unshape(t.rows.Ports[id])
 		t.unkeyAll("Port", id, t.rows.Ports[id].Name, t.rows.Ports[id].ExternalIDs)
 	}
+	t.RemoveQoS(nil)
 	for _, id := range slices.Sorted(maps.Keys(t.rows.Interfaces)) {
+		if err := t.Unpolice(t.rows.Interfaces[id]); err != nil {
+			return err
+		}
 		t.unkeyAll("Interface", id, t.rows.Interfaces[id].Name, t.rows.Interfaces[id].ExternalIDs)
 	}
 	t.unkeyAll("Open_vSwitch", t.rows.Root.UUID, ".", t.rows.Root.ExternalIDs)

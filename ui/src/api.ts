@@ -445,6 +445,7 @@ export interface EventsBody {
 export interface ExportBridge {
   controller?: AttachBridge;
   domain?: number;
+  limits?: ExportLimits;
   name: string;
   protocol: string;
   rules?: ExportRules;
@@ -454,6 +455,17 @@ export interface ExportBridge {
   targets?: string[] | null;
   virtual_obs_id?: string;
   why: string;
+  wiped?: number;
+}
+
+export interface ExportLimits {
+  /** By interface; those of which a rate is asked. */
+  ports: ShapePort[] | null;
+  /** Of state. */
+  since?: string;
+  /** Of all of them: the worst of those of ports. */
+  state: 'off' | 'set' | 'setting' | 'foreign' | 'yielded' | 'failed';
+  /** Times that others removed or changed something. */
   wiped?: number;
 }
 
@@ -1589,6 +1601,28 @@ export interface Session {
   user: string;
   /** session, token, socket or nobody. */
   via: string;
+}
+
+export interface ShapeDirection {
+  /** What has it in force: a meter of the bridge's flows, policing of the interface, or a queue (linux-htb) of the port. */
+  by: 'meter' | 'policing' | 'htb';
+  /** As in the policy document. */
+  limit: string;
+  /** set: in the host's database it is as it is to be, which a meter always is: its flows are told of elsewhere. foreign: a limit of others is in its place, and is left alone. */
+  state: 'set' | 'setting' | 'foreign' | 'yielded' | 'failed';
+  /** What will disappoint, and which limit of others acts, too. */
+  warnings?: string[] | null;
+  /** Why it is not set, or set so. */
+  why?: string;
+}
+
+export interface ShapePort {
+  /** Of what the VM gets; absent: no rate is asked. */
+  in?: ShapeDirection;
+  /** Of what the VM sends; absent: no rate is asked. */
+  out?: ShapeDirection;
+  /** Interface of the host. */
+  port: string;
 }
 
 export interface SnapshotsBody {
