@@ -55,6 +55,9 @@ const (
 	LimitsSet         Kind = "limits_set"
 	LimitsWiped       Kind = "limits_wiped"
 	LimitsForeign     Kind = "limits_foreign"
+	FailModeChanged   Kind = "fail_mode_changed"
+	FailModeEntered   Kind = "fail_mode_entered"
+	FailModeLeft      Kind = "fail_mode_left"
 )
 
 // About describes a kind.
@@ -105,6 +108,9 @@ var Kinds = []About{
 	{LimitsSet, SeverityInfo, "What limits the rates of a bridge's VIFs is set as the policy asks."},
 	{LimitsWiped, SeverityWarning, "Somebody else removed or changed what limits the rates of VIFs at a host; it is set up again."},
 	{LimitsForeign, SeverityWarning, "A port of a VIF whose rate is to be limited has a limit of others already, which Weir leaves alone."},
+	{FailModeChanged, SeverityNotice, "A bridge does something else than before while Weir is away."},
+	{FailModeEntered, SeverityError, "A bridge that enforces policy has been without Weir for longer than it waits: it is as its fail mode says now."},
+	{FailModeLeft, SeverityNotice, "A bridge that was without Weir has it again, and was found to hold the policy."},
 }
 
 var kinds = func() map[Kind]About {

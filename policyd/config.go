@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/internal/strictyaml"
+	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/export"
 )
 
@@ -29,6 +30,7 @@ type PolicyConfig struct {
 	FlowsPerBridge int              `yaml:"flows_per_bridge" doc:"A policy of which a bridge would hold more OpenFlow flows is refused, before anything is changed anywhere."`
 	Sampling       Sampling         `yaml:"sampling" doc:"Which packets enforced bridges tell of, with the rule that decided: full: all of them, which is the source of totals; new: the first packets of connections and whatever is dropped, beside the export of hosts.export; off: none. auto: full with the userspace datapath, else new. weir pool sampling says otherwise of a pool."`
 	KeepRevisions  int              `yaml:"keep_revisions" doc:"So many of the newest revisions of the policy are kept. What is in force is kept, what it replaced, what was confirmed last, and what drafts are based on."`
+	Probe          time.Duration    `yaml:"inactivity_probe" doc:"After so much silence an enforced bridge asks whether Weir is there, and after as much again it takes the connection for lost. One with fail mode open opens after three times that without Weir. Whole seconds."`
 	CollectorWait  time.Duration    `yaml:"collector_wait" doc:"So long at most new rules wait until collectors know their numbers, before hosts get them."`
 }
 
@@ -70,7 +72,7 @@ func (s Sampling) MarshalText() ([]byte, error) { return []byte(s), nil }
 
 // DefaultPolicy returns the configuration that is used where the file is silent.
 func DefaultPolicy() PolicyConfig {
-	return PolicyConfig{Listeners: []BridgeListener{}, FlowsPerBridge: 100_000, Sampling: SamplingAuto, KeepRevisions: 1000, CollectorWait: 3 * time.Second}
+	return PolicyConfig{Listeners: []BridgeListener{}, FlowsPerBridge: 100_000, Sampling: SamplingAuto, KeepRevisions: 1000, Probe: attach.DefaultProbe, CollectorWait: 3 * time.Second}
 }
 
 // Validate says what is wrong with the configuration, or nil.
@@ -87,6 +89,9 @@ func (c *PolicyConfig) Validate() error {
 	}
 	if c.CollectorWait < 0 || c.CollectorWait > time.Minute {
 		refuse("collector_wait", "found %s, want 0s to 1m", c.CollectorWait)
+	}
+	if c.Probe < time.Second || c.Probe > 10*time.Minute || c.Probe%time.Second != 0 {
+		refuse("inactivity_probe", "found %s, want whole seconds, 1s to 10m", c.Probe)
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]

@@ -812,7 +812,7 @@ func (g *governor) wanted(subjects []*subject) []reconcile.Bridge {
 			case !enforcing && (g.leaving[key] || attached(b)) && !done[key]:
 				// As long as its controller is there, flows may be, too: after a kill in between nobody else knows.
 				leaving[key] = true
-				want.Detach = true
+				want.Detach = !s.leavesFirst(b.Name)
 			case !enforcing && done[key] && attached(b): // until the controller is gone
 				g.left[key] = true
 				want.Detach = true
@@ -865,7 +865,7 @@ func (g *governor) enforce(subjects []*subject) bool {
 			st := statuses[key]
 			switch c := g.bridges[key]; {
 			case c != nil:
-				e := export.Enforced{Sampling: c.input.Sampling}
+				e := export.Enforced{Sampling: c.input.Sampling, FailMode: g.failMode(s, key.Bridge, c, &st)}
 				if st.Verified > 0 {
 					e.Flows = export.FlowsInstalled
 				}
@@ -897,7 +897,7 @@ func (g *governor) ofHost(h *host, session ovsdb.Status) (bridges map[string]exp
 
 // attachSettings says how the bridges of a host are to dial Weir.
 func (g *governor) attachSettings(h *host, session ovsdb.Status) attach.Settings {
-	set := attach.Settings{Wipe: h.Mode == state.ModeEnforce}
+	set := attach.Settings{Wipe: h.Mode == state.ModeEnforce, Probe: g.cfg.Probe}
 	if l := g.listenerFor(session); l != nil {
 		set.TLS, set.Reach = l.TLS, l.reach()
 	}

@@ -121,6 +121,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	}
 	s.exports, err = export.New(export.Config{Instance: d.State.Instance(), CollectorPort: d.CollectorPort, ActiveTimeout: d.ActiveTimeout}, export.Deps{
 		Log: d.Log, Events: d.Events, Metrics: d.Metrics, Detached: func(string) { s.again() },
+		Forgot: func(uuid, bridge string) { s.reconciler.Forgot(reconcile.Key{Host: uuid, Bridge: bridge}) },
 	})
 	if err != nil {
 		return nil, err

@@ -14,7 +14,14 @@ type Settings struct {
 	// switch forgets all flows, groups and meters that such a bridge has, and again when Weir is detached. Somebody was shown
 	// that, and confirmed it. Other bridges are attached without it: nothing is wiped there.
 	Wipe bool
+
+	// Probe is after how much silence a bridge asks whether Weir is there, from a second; after as much again it dials anew, and after three
+	// times that without Weir, a bridge that fails open opens. 0: DefaultProbe.
+	Probe time.Duration
 }
+
+// DefaultProbe is that of Open vSwitch.
+const DefaultProbe = 5 * time.Second
 
 // State is how a bridge's controller row stands.
 type State string
@@ -29,7 +36,7 @@ const (
 	StateFailed      State = "failed"      // where the host reaches Weir is not known, or what was there before cannot be read
 )
 
-// Bridge is how a bridge is attached.
+// Bridge is how a bridge is attached, and what it does while Weir is away.
 type Bridge struct {
 	State     State        `json:"state"`
 	Target    string       `json:"target,omitempty" doc:"Where the bridge dials."`

@@ -2,12 +2,14 @@ package attach
 
 import (
 	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/own"
+	"github.com/weirhq/weir/policyd/policy"
 )
 
 const (
@@ -19,9 +21,6 @@ const (
 
 	// maxBackoff is how long a bridge waits at most before it dials again, in ms: the least that Open vSwitch takes.
 	maxBackoff = 1000
-
-	// probe is after how much silence a bridge asks whether Weir is there, in ms; after as much again it dials anew.
-	probe = 5000
 
 	// rateLimit is how many packets a second a bridge sends to Weir at most, of those that tell addresses; beyond burstLimit in a moment it
 	// takes turns among its ports, so that none of them leaves nothing for others. 100 is the least that Open vSwitch takes.
@@ -37,22 +36,45 @@ type Question struct {
 	Wanted   bool   // the bridge is to dial Weir
 	Yielded  bool   // it is left as it is for now
 	Found    string // Want of the answer when it last was as wanted
+	FailMode FailMode
+}
+
+// FailMode is what of a Question is about what the bridge does while Weir is away.
+type FailMode struct {
+	Wanted  policy.FailMode `json:",omitempty"` // "": what it does now
+	Leaving bool            // flows are about to be taken off: what was before Weir comes back first
+	Unready string          // why it is not known that all of Weir's flows are there, and let the host reach Weir; "": they were found there, and do
+	Others  int             // flows of others at the bridge, which are lost when it forgets all
 }
 
 // Answer is what Decide says.
 type Answer struct {
 	Bridge
+	Away   Away
 	Want   string // what is to be there, comparable; empty: nothing
 	Undone string // what others did to what Weir had set up; empty: nothing
 	Held   bool   // something of Weir's is at the bridge afterwards
+
+	Forget bool // Found is to be empty from now on: what was found before goes for something else
+	Wiped  bool // what tx does makes the switch forget the bridge's flows, once it has done it
 }
 
 // Decide compares a bridge with what it is to be, and has tx change what is not so.
 func Decide(tx *own.Transaction, q Question) (Answer, error) {
+	a, err := decide(tx, &q)
+	a.Away.tell(&q, a.Foreign)
+	return a, err
+}
+
+func decide(tx *own.Transaction, q *Question) (Answer, error) {
 	ours, others := own.Controllers(q.Rows, q.Bridge)
 	held, _, err := own.DisableInBand.Held(q.Bridge)
-	a := Answer{Bridge: Bridge{State: StateOff, Foreign: foreign(others)}, Held: len(ours) > 0 || held}
-	switch {
+	modeHeld, modeKept, err2 := own.FailMode.Held(q.Bridge)
+	a := Answer{Bridge: Bridge{State: StateOff, Foreign: foreign(others)}, Held: len(ours) > 0 || held || modeHeld}
+	if q.Wanted && !q.FailMode.Leaving {
+		a.Away.Wanted = q.FailMode.Wanted
+	}
+	switch err = cmp.Or(err, err2); {
 	case err != nil:
 		return failed(a, err), nil
 	case !q.Wanted:
@@ -60,12 +82,13 @@ func Decide(tx *own.Transaction, q Question) (Answer, error) {
 			tx.RemoveController(q.Bridge, c)
 		}
 		a.Held = false
-		return a, tx.Unset(own.DisableInBand, q.Bridge)
+		return a, errors.Join(tx.Unset(own.DisableInBand, q.Bridge), tx.Unset(own.FailMode, q.Bridge))
 	case !q.Settings.Reach.IsValid():
 		a.State, a.Why = StateFailed, "at what address this host reaches Weir by OpenFlow is not known: set policy.listeners[].reach"
 		return a, nil
 	}
-	row := a.row(&q, ours)
+	s := newSwitchover(q, ours, a.Foreign, modeHeld, modeKept)
+	row := a.row(q, s, ours)
 	if q.Yielded {
 		a.State = StateYielded
 		return a, nil
@@ -80,6 +103,9 @@ func Decide(tx *own.Transaction, q Question) (Answer, error) {
 		if q.Found == a.Want && a.Undone == "" {
 			a.Undone = how
 		}
+	}
+	if step, err := s.step(tx, &a); step || err != nil {
+		return a, err
 	}
 	var kept *ovsdb.Controller
 	for _, c := range ours {
@@ -123,35 +149,32 @@ func failed(a Answer, why error) Answer {
 }
 
 // row fills in what is wanted and returns the columns of the row, in place of those that there are.
-func (a *Answer) row(q *Question, ours []*ovsdb.Controller) ovsdb.Values {
+func (a *Answer) row(q *Question, s *switchover, ours []*ovsdb.Controller) ovsdb.Values {
 	scheme := "tcp:"
 	if q.Settings.TLS {
 		scheme = "ssl:"
 	}
 	a.Target = scheme + netip.AddrPortFrom(q.Settings.Reach.Addr().Unmap(), q.Settings.Reach.Port()).String()
-	a.Type = primary
-	if q.Has("Controller", "type") {
-		a.Type = service
-	}
+	a.Type = s.kind
 	others := slices.ContainsFunc(a.Foreign, Controller.decides)
-	if a.Type == primary && !others {
+	if !s.knowsService && !others {
 		a.Wipes = "all flows, groups and meters of the bridge, those of others too: this Open vSwitch knows primary controllers only, and forgets them when the first one comes and when the last one goes"
 	}
 	// Without flows, as after a restart, a bridge that is secure or has primary controllers passes nothing. In-band control is then the only
 	// way by which a host whose own addresses are at the bridge reaches Weir. Everywhere else it is a way past policy.
-	secure := q.Bridge.FailMode == "secure"
+	secure := s.secure || s.goal == secureMode
 	up, known := hostIsUp(q.Rows, q.Bridge)
 	if !known { // as long as nobody knows whether it is, it is as it was
 		up = slices.ContainsFunc(ours, func(c *ovsdb.Controller) bool { return c.ConnectionMode == inBand })
 	}
-	mode := outOfBand
+	mode, silence := outOfBand, cmp.Or(q.Settings.Probe, DefaultProbe)
 	if a.InBand = up && (secure || others || a.Type == primary); a.InBand {
 		mode = inBand
 		a.Exposed = exposed(q, a.Target)
 		a.Why = "the host itself may reach Weir through this bridge, which passes nothing by itself after a restart: in-band control stays"
 	}
 	row := ovsdb.Values{
-		"target": a.Target, "connection_mode": mode, "max_backoff": int64(maxBackoff), "inactivity_probe": int64(probe),
+		"target": a.Target, "connection_mode": mode, "max_backoff": int64(maxBackoff), "inactivity_probe": silence.Milliseconds(),
 		"controller_rate_limit": int64(rateLimit), "controller_burst_limit": int64(burstLimit),
 	}
 	if a.Type == service {

@@ -51,6 +51,7 @@ type Enforced struct {
 	Sampling compile.Sampling // of packets by its flows
 	Flows    Flows
 	Limits   map[string]shape.Limits // of its ports, by interface: those of which rates are asked
+	FailMode attach.FailMode         // what it is to do while Weir is away; Leaving is said by Flows
 }
 
 // Flows is what is known of the flows of a bridge that enforces policy.
@@ -119,6 +120,10 @@ type Deps struct {
 	Metrics  prometheus.Registerer // nil: none
 	Now      func() time.Time      // nil: time.Now
 	Detached func(uuid string)     // called once it was verified that nothing of Weir's is at a host with Detach; nil: nobody
+
+	// Forgot is called when the switch of a host is about to forget the flows of a bridge, since its fail mode is changed, and again when it has
+	// done it; nil: nobody.
+	Forgot func(uuid, bridge string)
 }
 
 // Exports look after the export of flows of all hosts. Methods may be called from any goroutine.

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/own"
+	"github.com/weirhq/weir/policyd/policy"
 )
 
 const (
@@ -54,16 +56,18 @@ type keeper struct {
 	wipes   map[place]*contest   // guarded by mu
 
 	// These belong to run.
-	found    map[what]string           // what was there when it last was as wanted
-	changing map[what]bool             // what a transaction of this keeper changed, and was not found as wanted since
-	noted    map[what]bool             // what others undid, which was told, and was not changed since
-	foreign  map[place]string          // what was told of others' exports
-	renewals map[place]time.Time       // the last one
-	read     map[ovsdb.UUID]*own.Saved // rows of others, read for the transaction to come
-	rounds   int                       // transactions since the host was as it is to be
-	failures int                       // in a row
-	retry    time.Time                 // not before
-	said     string                    // the last failure that was logged
+	found    map[what]string            // what was there when it last was as wanted
+	changing map[what]bool              // what a transaction of this keeper changed, and was not found as wanted since
+	noted    map[what]bool              // what others undid, which was told, and was not changed since
+	foreign  map[place]string           // what was told of others' exports
+	renewals map[place]time.Time        // the last one
+	forgets  map[string]int64           // bridges whose flows the switch forgets, with cur_cfg of when it has done it
+	failMode map[string]policy.FailMode // of bridges, as it was told last
+	read     map[ovsdb.UUID]*own.Saved  // rows of others, read for the transaction to come
+	rounds   int                        // transactions since the host was as it is to be
+	failures int                        // in a row
+	retry    time.Time                  // not before
+	said     string                     // the last failure that was logged
 }
 
 type placeState struct {
@@ -84,6 +88,7 @@ func newKeeper(e *Exports, h Host) *keeper {
 		e: e, log: e.deps.Log.With("host", h.Name), poke: make(chan struct{}, 1), gone: make(chan struct{}), host: h,
 		asked: map[uint32]struct{}{}, since: map[place]placeState{}, wipes: map[place]*contest{},
 		changing: map[what]bool{}, noted: map[what]bool{}, foreign: map[place]string{}, renewals: map[place]time.Time{}, read: map[ovsdb.UUID]*own.Saved{},
+		forgets: map[string]int64{}, failMode: map[string]policy.FailMode{},
 	}
 	return k
 }
@@ -207,6 +212,7 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 		return lookAgain // or as soon as more is known
 	}
 	rows := h.Session.Rows()
+	k.forgot(&h, rows)
 	if h.Detach {
 		return k.detach(ctx, h, rows, now)
 	}
@@ -233,6 +239,7 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 		return 0
 	}
 	k.told(&h, a)
+	k.tellFailModes(&h, a)
 	ops := a.tx.Operations()
 	if ops == nil {
 		k.ok(now)
@@ -250,12 +257,32 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 			delete(k.noted, l.id)
 		}
 	}
+	for _, bridge := range a.forgets {
+		k.forgets[bridge] = rows.Root.NextCfg + 1
+		k.forget(&h, bridge)
+	}
 	for _, at := range a.renewed {
 		k.renewals[at] = now
 		k.e.metrics.renewed.Inc()
 		k.log.Info("export made anew for its templates", "bridge", at.bridge)
 	}
 	return 0 // the session says already what it changed
+}
+
+// forgot tells of bridges whose flows the switch has forgotten by now.
+func (k *keeper) forgot(h *Host, rows *ovsdb.Rows) {
+	for bridge, number := range k.forgets {
+		if rows.Root.CurCfg >= number {
+			delete(k.forgets, bridge)
+			k.forget(h, bridge)
+		}
+	}
+}
+
+func (k *keeper) forget(h *Host, bridge string) {
+	if k.e.deps.Forgot != nil {
+		k.e.deps.Forgot(h.UUID, bridge)
+	}
 }
 
 // complete says what the settings do not. Where the host reaches Weir the session tells, once it has rows.
@@ -430,7 +457,7 @@ func (k *keeper) settle(h *Host, a *answer, now time.Time) time.Duration {
 				k.set(h, a, l)
 			}
 		case StateSetting, StateYielded:
-			if want := was[l.id]; want != "" {
+			if want := was[l.id]; want != "" && !l.forget {
 				k.found[l.id] = want
 			}
 		default:
@@ -576,6 +603,29 @@ func (k *keeper) told(h *Host, a *answer) {
 	k.foreign = foreign
 }
 
+// tellFailModes tells of bridges that do something else than before while Weir is away.
+func (k *keeper) tellFailModes(h *Host, a *answer) {
+	there := map[string]bool{}
+	for i := range a.bridges {
+		b := &a.bridges[i]
+		there[b.Name] = true
+		was, known := k.failMode[b.Name]
+		is := b.Away.Is
+		if b.Controller != nil && b.Controller.State != attach.StateSet {
+			continue // it is on its way
+		}
+		k.failMode[b.Name] = is
+		if !known || was == is {
+			continue
+		}
+		name := func(m policy.FailMode) string { return cmp.Or(string(m), "as without a fail mode") }
+		k.emitAttributes(h, b.Name, event.FailModeChanged, fmt.Sprintf("bridge %q fails %s now: if Weir dies, %s; if Open vSwitch restarts meanwhile, %s", b.Name, name(is), b.Away.IfWeirDies, b.Away.IfSwitchRestarts), map[string]string{
+			"before": string(was), "after": string(is), "wanted": string(b.Away.Wanted), "if_weir_dies": b.Away.IfWeirDies, "if_switch_restarts": b.Away.IfSwitchRestarts,
+		})
+	}
+	maps.DeleteFunc(k.failMode, func(name string, _ policy.FailMode) bool { return !there[name] })
+}
+
 func (k *keeper) emit(h *Host, bridge string, kind event.Kind, text string, b *Bridge) {
 	facts := map[string]string{"protocol": string(b.Protocol), "why": b.Why}
 	if b.State == StateSet {
@@ -629,6 +679,7 @@ func (k *keeper) detach(ctx context.Context, h Host, rows *ovsdb.Rows, now time.
 	k.mu.Unlock()
 	k.found = nil
 	clear(k.changing)
+	clear(k.failMode)
 	if first {
 		k.emitAttributes(&h, "", event.HostDetached, "nothing of Weir's is at the host any more; what was there before is back", map[string]string{})
 		if k.e.deps.Detached != nil {

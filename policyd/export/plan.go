@@ -39,6 +39,7 @@ type Bridge struct {
 	Rules      *Rules         `json:"rules,omitempty"`      // of what its flows sample; nil: it does not enforce policy, nor did it
 	Controller *attach.Bridge `json:"controller,omitempty"` // how it is attached; nil: it is not to be, nor was it
 	Limits     *Limits        `json:"limits,omitempty"`     // rates of its VIFs; nil: none are asked, nor were they
+	Away       attach.Away    `json:"away"`                 // what it does while Weir is away
 }
 
 // Ours says whether something of Weir's is, or may be, at the bridge in the host's database.
@@ -126,6 +127,7 @@ type answer struct {
 	queued  map[ovsdb.UUID]bool // rows of table QoS of Weir's that stay
 	limited map[ovsdb.UUID]bool // ports and interfaces that were looked at for that
 	renewed []place             // those whose IPFIX is made anew for its templates
+	forgets []string            // bridges whose flows the switch forgets, once tx was carried out
 }
 
 // look is how one thing stands.
@@ -134,6 +136,8 @@ type look struct {
 	place
 	state State
 	want  string // what is to be there, comparable; "" nothing
+
+	forget bool // what was found before goes for something else
 }
 
 type reference struct {
@@ -236,7 +240,7 @@ func (d *deciding) decide() (keep bool, err error) {
 
 // note says how a part stands, and what is to be there.
 func (d *deciding) note(p part, s State, want string) {
-	d.looks = append(d.looks, look{what{d.b.UUID, p}, place{d.b.Name, p}, s, want})
+	d.looks = append(d.looks, look{id: what{d.b.UUID, p}, place: place{d.b.Name, p}, state: s, want: want})
 }
 
 // undo says that others undid a part.
@@ -246,12 +250,14 @@ func (d *deciding) undo(p part, how string) {
 
 // attach has the bridge dial Weir, or no more.
 func (d *deciding) attach() (keep bool, err error) {
-	_, wanted := d.enforced[d.b.Name]
+	e, wanted := d.enforced[d.b.Name]
+	e.FailMode.Leaving = e.Flows == FlowsLeaving
 	at := what{d.b.UUID, controller}
 	a, err := attach.Decide(d.tx, attach.Question{
 		Settings: d.controller, Rows: d.rows, Has: d.has, Bridge: d.b, Wanted: wanted,
-		Yielded: d.yielded(place{d.b.Name, controller}), Found: d.found[at],
+		Yielded: d.yielded(place{d.b.Name, controller}), Found: d.found[at], FailMode: e.FailMode,
 	})
+	d.out.Away = a.Away
 	if err != nil || !wanted && !a.Held && d.found[at] == "" {
 		return a.Held, err
 	}
@@ -260,6 +266,10 @@ func (d *deciding) attach() (keep bool, err error) {
 		d.undo(controller, a.Undone)
 	}
 	d.note(controller, State(a.State), a.Want)
+	d.looks[len(d.looks)-1].forget = a.Forget
+	if a.Wiped {
+		d.forgets = append(d.forgets, d.b.Name)
+	}
 	return a.Held, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/own"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/shape"
 )
 
@@ -543,6 +544,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 			for range rng.IntN(3) {
 				q.enforced[pick("br0", "br1", "", "br2")] = Enforced{
 					Sampling: compile.Sampling(rng.IntN(3)), Flows: Flows(rng.IntN(3)), Limits: map[string]shape.Limits{pick("v1", "v2", ""): limits()},
+					FailMode: attach.FailMode{Wanted: policy.FailMode(pick("", "open", "safe", "static")), Unready: pick("", "not yet"), Others: rng.IntN(2)},
 				}
 			}
 			if rng.IntN(3) > 0 {
@@ -565,7 +567,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 		for _, tx := range transactions {
 			for _, c := range tx.Changes() {
 				key, ofKey := strings.CutPrefix(c.Column, "external_ids:")
-				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && !slices.Contains([]string{"*", "ipfix", "netflow", "controller", "other_config:disable-in-band", "qos", "ingress_policing"}, c.Column) {
+				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && !slices.Contains([]string{"*", "ipfix", "netflow", "controller", "fail_mode", "other_config:disable-in-band", "qos", "ingress_policing"}, c.Column) {
 					t.Fatalf("seed %d, try %d: %+v", seed, n, c)
 				}
 			}

@@ -7,8 +7,8 @@
 //   - The host has it too, in the row of table Open_vSwitch, from the first change until the last is undone. A second Weir
 //     finds it there and leaves the host alone.
 //   - A column of a row that is not Weir's, which Weir sets, is one of [Columns]. What it held before is in external_ids of
-//     that row, key weir-former-COLUMN, written in the same transaction. A key of other_config of such a row is one of [Settings], and
-//     what it was before is in weir-former-other-config-KEY.
+//     that row, key weir-former-COLUMN, written in the same transaction. A key of other_config of such a row, or a column of text, is one of
+//     [Settings], and what it was before is in weir-former-other-config-KEY or weir-former-COLUMN.
 //
 // What is put back is what others gave the column last: if somebody empties it or points it elsewhere while Weir is there,
 // that is what they want, and what was saved is forgotten.

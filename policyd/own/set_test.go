@@ -3,6 +3,7 @@ package own_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,8 +34,10 @@ func everything(t *testing.T, r *ovsdb.Rows) []ovsdb.Operation {
 		tx.WriteSampleSet(ours[0], ovsdb.Values{"targets": []string{"192.0.2.6:4739"}}, true)
 		tx.MarkSampleSet(ours[0], map[string]string{"weir-totals": "false"})
 	}
-	if err := tx.Set(own.DisableInBand, b, "true"); err != nil {
-		t.Fatal(err)
+	for setting, value := range map[*own.Setting]string{own.DisableInBand: "true", own.FailMode: "secure"} {
+		if err := tx.Set(setting, b, value); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return tx.Operations()
 }
@@ -47,7 +50,7 @@ func TestRowsBesideThoseOfOthers(t *testing.T) {
 	state := func() string {
 		return strings.Join([]string{
 			server.VSCtl("--no-wait", "--columns=target,type,connection_mode,external_ids", "list", "Controller"), server.VSCtl("--no-wait", "--columns=id,external_ids", "list", "Flow_Sample_Collector_Set"),
-			server.VSCtl("--no-wait", "--columns=targets,external_ids", "list", "IPFIX"), server.VSCtl("--no-wait", "--columns=other_config,external_ids", "list", "Bridge"),
+			server.VSCtl("--no-wait", "--columns=targets,external_ids", "list", "IPFIX"), server.VSCtl("--no-wait", "--columns=fail_mode,other_config,external_ids", "list", "Bridge"),
 			server.VSCtl("--no-wait", "--columns=external_ids", "list", "Open_vSwitch"),
 		}, "\n\n")
 	}
@@ -97,6 +100,7 @@ func TestWhatOthersDidToSetsMeanwhileStays(t *testing.T) {
 		"another controller":     {false, []string{"set-controller", "br0", "tcp:203.0.113.1:6653"}},
 		"controllers are gone":   {true, []string{"del-controller", "br0"}},
 		"another setting":        {false, []string{"set", "bridge", "br0", "other_config:disable-in-band=false"}},
+		"another fail mode":      {true, []string{"set-fail-mode", "br0", "standalone"}},
 		"collector sets go":      {true, []string{"--all", "destroy", "Flow_Sample_Collector_Set"}},
 		"another has the number": {true, []string{"set", "Flow_Sample_Collector_Set", ".", "id=8"}},
 		"the bridge is gone":     {false, []string{"del-br", "br0"}},
@@ -121,6 +125,71 @@ func TestWhatOthersDidToSetsMeanwhileStays(t *testing.T) {
 	}
 }
 
+// A column is given back as others gave it last: what it was before Weir, or what they made of it since.
+func TestFormerFailMode(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, meanwhile, after []string // arguments of ovs-vsctl; meanwhile nil: nobody does anything
+		want                     string
+	}{
+		"it was empty":              {nil, nil, nil, "[]"},
+		"it had a value":            {[]string{"set-fail-mode", "br0", "standalone"}, nil, nil, "standalone"},
+		"it had the same":           {[]string{"set-fail-mode", "br0", "secure"}, nil, nil, "secure"},
+		"others changed it since":   {nil, []string{"set-fail-mode", "br0", "standalone"}, nil, "standalone"},
+		"others emptied it since":   {[]string{"set-fail-mode", "br0", "standalone"}, []string{"del-fail-mode", "br0"}, nil, "[]"},
+		"others changed it between": {[]string{"set-fail-mode", "br0", "secure"}, []string{"set-fail-mode", "br0", "standalone"}, []string{"again"}, "standalone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, s := connect(t)
+			do := func(args []string) {
+				t.Helper()
+				if args == nil {
+					return
+				}
+				server.VSCtl(append([]string{"--no-wait"}, args...)...)
+				want := server.VSCtl("--no-wait", "get-fail-mode", "br0")
+				ovsdbtest.Until(t, "it is known", func() bool { return own.Bridges(s.Rows())[0].FailMode == want })
+			}
+			change := func(f func(*own.Transaction, *ovsdb.Bridge) error) {
+				t.Helper()
+				r := s.Rows()
+				tx, err := own.Begin(r, "this")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := f(tx, own.Bridges(r)[0]); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Transact(t.Context(), tx.Operations()...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set := func() {
+				change(func(tx *own.Transaction, b *ovsdb.Bridge) error { return tx.Set(own.FailMode, b, "secure") })
+				ovsdbtest.Until(t, "it is set", func() bool {
+					held, kept, err := own.FailMode.Held(own.Bridges(s.Rows())[0])
+					return held && kept && err == nil
+				})
+				if is := server.VSCtl("--no-wait", "get", "bridge", "br0", "fail_mode"); is != "secure" {
+					t.Errorf("fail_mode is %s", is)
+				}
+			}
+			do(c.before)
+			set()
+			do(c.meanwhile)
+			if c.after != nil {
+				set()
+			}
+			change(func(tx *own.Transaction, b *ovsdb.Bridge) error { return tx.Unset(own.FailMode, b) })
+			if is := server.VSCtl("--no-wait", "get", "bridge", "br0", "fail_mode"); is != c.want {
+				t.Errorf("fail_mode is %s after all, want %s", is, c.want)
+			}
+			if ids := server.VSCtl("--no-wait", "get", "bridge", "br0", "external_ids"); ids != "{}" {
+				t.Errorf("external_ids are %s", ids)
+			}
+		})
+	}
+}
+
 // Whoever may write into a host's database may write anything into what Weir saved there.
 func FuzzFormerSettings(f *testing.F) {
 	f.Add(`{"set":"true"}`, "true")
@@ -130,7 +199,10 @@ func FuzzFormerSettings(f *testing.F) {
 	f.Add(`nothing`, "")
 	f.Fuzz(func(t *testing.T, text, now string) {
 		r := &ovsdb.Rows{Root: ovsdb.Root{UUID: "root", Bridges: []ovsdb.UUID{"b"}}}
-		b := &ovsdb.Bridge{UUID: "b", Name: "br0", ExternalIDs: map[string]string{"weir-former-other-config-disable-in-band": text}, OtherConfig: map[string]string{"theirs": "1"}}
+		b := &ovsdb.Bridge{
+			UUID: "b", Name: "br0", ExternalIDs: map[string]string{"weir-former-other-config-disable-in-band": text, "weir-former-fail_mode": text},
+			OtherConfig: map[string]string{"theirs": "1"}, FailMode: now,
+		}
 		if now != "" {
 			b.OtherConfig["disable-in-band"] = now
 		}
@@ -138,6 +210,8 @@ func FuzzFormerSettings(f *testing.F) {
 		for _, do := range []func(*own.Transaction) error{
 			func(tx *own.Transaction) error { return tx.Unset(own.DisableInBand, b) },
 			func(tx *own.Transaction) error { return tx.Set(own.DisableInBand, b, "true") },
+			func(tx *own.Transaction) error { return tx.Unset(own.FailMode, b) },
+			func(tx *own.Transaction) error { return tx.Set(own.FailMode, b, "secure") },
 		} {
 			tx, err := own.Begin(r, "this")
 			if err != nil {
@@ -147,7 +221,7 @@ func FuzzFormerSettings(f *testing.F) {
 				t.Fatalf("%q was taken", text)
 			}
 			for _, c := range tx.Changes() {
-				if c.Column != "other_config:disable-in-band" && c.Column != "external_ids:weir-former-other-config-disable-in-band" {
+				if !slices.Contains([]string{"other_config:disable-in-band", "external_ids:weir-former-other-config-disable-in-band", "fail_mode", "external_ids:weir-former-fail_mode"}, c.Column) {
 					t.Fatalf("%q: changes %+v", text, c)
 				}
 			}

@@ -8,25 +8,52 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb"
 )
 
-// Setting is a key of column other_config of table Bridge that Weir sets, although bridges are not Weir's.
-type Setting struct{ Key string }
+// Setting is text in table Bridge that Weir sets, although bridges are not Weir's: a key of column other_config, or a column of its own.
+type Setting struct {
+	Key    string                     // of other_config
+	Column string                     // if it is not a key
+	value  func(*ovsdb.Bridge) string // of Column; "": it is empty
+}
 
-// DisableInBand makes the switch add no flows of its own for in-band control.
-var DisableInBand = &Setting{"disable-in-band"}
+// The settings.
+var (
+	// DisableInBand makes the switch add no flows of its own for in-band control.
+	DisableInBand = &Setting{Key: "disable-in-band"}
+
+	// FailMode is what the bridge does without flows and without controllers: secure, or standalone.
+	FailMode = &Setting{Column: "fail_mode", value: func(b *ovsdb.Bridge) string { return b.FailMode }}
+)
 
 // Settings lists all settings of rows of others that Weir sets.
-var Settings = []*Setting{DisableInBand}
+var Settings = []*Setting{DisableInBand, FailMode}
 
-// former is the value of key weir-former-other-config-KEY, as JSON.
+// former is the value of the key in which it is saved what a setting was, as JSON.
 type former struct {
 	Set string  `json:"set"`           // what Weir gave it
 	Was *string `json:"was,omitempty"` // nil: it had none
 }
 
-func (s *Setting) key() string { return prefix + "former-other-config-" + s.Key }
+func (s *Setting) key() string {
+	if s.Column != "" {
+		return prefix + "former-" + s.Column
+	}
+	return prefix + "former-other-config-" + s.Key
+}
+
+// Name is what people call s: the column, or other_config and the key.
+func (s *Setting) Name() string {
+	if s.Column != "" {
+		return s.Column
+	}
+	return "other_config:" + s.Key
+}
 
 // Value returns what s is at b.
 func (s *Setting) Value(b *ovsdb.Bridge) (value string, is bool) {
+	if s.Column != "" {
+		value = s.value(b)
+		return value, value != ""
+	}
 	value, is = b.OtherConfig[s.Key]
 	return value, is
 }
@@ -44,7 +71,7 @@ func (s *Setting) former(b *ovsdb.Bridge) (f former, held bool, err error) {
 		return former{}, false, nil
 	}
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		return former{}, true, fmt.Errorf("read what other_config:%s of bridge %q was before Weir: external_ids:%s: %w: remove that key to give it up", s.Key, b.Name, s.key(), err)
+		return former{}, true, fmt.Errorf("read what %s of bridge %q was before Weir: external_ids:%s: %w: remove that key to give it up", s.Name(), b.Name, s.key(), err)
 	}
 	return f, true, nil
 }
@@ -65,9 +92,9 @@ func (t *Transaction) Set(s *Setting, b *ovsdb.Bridge, value string) error {
 	f.Set = value
 	text, err := json.Marshal(f)
 	if err != nil {
-		return fmt.Errorf("save other_config:%s of bridge %q: %w", s.Key, b.Name, err)
+		return fmt.Errorf("save %s of bridge %q: %w", s.Name(), b.Name, err)
 	}
-	t.other(s, b, &value)
+	t.give(s, b, &value)
 	t.key("Bridge", b.UUID, b.Name, b.ExternalIDs, s.key(), string(text))
 	return nil
 }
@@ -79,32 +106,55 @@ func (t *Transaction) Unset(s *Setting, b *ovsdb.Bridge) error {
 		return err
 	}
 	if now, is := s.Value(b); is && now == f.Set {
-		t.other(s, b, f.Was)
+		t.give(s, b, f.Was)
 	} else {
-		t.expect(row{"Bridge", b.UUID}, ovsdb.Values{"other_config": b.OtherConfig})
+		t.expectSetting(s, b)
 	}
 	t.unkey("Bridge", b.UUID, b.Name, b.ExternalIDs, s.key())
 	return nil
 }
 
-// other gives s of b a value, nil is none.
-func (t *Transaction) other(s *Setting, b *ovsdb.Bridge, value *string) {
-	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{"other_config": b.OtherConfig})
+// expectSetting makes the transaction change nothing unless s of b is as it was observed.
+func (t *Transaction) expectSetting(s *Setting, b *ovsdb.Bridge) {
+	if s.Column == "" {
+		t.expect(row{"Bridge", b.UUID}, ovsdb.Values{"other_config": b.OtherConfig})
+		return
+	}
+	var now any
+	if value, is := s.Value(b); is {
+		now = value
+	}
+	t.expect(row{"Bridge", b.UUID}, ovsdb.Values{s.Column: now})
+}
+
+// give gives s of b a value, nil is none.
+func (t *Transaction) give(s *Setting, b *ovsdb.Bridge, value *string) {
+	t.expectSetting(s, b)
 	before, is := s.Value(b)
 	after := ""
+	if value != nil {
+		after = *value
+	}
+	if is == (value != nil) && before == after {
+		return
+	}
+	t.changes = append(t.changes, Change{"Bridge", b.Name, s.Name(), before, after})
+	if s.Column != "" {
+		var to any
+		if value != nil {
+			to = after
+		}
+		t.ops = append(t.ops, ovsdb.Update("Bridge", ovsdb.Is(b.UUID), ovsdb.Values{s.Column: to}))
+		return
+	}
 	var m []ovsdb.Mutation
 	if is {
 		m = append(m, ovsdb.Mutation{Column: "other_config", Mutator: "delete", Value: []string{s.Key}})
 	}
 	if value != nil {
-		after = *value
 		m = append(m, ovsdb.Mutation{Column: "other_config", Mutator: "insert", Value: map[string]string{s.Key: after}})
 	}
-	if is == (value != nil) && before == after {
-		return
-	}
 	t.ops = append(t.ops, ovsdb.Mutate("Bridge", ovsdb.Is(b.UUID), m...))
-	t.changes = append(t.changes, Change{"Bridge", b.Name, "other_config:" + s.Key, before, after})
 }
 
 // merged returns the keys of both.

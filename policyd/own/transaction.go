@@ -154,6 +154,12 @@ func (t *Transaction) insert(table string, columns ovsdb.Values) ovsdb.Named {
 	return ovsdb.Named(name)
 }
 
+// Await makes the switch say when it has done what this transaction says, for Applied.
+func (t *Transaction) Await() { t.apply() }
+
+// Applied says whether the switch has done all that it was asked to say so of.
+func Applied(r *ovsdb.Rows) bool { return r.Root.CurCfg >= r.Root.NextCfg }
+
 // apply asks ovs-vswitchd to say when it has done what this transaction says, as ovs-vsctl does, and returns what cur_cfg is
 // then.
 func (t *Transaction) apply() int64 {

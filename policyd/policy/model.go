@@ -90,7 +90,7 @@ type Policy struct {
 	Default       Action         `yaml:"default,omitempty" doc:"What is done with packets that no rule matches: allow, which is the default, or deny."`
 	AddressGroups []AddressGroup `yaml:"address_groups,omitempty" doc:"Address groups, besides those of the estate."`
 	VMGroups      []VMGroup      `yaml:"vm_groups,omitempty" doc:"VM groups, besides those of the estate."`
-	FailMode      FailMode       `yaml:"fail_mode,omitempty" doc:"What bridges do while Weir is away, of pools that do not say: open, safe or static; what they did before Weir, if nobody says."`
+	FailMode      FailMode       `yaml:"fail_mode,omitempty" doc:"What bridges do while Weir is away, of pools that do not say: open, safe or static; what they do already, if nobody says."`
 	MirrorTargets []MirrorTarget `yaml:"mirror_targets,omitempty" doc:"Where copies of traffic may go, which settings name."`
 	Global        Level          `yaml:"global,omitempty" doc:"Rules and settings of all VIFs."`
 	Pools         []Pool         `yaml:"pools,omitempty" doc:"Rules and settings of the VIFs of a pool's VMs."`

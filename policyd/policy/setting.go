@@ -58,7 +58,7 @@ var settingKeys = []settingKey{
 }
 
 // notInForce are the settings that Weir keeps, checks and shows, and tells no host of yet.
-var notInForce = []string{"rate_out", "rate_in", "mirror", "fail_mode"}
+var notInForce = []string{"rate_out", "rate_in", "mirror"}
 
 // equal reports whether two say the same.
 func (s *Settings) equal(o *Settings) bool {

@@ -53,6 +53,7 @@ type keeper struct {
 	closed bool         // no link is taken any more; guarded by mu
 	status BridgeStatus // as run left it; guarded by mu
 	asked  []chan error // who wants all flows to be read; guarded by mu
+	forgot bool         // the switch forgot, or is about to forget, what the bridge holds, and Weir had it do so; guarded by mu
 
 	// These belong to run.
 	on            *link            // what follows is about this one
@@ -269,8 +270,12 @@ func (k *keeper) leave(ctx context.Context) {
 func (k *keeper) step(ctx context.Context) time.Duration {
 	now := k.r.deps.Now()
 	k.mu.Lock()
-	want, l, asked := k.want, k.link, len(k.asked) > 0
+	want, l, asked, forgot := k.want, k.link, len(k.asked) > 0, k.forgot
+	k.forgot = false
 	k.mu.Unlock()
+	if forgot {
+		k.holds, k.unsure = nil, true
+	}
 	if l != k.on {
 		k.on, k.seen, k.steps, k.holds, k.tried, k.stuck, k.failures, k.rounds = l, false, false, nil, nil, nil, 0, 0
 		if l != nil {
@@ -404,7 +409,7 @@ func (k *keeper) read(ctx context.Context, l *link, target *compile.Desired, now
 	k.audit = now.Add(wait)
 	k.note(func(s *BridgeStatus) {
 		s.Installed, s.Learned, s.Groups = o.ours, o.learned, o.groups
-		s.Foreign, s.Bypasses = o.foreign, o.bypasses
+		s.Foreign, s.Bypasses, s.Others = o.foreign, o.bypasses, o.others
 	})
 	k.strangers(o)
 	return o, err

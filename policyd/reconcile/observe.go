@@ -50,6 +50,7 @@ type observation struct {
 	groups    int      // of ours that were seen
 	foreign   []string // flows and groups of others that bypass policy or stand in its way, the first few
 	bypasses  int      // all of them
+	others    int      // flows of others, without what Open vSwitch has where there is no controller
 	inPlace   []string // flows of others that have the place of one of ours, the first few
 	displaced int      // all of them
 }
@@ -88,6 +89,9 @@ func (o *observation) see(f openflow.Flow) {
 	port, passes := passing(f.Cookie)
 	switch {
 	case !owned(f.Cookie):
+		if f != normal {
+			o.others++
+		}
 		if wanted { // it has the place of ours
 			if o.displaced++; len(o.inPlace) < foreignNamed {
 				o.inPlace = append(o.inPlace, short(f.String()))
@@ -155,6 +159,9 @@ func (o *observation) finish(there []openflow.Group, before map[uint32]openflow.
 	}
 	return &refusedError{fmt.Errorf("install groups: found group %d, which is wanted otherwise and is not Weir's: remove it (ovs-ofctl -OOpenFlow13 del-groups BRIDGE group_id=%d)", foreign[0], foreign[0])}
 }
+
+// normal is what a bridge holds that has no controller, and nothing else.
+var normal = openflow.Flow{Actions: openflow.NewActions(openflow.Normal())}
 
 // groupsIn yields the groups that actions use.
 func groupsIn(a openflow.Actions) func(yield func(uint32) bool) {

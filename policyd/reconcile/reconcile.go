@@ -98,6 +98,7 @@ type BridgeStatus struct {
 	Stepwise bool     `json:"stepwise,omitempty"` // this Open vSwitch (before 2.6) makes changes one by one: packets may meet a part of them
 	Foreign  []string `json:"foreign,omitempty"`  // flows and groups of others that bypass policy or stand in its way, the first few
 	Bypasses int      `json:"bypasses"`           // how many there are
+	Others   int      `json:"others"`             // flows of others, whatever they do, when all were last read
 }
 
 // Has says whether the bridge was found to hold that revision, or a later one, and still has its connection.
@@ -303,6 +304,17 @@ func (r *Reconciler) Wait(ctx context.Context, revision uint64) []BridgeStatus {
 		case <-ctx.Done():
 			return list
 		}
+	}
+}
+
+// Forgot has all flows of a bridge be read again, at once: Weir changed something by which the switch forgets them. What is missing then is
+// nobody else's doing.
+func (r *Reconciler) Forgot(key Key) {
+	if k, err := r.find(key); err == nil {
+		k.mu.Lock()
+		k.forgot = true
+		k.mu.Unlock()
+		k.wake()
 	}
 }
 

@@ -58,6 +58,21 @@ export interface AdminEventsBody {
   note?: string;
 }
 
+export interface AttachAway {
+  /** What happens if Open vSwitch is started anew while Weir is away, a sentence. */
+  if_switch_restarts: string;
+  /** What happens then, a sentence. */
+  if_weir_dies: string;
+  /** open, safe or static; absent: none of them. */
+  is?: string;
+  /** What the bridge forgets when it becomes as wanted; absent: nothing. */
+  loses?: string;
+  /** As policy says; absent: it says nothing, and the bridge stays as it is. */
+  wanted?: string;
+  /** Why it is not as wanted. */
+  why?: string;
+}
+
 export interface AttachBridge {
   /** As the host says, up to five seconds ago. */
   connected?: boolean;
@@ -443,6 +458,7 @@ export interface EventsBody {
 }
 
 export interface ExportBridge {
+  away: AttachAway;
   controller?: AttachBridge;
   domain?: number;
   limits?: ExportLimits;
@@ -1555,6 +1571,7 @@ export interface ReconcileBridgeStatus {
   host_uuid: string;
   installed: number;
   learned: number;
+  others: number;
   peer?: string;
   pending: number;
   repaired: number;
