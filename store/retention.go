@@ -65,6 +65,20 @@ type keptTable struct {
 	age  func(*Ages) time.Duration
 }
 
+// ClonePrefix begins the names of tables that have the very parts of others for a while, as a backup makes them: they take no space of
+// their own.
+const ClonePrefix = "weir_backup_"
+
+// AgeOf returns the SQL of the time of a row of a table that holds rows, from which on its age counts; false if they are kept for ever.
+func AgeOf(rows string) (sql string, ok bool) {
+	for _, t := range keptTables {
+		if t.rows == rows {
+			return t.time, true
+		}
+	}
+	return "", false
+}
+
 // keptTables is in the order in which they give way where space is short.
 var keptTables = []keptTable{
 	{flowsTable, flowsTable, "toDateTime(time_received)", func(a *Ages) time.Duration { return a.Flows }},
@@ -446,7 +460,7 @@ func (r *Retention) partitions(ctx context.Context) (list []partition, size, lea
 	ctx, cancel := context.WithTimeout(ctx, r.deps.Client.cfg.Timeout)
 	defer cancel()
 	rows, err := r.deps.Client.conn.Query(ctx, `SELECT table, partition_id, active, sum(rows), sum(bytes_on_disk), min(min_time), max(max_time)
-		FROM system.parts WHERE database = currentDatabase() GROUP BY table, partition_id, active`)
+		FROM system.parts WHERE database = currentDatabase() AND NOT startsWith(table, '`+ClonePrefix+`') GROUP BY table, partition_id, active`)
 	if err != nil {
 		return nil, 0, 0, fmt.Errorf("ask for partitions: %w", classify(ctx, err))
 	}

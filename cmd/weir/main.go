@@ -79,7 +79,7 @@ Exit codes:` + exitCodesText(),
 		newFlows(), newEvents(), newEstate(), newExporters(), newStatus(),
 		newUser(), newToken(), newRole(), newAudit(), newLogin(), newLogout(), newProfile(),
 		newCompletion(), newMan(),
-		newDecode(), newReplay(), newCA(), newCheckConfig(), newState(), newDoctor(), newVersion(),
+		newDecode(), newReplay(), newCA(), newCheckConfig(), newState(), newBackup(), newRestore(), newDoctor(), newVersion(),
 	)
 	usageArgs(root)
 	addCompletions(root)

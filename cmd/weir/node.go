@@ -17,6 +17,7 @@ import (
 
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/api/account"
+	"github.com/weirhq/weir/backup"
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/enricher"
@@ -179,6 +180,9 @@ func (n *node) openStore(ctx context.Context) error {
 	}
 	if err := n.client.WaitReady(ctx); err != nil {
 		return fmt.Errorf("wait for store %q: %w", n.client.Addr(), err)
+	}
+	if err := backup.Unfinished(ctx, n.client); err != nil {
+		return err
 	}
 	migrations, err := store.LoadMigrations(sql.Migrations())
 	if err != nil {

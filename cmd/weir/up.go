@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/backup"
 	"github.com/weirhq/weir/collector"
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/estate/feed"
@@ -103,6 +104,9 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 			o.data = instance.DefaultDirs[0]
 		}
 	}
+	if err := settleRestored(ctx, o.data); err != nil {
+		return err
+	}
 	env, err := prepare(o.data, o.config, stderr)
 	if err != nil {
 		return err
@@ -185,6 +189,19 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 		}
 	})()
 	return n.run(ctx, storeFailed)
+}
+
+// settleRestored finishes or undoes what an interrupted weir restore left in a data directory.
+func settleRestored(ctx context.Context, data string) error {
+	if !backup.Unsettled(data) {
+		return nil
+	}
+	unlock, err := instance.Lock(data)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return settle(ctx, data)
 }
 
 // sockets are everything that is bound before anything starts, so that a port in use is the first thing one hears.
