@@ -7,10 +7,10 @@ import { over } from './traffic.ts';
 import { names } from './variable.ts';
 
 const filter = 'pool in ($pool) and host in ($host)';
-const away = ['host_lost', 'host_refused', 'pool_lost', 'libvirt_lost', 'switch_restarted'];
-const drifted = ['policy_drift', 'export_wiped', 'controller_wiped'];
-const foreign = ['policy_foreign', 'foreign_controller', 'export_foreign', 'pool_controller'];
-const states = ['host_connected', 'host_detached', 'host_mode_changed', 'policy_installed', 'policy_failed', 'policy_removed', 'controller_set', 'export_set'];
+const away = ['host_lost', 'host_refused', 'pool_lost', 'libvirt_lost', 'switch_restarted', 'fail_mode_entered'];
+const drifted = ['policy_drift', 'export_wiped', 'controller_wiped', 'limits_wiped'];
+const foreign = ['policy_foreign', 'foreign_controller', 'export_foreign', 'limits_foreign', 'pool_controller'];
+const states = ['host_connected', 'host_detached', 'host_mode_changed', 'policy_installed', 'policy_failed', 'policy_removed', 'controller_set', 'export_set', 'limits_set', 'fail_mode_changed', 'fail_mode_left'];
 
 const problem = steps(colour.good, [1, colour.bad]);
 const odd = steps(colour.good, [1, colour.warn]);
@@ -36,7 +36,7 @@ export const drift: Dashboard = board({
         ),
         band(
           9,
-          series({ title: 'Lost, refused, restarted', description: 'Hosts and sources that were not reached any more or refused, and switches that were started anew.', unit: 'short', bars: true, stacked: true, calcs: ['sum'], targets: [events({ format: 'timeseries', kinds: away, filter })] }),
+          series({ title: 'Lost, refused, restarted', description: 'Hosts and sources that were not reached any more or refused, switches that were started anew, and bridges that did what their fail mode says.', unit: 'short', bars: true, stacked: true, calcs: ['sum'], targets: [events({ format: 'timeseries', kinds: away, filter })] }),
           series({ title: 'Drift', description: 'What somebody else changed of what is Weir’s, and Weir set right.', unit: 'short', bars: true, stacked: true, calcs: ['sum'], targets: [events({ format: 'timeseries', kinds: drifted, filter })] }),
           series({ title: 'Of others', description: 'What is there of others beside Weir, which leaves it alone: flows that bypass policy, controllers, exports.', unit: 'short', bars: true, stacked: true, calcs: ['sum'], targets: [events({ format: 'timeseries', kinds: foreign, filter })] }),
         ),
