@@ -351,7 +351,9 @@ func (s *Service) hostPlans(ctx context.Context, c *candidate, list []*trial) ([
 				plans[n-1].Attach = attach
 			}
 		}
-		plans[n-1].Bridges = append(plans[n-1].Bridges, t.plan())
+		b := t.plan()
+		b.FailMode = s.failModeBecomes(t, c)
+		plans[n-1].Bridges = append(plans[n-1].Bridges, b)
 	}
 	known := map[string]bool{}
 	for i := range plans {

@@ -1,11 +1,17 @@
 package policyd
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/weirhq/weir/estate/hosts"
+	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/own"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
@@ -21,7 +27,28 @@ func (g *governor) failMode(s *subject, bridge string, c *compiled, st *reconcil
 	if f.Wanted != "" {
 		f.Unready, f.Others = unready(s.seen, bridge, c, st), st.Others
 	}
+	if vif := g.itself(bridge, &c.input); vif != "" && f.Wanted != policy.FailOpen {
+		f.Unready = cmp.Or(f.Unready, fmt.Sprintf("Weir itself is VIF %s of this bridge: if its VM were started again, or moved, a secure bridge would not know its new port, and Weir could not tell it", vif))
+	}
 	return f
+}
+
+// itself returns the VIF of a bridge that is this machine's, by an address; "": there is none. g.mu is held.
+func (g *governor) itself(bridge string, in *compile.Input) string {
+	if in.Inventory == nil || in.Estate == nil {
+		return ""
+	}
+	for i := range in.Inventory.VIFs {
+		v := &in.Inventory.VIFs[i]
+		if v.Bridge != bridge {
+			continue
+		}
+		known := in.Estate.VIFs[in.VIFs[i]]
+		if g.ownMACs[v.MAC] || known != nil && slices.ContainsFunc(known.Addrs, func(a netip.Addr) bool { return slices.Contains(g.own, a) }) {
+			return cmp.Or(v.Key, v.MAC.String())
+		}
+	}
+	return ""
 }
 
 // unready says why a bridge may not be made to pass only what Weir's flows say; "": they were all found there, and with them the host
@@ -83,4 +110,93 @@ func (s *Service) FailModeOf(pool string) (mode policy.FailMode, known bool) {
 		}
 	}
 	return "", false
+}
+
+// failModeBecomes says what a candidate changes of what a bridge does while Weir is away; "": nothing.
+func (s *Service) failModeBecomes(t *trial, c *candidate) string {
+	wanted := c.resolved.set.FailModeOf(t.host.poolID)
+	if wanted == "" {
+		return ""
+	}
+	for _, h := range s.exports.Status() {
+		for i := range h.Bridges {
+			if b := &h.Bridges[i]; h.UUID == t.host.UUID && b.Name == t.bridge {
+				return b.Away.Becomes(wanted)
+			}
+		}
+	}
+	return (&attach.Away{}).Becomes(wanted)
+}
+
+// absence is a bridge that is without Weir.
+type absence struct {
+	since time.Time
+	told  bool
+}
+
+// absent notes which bridges are without Weir, and returns those that have been so for longer than they wait, and those that have Weir again, which
+// were not told of yet; and when the next one is due. g.mu is held.
+func (g *governor) absent(subjects []*subject, now time.Time) (entered, left []reconcile.Bridge, next time.Time) {
+	statuses := map[reconcile.Key]reconcile.BridgeStatus{}
+	for _, st := range g.s.reconciler.Status() {
+		statuses[reconcile.Key{Host: st.HostUUID, Bridge: st.Bridge}] = st
+	}
+	there := map[reconcile.Key]*absence{}
+	for _, s := range subjects {
+		for i := range s.seen.Bridges {
+			b := reconcile.Bridge{Host: reconcile.Host{UUID: s.UUID, Name: s.Name, Pool: s.identity.Pool}, Name: s.seen.Bridges[i].Name}
+			c, st, a := g.bridges[b.Key()], statuses[b.Key()], g.absences[b.Key()]
+			switch {
+			case c == nil || !attached(&s.seen.Bridges[i]):
+				continue
+			case st.Connected.IsZero():
+				if a == nil {
+					a = &absence{since: now}
+				}
+				switch due := a.since.Add(3 * g.cfg.Probe); {
+				case a.told:
+				case now.Before(due):
+					next = earlier(next, due)
+				default:
+					a.told = true
+					entered = append(entered, b)
+				}
+			case a == nil || !a.told:
+				continue
+			case st.Has(c.number):
+				left = append(left, b)
+				continue
+			}
+			there[b.Key()] = a
+		}
+	}
+	g.absences = there
+	return entered, left, next
+}
+
+// tellAbsent tells of bridges that are without Weir, and of those that have it again.
+func (s *Service) tellAbsent(entered, left []reconcile.Bridge) {
+	if len(entered)+len(left) == 0 {
+		return
+	}
+	away := map[reconcile.Key]attach.Away{}
+	for _, h := range s.exports.Status() {
+		for i := range h.Bridges {
+			away[reconcile.Key{Host: h.UUID, Bridge: h.Bridges[i].Name}] = h.Bridges[i].Away
+		}
+	}
+	tell := func(kind event.Kind, b reconcile.Bridge, text string) {
+		h := b.Host
+		s.emit(event.Event{
+			Time: time.Now(), Kind: kind, Pool: h.Pool, Host: flow.NewID(flow.KindHost, h.UUID), Bridge: flow.NewID(flow.KindBridge, h.UUID+"/"+b.Name), Subject: h.Name + "/" + b.Name,
+			Text: text, Attributes: map[string]string{"bridge": b.Name, "fail_mode": string(away[b.Key()].Is)},
+		})
+	}
+	for _, b := range entered {
+		w := away[b.Key()]
+		tell(event.FailModeEntered, b, fmt.Sprintf("bridge %q of host %s has been without Weir for %s: %s", b.Name, b.Host.Name, 3*s.deps.Policy.Probe, w.Without()))
+	}
+	for _, b := range left {
+		tell(event.FailModeLeft, b, fmt.Sprintf("bridge %q of host %s has Weir again, and holds the policy", b.Name, b.Host.Name))
+	}
 }

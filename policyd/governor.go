@@ -60,11 +60,13 @@ type governor struct {
 	left      map[reconcile.Key]bool                // bridges that were found to have nothing of Weir's, and still have its controller
 	enforced  map[string]map[string]export.Enforced // by host and bridge: what exports are to know
 	hostErr   map[string]string                     // by host: why it cannot have what is wanted
+	absences  map[reconcile.Key]*absence            // bridges that are without Weir
 	number    uint64                                // of what was last compiled, for the reconciler
 	fed       *estate.Model                         // groups of policy in the estate; nil: none were
 	started   time.Time                             // of run
 	settled   bool                                  // hosts have said what exists, or had time to
 	own       []netip.Addr                          // of this machine
+	ownMACs   map[estate.MAC]bool                   // of this machine's interfaces
 	ownSince  time.Time
 }
 
@@ -515,6 +517,8 @@ func (g *governor) look(now time.Time) time.Duration {
 	}
 	bridges := g.wanted(among)
 	changed := g.enforce(subjects)
+	entered, left, due := g.absent(subjects, now)
+	next = earlier(next, due)
 	var groups *estate.Model
 	if settled {
 		groups = g.groups()
@@ -531,6 +535,7 @@ func (g *governor) look(now time.Time) time.Duration {
 	if changed {
 		g.s.again()
 	}
+	g.s.tellAbsent(entered, left)
 	if !settled {
 		return settlePause
 	}
@@ -608,6 +613,14 @@ func (g *governor) addresses(now time.Time) {
 	slices.SortFunc(own, netip.Addr.Compare)
 	if !slices.Equal(own, g.own) {
 		g.own = own
+	}
+	if list, err := net.Interfaces(); err == nil {
+		g.ownMACs = map[estate.MAC]bool{}
+		for i := range list {
+			if mac, err := estate.ParseMAC(list[i].HardwareAddr.String()); err == nil && mac != 0 {
+				g.ownMACs[mac] = true
+			}
+		}
 	}
 }
 

@@ -393,7 +393,9 @@ func (s *Service) PlanMode(ctx context.Context, nameOrUUID string, mode state.Mo
 	list := g.tries(c, time.Now(), func(o *host) bool { return o.UUID == h.UUID })
 	p.Refused = append(p.Refused, refusals(list)...)
 	for _, t := range list {
-		p.Bridges = append(p.Bridges, t.plan())
+		b := t.plan()
+		b.FailMode = s.failModeBecomes(t, c)
+		p.Bridges = append(p.Bridges, b)
 		if t.desired != nil {
 			p.Warnings = append(p.Warnings, prefixed("bridge "+t.bridge+": ", t.desired.Warnings)...)
 		}

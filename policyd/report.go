@@ -106,6 +106,8 @@ type BridgePlan struct {
 	Removed int    `json:"removed" doc:"Flows."`
 	Total   int    `json:"total" doc:"Flows that it would hold."`
 	Error   string `json:"error,omitempty" doc:"Why it cannot hold that policy."`
+
+	FailMode string `json:"fail_mode,omitempty" doc:"What its fail mode becomes, and what is lost by that; absent: it stays."`
 }
 
 // Applied is a policy that was put in force.

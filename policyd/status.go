@@ -134,6 +134,9 @@ func (g *governor) attachments(h *HostStatus, p *HostPolicy) (waiting int) {
 		if b.Controller == nil {
 			continue
 		}
+		if text := b.Away.Differs(); text != "" && b.Controller.State == attach.StateSet {
+			p.Warnings = append(p.Warnings, fmt.Sprintf("bridge %s: %s", b.Name, text))
+		}
 		switch b.Controller.State {
 		case attach.StateSet:
 			if h.Mode != state.ModeEnforce {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ Hosts are kept by a running instance, which these commands talk to over a socket
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newHostsAdd(), newHostsList(), newHostsShow(), newHostsTest(), newHostsConfirm(), newHostsExport(), newHostsMode(), newHostsDetach(), newHostsRemove())
+	cmd.AddCommand(newHostsAdd(), newHostsList(), newHostsShow(), newHostsFailModes(), newHostsTest(), newHostsConfirm(), newHostsExport(), newHostsMode(), newHostsDetach(), newHostsRemove())
 	return cmd
 }
 
@@ -212,7 +213,7 @@ func newHostsList() *cobra.Command {
 		Use:   "list",
 		Short: "List hosts: session, version, what exists there, how flows are exported, what waits for you",
 		Long: `Lists the hosts that were added, and below them what waits to be confirmed. VIFS are those that are plugged; EXPORT says of how many
-bridges flows are exported, and what is not as it is to be.`,
+bridges flows are exported, and what is not as it is to be; FAIL MODE what bridges do while Weir is away (weir hosts fail-modes).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := connect(cmd, data)
@@ -257,17 +258,36 @@ func hostTable(list []policyd.HostStatus, now time.Time) *cli.Table {
 		{Name: "BRIDGES", Right: true},
 		{Name: "VIFS", Right: true},
 		{Name: "EXPORT"},
+		{Name: "FAIL MODE"},
 		{Name: "REACHED BY"},
 		{Name: "PROBLEM"},
 	}}
 	for i := range list {
 		h := &list[i]
 		exported, style := exportSummary(h)
+		away, awayStyle := failModeSummary(h)
 		by := firstOf(h.Target, "dials in")
 		t.Add(cell(h.Name), cell(h.Pool), cli.Cell{Text: string(h.State), Style: stateStyles[h.State]}, cell(cli.Span(now.Sub(h.Since))), cell(h.OVSVersion),
-			cell(h.Bridges), cell(h.VIFs), cli.Cell{Text: exported, Style: style}, cell(by), cli.Cell{Text: firstOf(h.Error, h.ExportError), Style: cli.Bad})
+			cell(h.Bridges), cell(h.VIFs), cli.Cell{Text: exported, Style: style}, cli.Cell{Text: away, Style: awayStyle}, cell(by), cli.Cell{Text: firstOf(h.Error, h.ExportError), Style: cli.Bad})
 	}
 	return t
+}
+
+// failModeSummary says in a few words what a host's bridges do while Weir is away, and that it is not what they are to do.
+func failModeSummary(h *policyd.HostStatus) (string, cli.Style) {
+	var is []string
+	style := cli.Plain
+	for i := range h.Exports {
+		w := &h.Exports[i].Away
+		text := firstOf(string(w.Is), "-")
+		if w.Differs() != "" {
+			text, style = fmt.Sprintf("%s, not %s", text, w.Wanted), cli.Warn
+		}
+		if !slices.Contains(is, text) {
+			is = append(is, text)
+		}
+	}
+	return strings.Join(is, "; "), style
 }
 
 // exportSummary says in a few words how a host exports flows.
@@ -345,6 +365,69 @@ func tellWaiting(out *cli.Output, list *api.Hosts, now time.Time) error {
 	}
 	_, err := fmt.Fprintln(out.W, strings.Join(lines, "\n"))
 	return err
+}
+
+// bridgeAway is a bridge, and what it does while Weir is away.
+type bridgeAway struct {
+	Host   string `json:"host"`
+	Bridge string `json:"bridge"`
+	attach.Away
+}
+
+func newHostsFailModes() *cobra.Command {
+	var data string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "fail-modes [HOST]",
+		Short: "Say what each bridge does if Weir dies, and if Open vSwitch restarts, too",
+		Long: `Says of each bridge, as it is there at present, what happens if Weir dies, and what if Open vSwitch is started anew meanwhile. Policy says
+what bridges are to do (fail_mode, of all pools or of one); where they do not do that yet, it is said why. docs/explanation/fail-modes.md
+says what each fail mode does and does not.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := connect(cmd, data)
+			if err != nil {
+				return err
+			}
+			var all api.Hosts
+			if len(args) == 0 {
+				err = c.Get(cmd.Context(), "/api/v1/hosts", &all)
+			} else {
+				all.Hosts = make([]policyd.HostStatus, 1)
+				err = c.Get(cmd.Context(), "/api/v1/hosts/"+url.PathEscape(args[0]), &all.Hosts[0])
+			}
+			if err != nil {
+				return err
+			}
+			list := []bridgeAway{}
+			for i := range all.Hosts {
+				for j := range all.Hosts[i].Exports {
+					list = append(list, bridgeAway{all.Hosts[i].Name, all.Hosts[i].Exports[j].Name, all.Hosts[i].Exports[j].Away})
+				}
+			}
+			out := outputOf(cmd, asJSON)
+			if asJSON {
+				return cli.WriteJSON(out, list)
+			}
+			if len(list) == 0 {
+				_, err := fmt.Fprintln(out.W, "no bridges are known")
+				return err
+			}
+			return failModeTable(list).Write(out)
+		},
+	}
+	apiFlags(cmd, &data)
+	jsonFlag(cmd, &asJSON)
+	return cmd
+}
+
+func failModeTable(list []bridgeAway) *cli.Table {
+	t := &cli.Table{Columns: []cli.Column{{Name: "HOST"}, {Name: "BRIDGE"}, {Name: "FAIL MODE"}, {Name: "IF WEIR DIES"}, {Name: "AND OPEN VSWITCH RESTARTS"}, {Name: "NOT AS WANTED"}}}
+	for i := range list {
+		b := &list[i]
+		t.Add(cell(b.Host), cell(b.Bridge), cell(firstOf(string(b.Is), "-")), cell(b.IfWeirDies), cell(b.IfSwitchRestarts), cli.Cell{Text: b.Differs(), Style: cli.Warn})
+	}
+	return t
 }
 
 func newHostsShow() *cobra.Command {
@@ -456,6 +539,20 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 				line += "; in-band control lets pass, whatever policy says, TCP from and to " + strings.Join(c.Exposed, ", ")
 			}
 			add("  dials", style, "%s", line)
+		}
+		w := &b.Away
+		if w.IfWeirDies == "" {
+			continue
+		}
+		if text := w.Differs(); text != "" {
+			add("  fail mode", cli.Warn, "%s", text)
+		} else if w.Is != "" {
+			add("  fail mode", cli.Plain, "%s", w.Is)
+		}
+		add("  if Weir dies", cli.Plain, "%s", w.IfWeirDies)
+		add("  and OVS restarts", cli.Plain, "%s", w.IfSwitchRestarts)
+		if w.Loses != "" {
+			add("  it will forget", cli.Warn, "%s", w.Loses)
 		}
 	}
 	return t

@@ -130,6 +130,7 @@ func settled(ctx context.Context, c *client.API, wait time.Duration, progress in
 }
 
 func writeModePlan(out *cli.Output, p *policyd.ModePlan) error {
+	writeFailModes(out, p.Host, p.Bridges)
 	if err := writeAttach(out, p.Host, p.Changes); err != nil {
 		return err
 	}

@@ -168,11 +168,21 @@ func writeHostPlans(out *cli.Output, hosts []policyd.HostPlan) error {
 		return err
 	}
 	for i := range hosts {
+		writeFailModes(out, hosts[i].Host, hosts[i].Bridges)
 		if err := writeAttach(out, hosts[i].Host, hosts[i].Attach); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeFailModes shows what becomes of what bridges do while Weir is away.
+func writeFailModes(out *cli.Output, host string, bridges []policyd.BridgePlan) {
+	for _, b := range bridges {
+		if b.FailMode != "" {
+			fmt.Fprintf(out.W, "\nBridge %s of %s: %s.\n", b.Bridge, host, b.FailMode)
+		}
+	}
 }
 
 // writeAttach shows what attaching would change in a host's database.

@@ -178,6 +178,42 @@ func (s *switchover) leave(tx *own.Transaction, a *Answer) (taken bool, err erro
 	return true, tx.Unset(own.FailMode, q.Bridge)
 }
 
+// Differs says in what the bridge is not as wanted; "": it is.
+func (w *Away) Differs() string {
+	if w.Wanted == "" || w.Wanted == w.Is {
+		return ""
+	}
+	is := "it has no fail mode of Weir's"
+	if w.Is != "" {
+		is = fmt.Sprintf("its fail mode is %s", w.Is)
+	}
+	text := fmt.Sprintf("%s, and is to be %s", is, w.Wanted)
+	if w.Why != "" {
+		text += ": " + w.Why
+	}
+	return text
+}
+
+// Becomes says what policy that asks for a fail mode changes at the bridge; "": nothing.
+func (w *Away) Becomes(to policy.FailMode) string {
+	if to == "" || to == w.Is {
+		return ""
+	}
+	text := fmt.Sprintf("its fail mode becomes %s", to)
+	if w.Is == "" || w.Is == policy.FailStatic || to == policy.FailStatic { // the first primary controller comes, or the last one goes, or fail_mode changes without one
+		text += ", once all of Weir's flows are there; by that the bridge forgets " + loses
+	}
+	return text
+}
+
+// Without says what holds at the bridge once it has been without Weir for longer than it waits.
+func (w *Away) Without() string {
+	if w.Is == policy.FailOpen {
+		return "policy is gone there, and everything passes, unless another controller is connected"
+	}
+	return "policy is in force there as it was, unless Open vSwitch was started anew; a VIF that is plugged meanwhile has no network"
+}
+
 // tell says what the bridge does, as it is.
 func (w *Away) tell(q *Question, others []Controller) {
 	b := q.Bridge

@@ -260,7 +260,13 @@ func exposed(q *Question, own string) []string {
 // Detaching returns what is lost at a bridge when Weir's controllers are removed from it; empty: nothing.
 func Detaching(r *ovsdb.Rows, b *ovsdb.Bridge) string {
 	ours, others := own.Controllers(r, b)
-	if slices.ContainsFunc(ours, func(c *ovsdb.Controller) bool { return kind(c) == primary }) && !slices.ContainsFunc(foreign(others), Controller.decides) {
+	if slices.ContainsFunc(foreign(others), Controller.decides) {
+		return ""
+	}
+	if back, changes := own.FailMode.GoesBack(b); changes && (back == secureMode) != (b.FailMode == secureMode) {
+		return "all flows, groups and meters of the bridge, those of others too: Open vSwitch forgets them when the fail mode goes back to what it was before Weir"
+	}
+	if slices.ContainsFunc(ours, func(c *ovsdb.Controller) bool { return kind(c) == primary }) {
 		return "all flows, groups and meters of the bridge, those of others too: Open vSwitch forgets them when the last primary controller goes"
 	}
 	return ""

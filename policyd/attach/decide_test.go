@@ -310,6 +310,14 @@ func TestDetaching(t *testing.T) {
 	if lost := attach.Detaching(h.Rows, h.b); lost != "" {
 		t.Errorf("service: %q is lost", lost)
 	}
+	h.b.FailMode, h.b.ExternalIDs["weir-former-fail_mode"] = "secure", `{"set":"secure","was":"standalone"}`
+	if lost := attach.Detaching(h.Rows, h.b); !strings.Contains(lost, "fail mode goes back") {
+		t.Errorf("fail static: %q is lost", lost)
+	}
+	h.b.FailMode = "standalone" // as others made it
+	if lost := attach.Detaching(h.Rows, h.b); lost != "" {
+		t.Errorf("standalone by others: %q is lost", lost)
+	}
 	c.Type = ""
 	if lost := attach.Detaching(h.Rows, h.b); !strings.HasPrefix(lost, "all flows, groups and meters") {
 		t.Errorf("primary: %q is lost", lost)

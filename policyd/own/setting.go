@@ -65,6 +65,19 @@ func (s *Setting) Held(b *ovsdb.Bridge) (held, kept bool, err error) {
 	return held, held && is && value == f.Set, err
 }
 
+// GoesBack returns what s of b is once Weir gives it back, "" for nothing, and whether Weir would change it by that.
+func (s *Setting) GoesBack(b *ovsdb.Bridge) (value string, changes bool) {
+	f, held, err := s.former(b)
+	now, is := s.Value(b)
+	if !held || err != nil || !is || now != f.Set {
+		return now, false
+	}
+	if f.Was != nil {
+		value = *f.Was
+	}
+	return value, value != now
+}
+
 func (s *Setting) former(b *ovsdb.Bridge) (f former, held bool, err error) {
 	text, held := b.ExternalIDs[s.key()]
 	if !held {

@@ -983,6 +983,8 @@ export interface PolicydBridgePlan {
   bridge: string;
   /** Why it cannot hold that policy. */
   error?: string;
+  /** What its fail mode becomes, and what is lost by that; absent: it stays. */
+  fail_mode?: string;
   /** Flows. */
   removed: number;
   /** Flows that it would hold. */
