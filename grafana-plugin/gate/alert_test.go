@@ -376,30 +376,30 @@ func (s *seed) alertEvents(ctx context.Context, t *testing.T) {
 	host1 := event.Event{Host: s.id(t, flow.KindHost, "host1"), Bridge: s.id(t, flow.KindBridge, "xenbr0")}
 	host2 := event.Event{Host: s.id(t, flow.KindHost, "host2"), Bridge: s.lastID(t, flow.KindBridge, "xenbr0")}
 	spoofer := event.Event{Host: host1.Host, VM: s.id(t, flow.KindVM, "spoofer")}
-	for _, kind := range []event.Kind{event.HostConnected, event.PolicyInstalled} {
-		add(-60, kind, "host1", "well", host1, nil)
-		add(-60, kind, "host2", "well", host2, nil)
+	for host, about := range map[string]event.Event{"host1": host1, "host2": host2} {
+		add(-60, event.HostConnected, host, "well", about, nil)
+		add(-60, event.PolicyInstalled, host+"/xenbr0", "well", about, nil)
 	}
 	// Away for a moment, and well again.
 	add(begins-10, event.HostLost, "host1", "lost", host1, nil)
 	add(begins-9, event.HostConnected, "host1", "well", host1, nil)
-	add(begins-10, event.PolicyFailed, "host1", "failed", host1, nil)
-	add(begins-9, event.PolicyInstalled, "host1", "well", host1, nil)
-	add(begins-10, event.FailModeEntered, "host1", "entered", host1, nil)
-	add(begins-9, event.FailModeLeft, "host1", "left", host1, nil)
+	add(begins-10, event.PolicyFailed, "host1/xenbr0", "failed", host1, nil)
+	add(begins-9, event.PolicyInstalled, "host1/xenbr0", "well", host1, nil)
+	add(begins-10, event.FailModeEntered, "host1/xenbr0", "entered", host1, nil)
+	add(begins-9, event.FailModeLeft, "host1/xenbr0", "left", host1, nil)
 	add(begins-10, event.ExporterSilent, "192.0.2.1", "silent", event.Event{}, nil)
 	add(begins-9, event.ExporterHeard, "192.0.2.1", "well", event.Event{}, nil)
 
 	add(begins, event.HostLost, "host2", "lost", host2, nil)
 	add(ends, event.HostConnected, "host2", "well", host2, nil)
-	add(begins, event.PolicyFailed, "host2", "failed", host2, nil)
-	add(ends, event.PolicyInstalled, "host2", "well", host2, nil)
-	add(begins, event.FailModeEntered, "host2", "entered", host2, nil)
-	add(ends, event.FailModeLeft, "host2", "left", host2, nil)
+	add(begins, event.PolicyFailed, "host2/xenbr0", "failed", host2, nil)
+	add(ends, event.PolicyInstalled, "host2/xenbr0", "well", host2, nil)
+	add(begins, event.FailModeEntered, "host2/xenbr0", "entered", host2, nil)
+	add(ends, event.FailModeLeft, "host2/xenbr0", "left", host2, nil)
 	add(begins, event.ExporterSilent, "192.0.2.2", "silent", event.Event{}, nil)
 	add(ends, event.ExporterHeard, "192.0.2.2", "well", event.Event{}, nil)
-	add(begins, event.PolicyDrift, "host2", "drift", host2, nil)
-	add(begins+1, event.PolicyDrift, "host2", "drift", host2, nil)
+	add(begins, event.PolicyDrift, "host2/xenbr0", "drift", host2, nil)
+	add(begins+1, event.PolicyDrift, "host2/xenbr0", "drift", host2, nil)
 	add(begins, event.VIFSpoofs, "spoofer/0", "spoofs", spoofer, map[string]string{"guard": "spoofed MAC", "packets": "40"})
 	add(begins+1, event.VIFSpoofs, "spoofer/0", "spoofs", spoofer, map[string]string{"guard": "spoofed MAC", "packets": "2"})
 	add(begins, event.PolicyApplied, "policy", "policy of 12 rules applied as revision 4 by alice", event.Event{}, map[string]string{"by": "alice"})

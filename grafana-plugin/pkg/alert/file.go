@@ -3,6 +3,7 @@ package alert
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -228,7 +229,7 @@ func Read(b []byte) (f *File, models map[string]map[string]json.RawMessage, err 
 	if err := d.Decode(f); err != nil {
 		return nil, nil, fmt.Errorf("read alert rules: %w", err)
 	}
-	if err := d.Decode(&yaml.Node{}); err != io.EOF {
+	if err := d.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, nil, fmt.Errorf("read alert rules: there is a second document: %w", err)
 	}
 	var loose struct {

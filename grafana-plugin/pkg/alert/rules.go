@@ -90,9 +90,9 @@ LIMIT 100`}, Limit{"times", Above, 0, "times in ten minutes"}}},
 			About:   "Somebody else changed flows, groups or settings of Weir's at a host, which Weir set right.",
 			Jump:    "/d/weir-drift?var-host={{ $labels.host | urlquery }}",
 			Labels:  []string{"host", "kind"},
-			Figures: []Figure{{15 * minutes, Query{SQL: `SELECT host_name AS host, kind, toFloat64(count()) AS times
+			Figures: []Figure{{15 * minutes, Query{SQL: `SELECT ` + hostOf("about") + ` AS host, kind, toFloat64(count()) AS times
 FROM (
-  SELECT host_name, kind
+  SELECT subject AS about, kind
   FROM network_events FINAL
   WHERE $__timeFilter_ms(time) AND kind IN ('policy_drift', 'export_wiped', 'controller_wiped', 'limits_wiped')
 )

@@ -128,20 +128,23 @@ const (
 	timesBefore = "now / greatest(before, 1)"
 )
 
+// hostOf and bridgeOf return the SQL of the names in the subject of an event, HOST or HOST/BRIDGE. The subject is what people read in the event, and
+// not, as a name by id, empty where the estate has forgotten it.
+func hostOf(subject string) string   { return "splitByChar('/', " + subject + ")[1]" }
+func bridgeOf(subject string) string { return "splitByChar('/', " + subject + ")[2]" }
+
 // lasting returns the SQL of a figure that is 1 of those things of which the last event, of several kinds, is one of bad.
 func lasting(labels string, kinds, bad []string) string {
 	quote := func(words []string) string { return "'" + strings.Join(words, "', '") + "'" }
 	var columns []string
-	for _, l := range strings.Split(labels, ", ") {
-		columns = append(columns, map[string]string{
-			"host": name("about.1") + " AS host", "bridge": name("about.2") + " AS bridge", "subject": "about.3 AS subject", "exporter": "about.3 AS exporter",
-		}[l])
+	for label := range strings.SplitSeq(labels, ", ") {
+		columns = append(columns, map[string]string{"host": hostOf("about"), "bridge": bridgeOf("about"), "subject": "about", "exporter": "about"}[label]+" AS "+label)
 	}
 	return fmt.Sprintf(`SELECT
   %[1]s,
   toFloat64(max(last IN (%[4]s))) AS bad
 FROM (
-  SELECT (host, bridge, subject) AS about, argMax(kind, (time, id)) AS last
+  SELECT subject AS about, argMax(kind, (time, id)) AS last
   FROM network_events
   WHERE $__timeFilter_ms(time) AND kind IN (%[3]s)
     AND dictGetOrDefault('entity_now', 'removed', host, toUInt8(0)) = 0
