@@ -64,6 +64,7 @@ var operations = map[string]account.Permission{
 	"compare-policies":    {Least: account.Viewer, Area: account.AreaPolicy},
 	"export-policy":       {Least: account.Viewer, Area: account.AreaPolicy},
 	"list-bypasses":       {Least: account.Viewer, Area: account.AreaPolicy},
+	"list-quarantines":    {Least: account.Viewer, Area: account.AreaPolicy},
 	"list-drafts":         {Least: account.Viewer, Area: account.AreaPolicy},
 	"get-draft":           {Least: account.Viewer, Area: account.AreaPolicy},
 	"list-draft-edits":    {Least: account.Viewer, Area: account.AreaPolicy},
@@ -83,6 +84,8 @@ var operations = map[string]account.Permission{
 	"remove-group":        {Least: account.Operator, Area: account.AreaPolicy, Change: audit.DraftEdit},
 	"bypass-policy":       {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyBypass},
 	"end-bypass":          {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyBypassEnd},
+	"quarantine-vif":      {Least: account.Operator, Area: account.AreaPolicy, Change: audit.VIFQuarantine},
+	"release-vif":         {Least: account.Operator, Area: account.AreaPolicy, Change: audit.VIFRelease},
 
 	"list-snapshots":    {Least: account.Superuser, Area: account.AreaPolicy},
 	"download-snapshot": {Least: account.Superuser, Area: account.AreaAccounts}, // it holds digests of passwords

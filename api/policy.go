@@ -29,6 +29,8 @@ type PolicyService interface {
 	SetPool(ctx context.Context, by audit.Actor, pool string, r policyd.PoolRequest) error
 	Bypass(ctx context.Context, by audit.Actor, r policyd.BypassRequest) (policyd.BypassStatus, error)
 	EndBypass(ctx context.Context, by audit.Actor, target string) error
+	Quarantine(ctx context.Context, by audit.Actor, r policyd.QuarantineRequest) (policyd.QuarantineStatus, error)
+	Release(ctx context.Context, by audit.Actor, vif string) error
 }
 
 // maxPolicy bounds the body of a request with a policy, bytes.
@@ -72,6 +74,15 @@ func (s *Server) policyRoutes(api huma.API) {
 		})
 	})
 	read(api, huma.Operation{
+		OperationID: "list-quarantines", Method: http.MethodGet, Path: "/api/v1/policy/quarantine", Tags: []string{"policy"},
+		Summary: "VIFs that send and receive nothing",
+	}, func(ctx context.Context, _ *struct{}) (*body[quarantinesBody], error) {
+		return answer(s, func() (quarantinesBody, error) {
+			st, err := p.PolicyStatus(ctx)
+			return quarantinesBody{st.Quarantined}, err
+		})
+	})
+	read(api, huma.Operation{
 		OperationID: "get-effective-rules", Method: http.MethodGet, Path: "/api/v1/policy/effective", Tags: []string{"policy"},
 		Summary: "The rules that decide about a VIF, in their order",
 	}, func(ctx context.Context, q *struct {
@@ -94,6 +105,10 @@ func (s *Server) policyRoutes(api huma.API) {
 
 type bypassesBody struct {
 	Bypasses []policyd.BypassStatus `json:"bypasses"`
+}
+
+type quarantinesBody struct {
+	Quarantined []policyd.QuarantineStatus `json:"quarantined"`
 }
 
 // answer is what f returns, or the refusal that its error means.
@@ -142,6 +157,12 @@ type bypassInput struct{ Body policyd.BypassRequest }
 
 type endBypassInput struct {
 	Target string `query:"target" required:"true" maxLength:"520" doc:"estate, or pool:, host: or vif: and its name."`
+}
+
+type quarantineInput struct{ Body policyd.QuarantineRequest }
+
+type releaseInput struct {
+	VIF string `query:"vif" required:"true" maxLength:"512" doc:"As of the request, or its id."`
 }
 
 // policyAdminRoutes are what changes something, or may take long.
@@ -208,5 +229,21 @@ func (s *Server) policyAdminRoutes(api huma.API) {
 		return subject{object: q.Target}, nil
 	}, func(ctx context.Context, q *endBypassInput) (*struct{}, error) {
 		return nil, s.refusal(p.EndBypass(ctx, who(ctx), q.Target))
+	})
+	change(s, api, huma.Operation{
+		OperationID: "quarantine-vif", Method: http.MethodPost, Path: "/api/v1/policy/quarantine", Tags: []string{"policy"},
+		Summary: "Have a VIF send and receive nothing, until it is released", Errors: []int{http.StatusNotFound},
+	}, func(_ context.Context, q *quarantineInput) (subject, error) {
+		return subject{object: q.Body.VIF, reason: q.Body.Reason}, nil
+	}, func(ctx context.Context, q *quarantineInput) (*body[policyd.QuarantineStatus], error) {
+		return answer(s, func() (policyd.QuarantineStatus, error) { return p.Quarantine(ctx, who(ctx), q.Body) })
+	})
+	change(s, api, huma.Operation{
+		OperationID: "release-vif", Method: http.MethodDelete, Path: "/api/v1/policy/quarantine", Tags: []string{"policy"},
+		Summary: "Release a VIF that is quarantined", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound},
+	}, func(_ context.Context, q *releaseInput) (subject, error) {
+		return subject{object: q.VIF}, nil
+	}, func(ctx context.Context, q *releaseInput) (*struct{}, error) {
+		return nil, s.refusal(p.Release(ctx, who(ctx), q.VIF))
 	})
 }

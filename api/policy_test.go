@@ -86,6 +86,16 @@ func (p *policies) EndBypass(_ context.Context, by audit.Actor, target string) e
 	return p.answer(strings.TrimPrefix(target, "host:"))
 }
 
+func (p *policies) Quarantine(_ context.Context, by audit.Actor, r policyd.QuarantineRequest) (policyd.QuarantineStatus, error) {
+	p.note("quarantine %s: %s by %s", r.VIF, r.Reason, by.User)
+	return policyd.QuarantineStatus{VIF: r.VIF}, p.answer(r.VIF)
+}
+
+func (p *policies) Release(_ context.Context, by audit.Actor, vif string) error {
+	p.note("release %s by %s", vif, by.User)
+	return p.answer(vif)
+}
+
 // policyChanges are the calls of policy that change something or may take long, for a policy, host or pool of that name.
 func policyChanges(name string) []struct{ method, path, body string } {
 	return []struct{ method, path, body string }{
@@ -96,6 +106,8 @@ func policyChanges(name string) []struct{ method, path, body string } {
 		{"PUT", "/api/v1/pools/" + name + "/policy", `{"mode": "enforce"}`},
 		{"POST", "/api/v1/policy/bypass", fmt.Sprintf(`{"target": "host:%s", "reason": "why"}`, name)},
 		{"DELETE", "/api/v1/policy/bypass?target=host:" + name, ""},
+		{"POST", "/api/v1/policy/quarantine", fmt.Sprintf(`{"vif": %q, "reason": "why"}`, name)},
+		{"DELETE", "/api/v1/policy/quarantine?vif=" + name, ""},
 	}
 }
 
@@ -114,6 +126,7 @@ func TestChangePolicy(t *testing.T) {
 	by := " by " + me.Username
 	want := []string{
 		"check x", "plan x", "apply x at hv1 hv2: why" + by, `mode of x ""` + by, "pool x enforce" + by, "bypass host:x: why" + by, "restore host:x" + by,
+		"quarantine x: why" + by, "release x" + by,
 	}
 	if !slices.Equal(h.asked, want) {
 		t.Errorf("asked %q, want %q", h.asked, want)
@@ -135,6 +148,8 @@ func TestChangePolicy(t *testing.T) {
 		{"PUT", "/api/v1/pools/x/policy", `{"mode": "inherit"}`},
 		{"POST", "/api/v1/policy/bypass", `{"target": ""}`},
 		{"DELETE", "/api/v1/policy/bypass", ""},
+		{"POST", "/api/v1/policy/quarantine", `{"vif": ""}`},
+		{"DELETE", "/api/v1/policy/quarantine", ""},
 	} {
 		if a := do(c.method, c.path, c.body); a.status != http.StatusUnprocessableEntity && a.status != http.StatusBadRequest {
 			t.Errorf("%s %s %s: %d %s", c.method, c.path, c.body, a.status, a.body)

@@ -39,7 +39,7 @@ type Status struct {
 	Servers   []store.ServerStats   `json:"servers"`           // as told to the store last: this process, and the embedded store's
 	Network   *store.NetworkStats   `json:"network,omitempty"` // likewise; nil where the estate is another's
 	Alarms    []string              `json:"alarms"`            // what is wrong now and wants somebody to act; the server fills it in
-	Exporters []collector.Exporter  `json:"-"`      // served at /api/v1/exporters
+	Exporters []collector.Exporter  `json:"-"`                 // served at /api/v1/exporters
 }
 
 // StoreStatus says which ClickHouse is used.
@@ -117,6 +117,7 @@ func (s *Status) PolicyLine() string {
 		{p.Behind, strconv.Itoa(p.Behind) + " behind"},
 		{p.Offline, strconv.Itoa(p.Offline) + " offline"},
 		{p.Bypasses, plural(p.Bypasses, "bypass", "es")},
+		{p.Quarantined, plural(p.Quarantined, "VIF", "s") + " quarantined"},
 		{int(p.Drift), plural(int(p.Drift), "flow", "s") + " changed by others"},
 	} {
 		if more.n > 0 {

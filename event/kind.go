@@ -58,6 +58,8 @@ const (
 	FailModeChanged   Kind = "fail_mode_changed"
 	FailModeEntered   Kind = "fail_mode_entered"
 	FailModeLeft      Kind = "fail_mode_left"
+	VIFQuarantined    Kind = "vif_quarantined"
+	VIFReleased       Kind = "vif_released"
 )
 
 // About describes a kind.
@@ -111,6 +113,8 @@ var Kinds = []About{
 	{FailModeChanged, SeverityNotice, "A bridge does something else than before while Weir is away."},
 	{FailModeEntered, SeverityError, "A bridge that enforces policy has been without Weir for longer than it waits: it is as its fail mode says now."},
 	{FailModeLeft, SeverityNotice, "A bridge that was without Weir has it again, and was found to hold the policy."},
+	{VIFQuarantined, SeverityWarning, "A VIF was quarantined, by somebody or since guards dropped its packets again and again: it sends and receives nothing."},
+	{VIFReleased, SeverityNotice, "Somebody released a VIF that was quarantined."},
 }
 
 var kinds = func() map[Kind]About {

@@ -720,6 +720,12 @@ func (g *governor) input(s *subject, bridge string, r *resolved, retired []uint3
 			in.BypassVIFs[flow.ID(id)] = true
 		}
 	}
+	for _, q := range g.intent.Quarantines {
+		if in.Quarantined == nil {
+			in.Quarantined = map[flow.ID]bool{}
+		}
+		in.Quarantined[q.VIF] = true
+	}
 	return in
 }
 
@@ -756,7 +762,7 @@ func sameInput(a, b *compile.Input) bool {
 	return a.Inventory == b.Inventory && a.Policy == b.Policy && a.Estate == b.Estate && a.Bridge == b.Bridge && a.Host == b.Host && a.Pool == b.Pool &&
 		a.Sampling == b.Sampling && a.CollectorSet == b.CollectorSet && a.Domain == b.Domain && a.Generation == b.Generation &&
 		a.Capabilities == b.Capabilities && a.Limit == b.Limit && a.Bypass == b.Bypass && slices.Equal(a.VIFs, b.VIFs) &&
-		slices.Equal(a.Retired, b.Retired) && maps.Equal(a.BypassVIFs, b.BypassVIFs) && slices.Equal(a.Weir, b.Weir)
+		slices.Equal(a.Retired, b.Retired) && maps.Equal(a.BypassVIFs, b.BypassVIFs) && maps.Equal(a.Quarantined, b.Quarantined) && slices.Equal(a.Weir, b.Weir)
 }
 
 // take notes what was compiled; g.mu is held.

@@ -487,6 +487,7 @@ func (s *Service) Effective(_ context.Context, name string) (Effective, error) {
 		}
 		e.Rules = append(e.Rules, n)
 	}
+	e.Quarantined = quarantineOf(g.intent, x.ID)
 	e.Settings = policy.EffectiveSettings(r.set, x)
 	return e, nil
 }

@@ -9,17 +9,50 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
 )
 
 // tellOffenceAgain is how long after an event of a VIF and a guard there is the next one, of all that was dropped meanwhile.
 const tellOffenceAgain = 10 * time.Minute
 
+// What a VIF may do before it is quarantined, if it is to be: a stray frame now and then is none of its faults.
+const (
+	strayPackets = 10          // that guards may drop of it at once
+	strayEvery   = time.Minute // and one more
+)
+
 // offenders tell of VIFs of which guards drop packets: at once when it begins, and then now and then, so that the events of an offence say
-// together how many packets it were.
+// together how many packets it were. They know which are to be quarantined.
 type offenders struct {
 	mu      sync.Mutex
-	tallies map[offence]*tally // guarded by mu
+	tallies map[offence]*tally      // guarded by mu
+	strays  map[flow.ID]*strayTally // of VIFs that may have to be quarantined; guarded by mu
+}
+
+// strayTally is what a VIF did lately.
+type strayTally struct {
+	packets float64 // less one for each strayEvery, but not less than none
+	at      time.Time
+}
+
+// forget takes off what has passed by now.
+func (t *strayTally) forget(now time.Time) {
+	t.packets = max(0, t.packets-float64(now.Sub(t.at))/float64(strayEvery))
+	t.at = now
+}
+
+// suspect is a VIF behind a port, and for what it is quarantined.
+type suspect struct {
+	event.Event // about it
+	quarantine  policy.Quarantine
+}
+
+// culprit is a VIF that is to be quarantined.
+type culprit struct {
+	vif    flow.ID
+	name   string
+	reason string
 }
 
 // offence is a VIF of which a guard drops packets.
@@ -37,15 +70,19 @@ type tally struct {
 	about         event.Event // whom it is of
 }
 
-// add takes what guards dropped, and returns what is to be told. who says whose a port is.
-func (o *offenders) add(now time.Time, hits []reconcile.Hit, who func(reconcile.Key, openflow.Port) event.Event) []event.Event {
+// add takes what guards dropped, and returns what is to be told, and who is to be quarantined. who says whose a port is.
+func (o *offenders) add(now time.Time, hits []reconcile.Hit, who func(reconcile.Key, openflow.Port) suspect) (tell []event.Event, caught []culprit) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, h := range hits {
 		if h.Port == 0 || h.Packets == 0 {
 			continue
 		}
-		about := who(h.Where, h.Port)
+		who := who(h.Where, h.Port)
+		if c := o.stray(now, &who, h); c != nil {
+			caught = append(caught, *c)
+		}
+		about := who.Event
 		about.Host, about.Bridge = h.Host, h.Bridge
 		x := offence{h.Where, h.Port, about.VIF, h.Instance}
 		t := o.tallies[x]
@@ -59,7 +96,28 @@ func (o *offenders) add(now time.Time, hits []reconcile.Hit, who func(reconcile.
 		t.about = about
 		t.untold, t.total = t.untold+h.Packets, t.total+h.Packets
 	}
-	return o.due(now)
+	return o.due(now), caught
+}
+
+// stray counts what was dropped of a VIF that may have to be quarantined, and returns it if it has to; o.mu is held.
+func (o *offenders) stray(now time.Time, who *suspect, h reconcile.Hit) *culprit {
+	if who.VIF == 0 || !who.quarantine.For(h.Instance) {
+		return nil
+	}
+	t := o.strays[who.VIF]
+	if t == nil {
+		if o.strays == nil {
+			o.strays = map[flow.ID]*strayTally{}
+		}
+		t = &strayTally{at: now}
+		o.strays[who.VIF] = t
+	}
+	t.forget(now)
+	if t.packets += float64(h.Packets); t.packets <= strayPackets {
+		return nil
+	}
+	delete(o.strays, who.VIF)
+	return &culprit{who.VIF, who.Subject, fmt.Sprintf("%d packets were dropped: %s", uint64(t.packets), flow.SystemRules[h.Instance-1].Text)}
 }
 
 // tell returns what is to be told by now.
@@ -71,6 +129,11 @@ func (o *offenders) tell(now time.Time) []event.Event {
 
 // due returns what is to be told, and forgets what has ended; o.mu is held.
 func (o *offenders) due(now time.Time) (list []event.Event) {
+	for vif, t := range o.strays {
+		if t.forget(now); t.packets == 0 {
+			delete(o.strays, vif)
+		}
+	}
 	for x, t := range o.tallies {
 		switch {
 		case now.Sub(t.told) < tellOffenceAgain:
@@ -101,8 +164,12 @@ func (t *tally) event(now time.Time, x offence) event.Event {
 
 // hits takes what flows of rules counted: of guards offenders are told of, the rest of the world gets sums by rule.
 func (s *Service) hits(list []reconcile.Hit) {
-	for _, e := range s.offenders.add(time.Now(), list, s.governor.whose) {
+	tell, caught := s.offenders.add(time.Now(), list, s.governor.whose)
+	for _, e := range tell {
 		s.deps.Events.Emit(e)
+	}
+	for _, c := range caught {
+		s.catch(c)
 	}
 	if s.deps.Hits == nil {
 		return
@@ -127,11 +194,11 @@ func (s *Service) hits(list []reconcile.Hit) {
 	s.deps.Hits(sums)
 }
 
-// whose returns an event about the VIF at a port of a bridge, as far as is known.
-func (g *governor) whose(at reconcile.Key, port openflow.Port) event.Event {
+// whose returns an event about the VIF at a port of a bridge, as far as is known, and for what it is to be quarantined.
+func (g *governor) whose(at reconcile.Key, port openflow.Port) suspect {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	e := event.Event{Subject: fmt.Sprintf("port %d of bridge %s", port, at.Bridge)}
+	e := suspect{Event: event.Event{Subject: fmt.Sprintf("port %d of bridge %s", port, at.Bridge)}}
 	c := g.bridges[at]
 	if c == nil || c.input.Inventory == nil {
 		return e
@@ -143,6 +210,10 @@ func (g *governor) whose(at reconcile.Key, port openflow.Port) event.Event {
 	e.Pool, e.Subject = c.input.Pool, c.input.Inventory.Ports[c.input.Inventory.VIFs[i].Ports[0]].Name
 	if v := c.input.Estate.VIFs[c.input.VIFs[i]]; v != nil {
 		e.Subject, e.VIF, e.VM, e.Network = v.Name, v.ID, v.VM, v.Network
+	}
+	if rules := c.input.Interfaces()[i]; rules != nil {
+		s := c.input.Policy.SettingsOf(rules)
+		e.quarantine = s.Quarantine
 	}
 	return e
 }

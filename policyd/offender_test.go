@@ -2,6 +2,7 @@ package policyd
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/ovs/openflow"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
 )
 
@@ -36,8 +38,8 @@ func TestOffenders(t *testing.T) {
 			told[x], last[x] = told[x]+n, now
 		}
 	}
-	who := func(_ reconcile.Key, p openflow.Port) event.Event {
-		return event.Event{VIF: flow.ID(p), Subject: "vm/0"}
+	who := func(_ reconcile.Key, p openflow.Port) suspect {
+		return suspect{Event: event.Event{VIF: flow.ID(p), Subject: "vm/0"}}
 	}
 	at := reconcile.Key{Host: "h", Bridge: "br0"}
 	for range 2000 {
@@ -50,7 +52,10 @@ func TestOffenders(t *testing.T) {
 				dropped[offence{flow.ID(h.Port), flow.SystemRules[h.Instance-1].Name}] += h.Packets
 			}
 		}
-		tell(o.add(now, hits, who))
+		events, caught := o.add(now, hits, who)
+		if tell(events); len(caught) > 0 {
+			t.Fatalf("seed %d: %v is to be quarantined, which nobody wants", seed, caught)
+		}
 		for x, n := range dropped {
 			if at, ok := last[x]; n > 0 && !ok {
 				t.Fatalf("seed %d: %+v is not told of at once (%v)", seed, x, at)
@@ -69,4 +74,55 @@ func TestOffenders(t *testing.T) {
 	if tell(o.tell(now)); len(o.tallies) != 0 {
 		t.Errorf("%d offences that have ended are kept", len(o.tallies))
 	}
+}
+
+// A VIF is quarantined for the guards that its setting names, once they have dropped more than stray frames; not before.
+func TestCulprits(t *testing.T) {
+	at := reconcile.Key{Host: "h", Bridge: "br0"}
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const minute = time.Minute
+	type drop struct {
+		after    time.Duration // since the one before
+		instance uint32
+		packets  uint64
+	}
+	f := func(what string, q policy.Quarantine, want int, drops ...drop) {
+		t.Helper()
+		var o offenders
+		now, caught := start, 0
+		for i, d := range drops {
+			now = now.Add(d.after)
+			_, list := o.add(now, []reconcile.Hit{{Where: at, Port: 1, Instance: d.instance, Packets: d.packets}}, func(reconcile.Key, openflow.Port) suspect {
+				return suspect{event.Event{VIF: 7, Subject: "vm/0"}, q}
+			})
+			if len(list) > 0 && caught == 0 && i != len(drops)-1 {
+				t.Errorf("%s: caught by %+v already", what, d)
+			}
+			for _, c := range list {
+				if caught++; c.vif != 7 || c.name != "vm/0" || c.reason == "" {
+					t.Errorf("%s: %+v", what, c)
+				}
+			}
+		}
+		if caught != want {
+			t.Errorf("%s: caught %d times, want %d", what, caught, want)
+		}
+		if o.tell(now.Add(24 * time.Hour)); len(o.strays) != 0 {
+			t.Errorf("%s: what is long past is kept", what)
+		}
+	}
+	mac := func(after time.Duration, packets uint64) drop { return drop{after, flow.SystemSpoofedMAC, packets} }
+	var stray []drop
+	for range 1000 {
+		stray = append(stray, mac(minute, 1))
+	}
+	f("one frame", policy.QuarantineAny, 0, mac(0, 1))
+	f("as many as may stray", policy.QuarantineAny, 0, mac(0, strayPackets))
+	f("one more", policy.QuarantineAny, 1, mac(0, strayPackets+1))
+	f("one more, later", policy.QuarantineMAC, 1, mac(0, strayPackets), mac(minute/2, 1))
+	f("one a minute", policy.QuarantineAny, 0, stray...)
+	f("two a minute", policy.QuarantineAny, 1, slices.Repeat([]drop{mac(minute, 2)}, strayPackets)...)
+	f("others than MAC addresses", policy.QuarantineMAC, 0, drop{0, flow.SystemSpoofedIP, 1000}, drop{0, flow.SystemDHCP, 1000})
+	f("whatever", policy.QuarantineAny, 1, drop{0, flow.SystemSpoofedIP, 6}, drop{0, flow.SystemDHCP, 6})
+	f("if nobody wants it", policy.QuarantineOff, 0, mac(0, 1_000_000))
 }

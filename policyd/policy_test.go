@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -430,5 +431,51 @@ func TestBypassTargets(t *testing.T) {
 	}
 	if err := r.EndBypass(t.Context(), alice, "estate"); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("ended what is not: %v", err)
+	}
+}
+
+// A VIF is quarantined and released under all its names, once; it stays so over a restart, and is shown with what guards say of it.
+func TestQuarantine(t *testing.T) {
+	dir := t.TempDir()
+	r := startWith(t, dir, listen(t))
+	r.host("hv1", 1)
+	r.until("the VIF is in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 1 })
+	r.apply("default: allow")
+	const name = "22222222-0000-4000-8000-000000000001"
+	const uuid = "11111111-0000-4000-8000-000000000001"
+	for _, called := range []string{name, name + "/0", "lab/" + name + "/0", uuid} {
+		q, err := r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: called, Reason: "scans"})
+		if err != nil || q.VIF != name+"/0" || q.By != "alice" || q.Reason != "scans" || len(q.Hosts) != 1 || q.Hosts[0].State != policyd.HostObserving {
+			t.Fatalf("%s: %+v, %v", called, q, err)
+		}
+		if s := r.PolicySummary(); s.Quarantined != 1 || len(s.Problems) == 0 || !strings.Contains(s.Problems[0], q.VIF+" IS QUARANTINED") {
+			t.Errorf("%s: %+v", called, s)
+		}
+		if err := r.Release(t.Context(), alice, called); err != nil {
+			t.Error(err)
+		}
+		if err := r.Release(t.Context(), alice, called); !errors.Is(err, state.ErrNotFound) {
+			t.Errorf("%s is released twice: %v", called, err)
+		}
+	}
+	if _, err := r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: "none/0"}); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("of a VIF that is not there: %v", err)
+	}
+	q, err := r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: uuid, Reason: "scans"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+
+	r = startWith(t, dir, listen(t))
+	r.until("policy and the VIF are known again", func() bool {
+		e, err := r.Effective(t.Context(), uuid)
+		return err == nil && strings.Contains(e.Quarantined, "by alice: scans")
+	})
+	if s, err := r.PolicyStatus(t.Context()); err != nil || len(s.Quarantined) != 1 || s.Quarantined[0].ID != q.ID {
+		t.Errorf("%+v, %v", s.Quarantined, err)
+	}
+	if err := r.Release(t.Context(), alice, strconv.FormatUint(uint64(q.ID), 10)); err != nil {
+		t.Errorf("by id: %v", err)
 	}
 }

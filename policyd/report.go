@@ -128,9 +128,12 @@ type PolicyStatus struct {
 	Hosts    []HostPolicy   `json:"hosts" doc:"By name."`
 	Pools    []PoolPolicy   `json:"pools" doc:"By name."`
 	Bypasses []BypassStatus `json:"bypasses" doc:"Where policy is switched off."`
-	Pending  *Pending       `json:"pending,omitempty" doc:"The revision that waits to be confirmed."`
-	Head     uint64         `json:"head" doc:"Newest revision; 0: none was made yet."`
-	Summary  PolicySummary  `json:"summary"`
+
+	Quarantined []QuarantineStatus `json:"quarantined" doc:"VIFs that send and receive nothing."`
+
+	Pending *Pending      `json:"pending,omitempty" doc:"The revision that waits to be confirmed."`
+	Head    uint64        `json:"head" doc:"Newest revision; 0: none was made yet."`
+	Summary PolicySummary `json:"summary"`
 }
 
 // HostRevision is a host that has a revision of its own.
@@ -188,11 +191,14 @@ type BypassStatus struct {
 
 // PolicySummary is how policy stands, in figures and sentences.
 type PolicySummary struct {
-	Revision uint64   `json:"revision"`
-	Enforced int      `json:"enforced" doc:"Hosts that have all of it."`
-	Behind   int      `json:"behind" doc:"Hosts that are to have it and do not yet."`
-	Offline  int      `json:"offline" doc:"Hosts that are to have it and are not reached."`
-	Bypasses int      `json:"bypasses"`
+	Revision uint64 `json:"revision"`
+	Enforced int    `json:"enforced" doc:"Hosts that have all of it."`
+	Behind   int    `json:"behind" doc:"Hosts that are to have it and do not yet."`
+	Offline  int    `json:"offline" doc:"Hosts that are to have it and are not reached."`
+	Bypasses int    `json:"bypasses"`
+
+	Quarantined int `json:"quarantined" doc:"VIFs."`
+
 	Drift    uint64   `json:"drift" doc:"Flows and groups of Weir's that others changed, removed or added since the start."`
 	Problems []string `json:"problems,omitempty" doc:"What wants somebody to act, in sentences."`
 }
@@ -206,6 +212,8 @@ type Effective struct {
 	Hosts   []EffectiveHost `json:"hosts" doc:"Where it is plugged, and whether policy is in force there."`
 	Rules   []EffectiveRule `json:"rules"`
 	Default string          `json:"default" doc:"What is done with what no rule matches."`
+
+	Quarantined string `json:"quarantined,omitempty" doc:"Since when, by whom and why it sends and receives nothing."`
 
 	Settings []policy.EffectiveSetting `json:"settings" doc:"What is asked of its port, and who says it."`
 }

@@ -163,7 +163,7 @@ func (s *Service) PolicyStatus(ctx context.Context) (PolicyStatus, error) {
 	if err != nil {
 		return PolicyStatus{}, err
 	}
-	st := PolicyStatus{Only: []HostRevision{}, Listen: []string{}, Hosts: s.hostPolicies(), Pools: []PoolPolicy{}, Bypasses: bypasses(i), Pending: pendingOf(i), Head: i.Head}
+	st := PolicyStatus{Only: []HostRevision{}, Listen: []string{}, Hosts: s.hostPolicies(), Pools: []PoolPolicy{}, Bypasses: bypasses(i), Quarantined: s.quarantines(i), Pending: pendingOf(i), Head: i.Head}
 	if p, ok := i.Policies[i.Revision]; ok {
 		st.Revision = revisionOf(p)
 		st.Rules = len(i.Rules[i.Revision]) - 1 // without the default
@@ -220,10 +220,13 @@ func (s *Service) summarize(i *state.Intent, hosts []HostPolicy) PolicySummary {
 }
 
 func summarize(i *state.Intent, hosts []HostPolicy) PolicySummary {
-	p := PolicySummary{Revision: i.Revision, Bypasses: len(i.Bypasses)}
+	p := PolicySummary{Revision: i.Revision, Bypasses: len(i.Bypasses), Quarantined: len(i.Quarantines)}
 	say := func(format string, args ...any) { p.Problems = append(p.Problems, fmt.Sprintf(format, args...)) }
 	for _, b := range i.Bypasses {
 		say("POLICY IS OFF for %s since %s, by %s%s: weir bypass off %s", bypassTarget(b), b.Since.UTC().Format(time.DateTime), b.By, after(": ", b.Reason), bypassTarget(b))
+	}
+	for _, q := range i.Quarantines {
+		say("VIF %s IS QUARANTINED %s: weir policy release %s", q.Name, quarantineOf(i, q.VIF), q.Name)
 	}
 	if p := i.Pending; p != nil {
 		say("revision %d is undone at %s unless somebody confirms it: weir policy confirm %d", p.Revision, p.Deadline.UTC().Format(time.DateTime), p.Revision)

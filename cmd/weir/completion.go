@@ -36,7 +36,7 @@ func argumentWords() map[string][]words {
 		"weir pool mode":    {poolNames, fixed("observe", "enforce")}, "weir pool sampling": {poolNames, fixed("full", "new", "off", "auto", "inherit")},
 
 		"weir bypass on": {bypassNames}, "weir bypass off": {bypassNames},
-		"weir policy effective": {vmNames}, "weir policy hits": {ruleNames},
+		"weir policy effective": {vmNames}, "weir policy quarantine": {vmNames}, "weir policy release": {quarantinedNames}, "weir policy hits": {ruleNames},
 		"weir exporters": {exporterNames}, "weir estate explain": {estateNames}, "weir estate search": {estateNames},
 	}
 }
@@ -176,6 +176,14 @@ var (
 	})
 	ruleNames   = asked(askRules)
 	bypassNames = asked(askBypassTargets)
+
+	quarantinedNames = asked(func(ctx context.Context, c *client.API, _ string) ([]string, error) {
+		var answer struct {
+			Quarantined []policyd.QuarantineStatus `json:"quarantined"`
+		}
+		err := c.Get(ctx, "/api/v1/policy/quarantine", &answer)
+		return namesOf(answer.Quarantined, func(q policyd.QuarantineStatus) string { return q.VIF }), err
+	})
 )
 
 func namesOf[T any](list []T, name func(T) string) []string {

@@ -206,4 +206,60 @@ func TestGuards(t *testing.T) {
 		}
 		return nil
 	})
+
+	// What a VIF sends and what is for it is dropped while it is quarantined, and in flows under a rule of its own.
+	mine, theirs := frame(macOfWeb, other, []byte("quarantined")), slices.Concat(macOfWeb, macOfDB, frame(nil, other, []byte("for the quarantined"))[len(macOfDB):])
+	back := newTap(t, r.web.Namespace)
+	reach := func() {
+		send(mine)
+		r.must(r.db.Namespace.Inject("eth0", theirs, times))
+	}
+	r.weir("policy", "quarantine", "web/0", "--reason", "tried")
+	reach()
+	apptest.Eventually(t, soon, "flows say what was dropped", func() error {
+		out, err := r.app.SQL("SELECT countIf(src_vm_name = 'web'), countIf(dst_vm_name = 'web') FROM flows WHERE rule_instance = 16 AND verdict = 'denied' AND stage = 'system' AND packets = 5")
+		if err == nil && (strings.HasPrefix(out, "0\t") || strings.HasSuffix(out, "\t0")) {
+			err = fmt.Errorf("%q, want some of each", out)
+		}
+		return err
+	})
+	n, err1 := tap.count(mine)
+	m, err2 := back.count(theirs)
+	if n+m != 0 || err1 != nil || err2 != nil {
+		t.Errorf("%d frames of it and %d for it arrived (%v, %v)", n, m, err1, err2)
+	}
+	if out := r.weir("policy", "quarantined"); !strings.Contains(out, "web/0") || !strings.Contains(out, "hv1") {
+		t.Errorf("weir policy quarantined: %s", out)
+	}
+	r.weir("policy", "release", "web/0")
+	reach()
+	apptest.Eventually(t, soon, "frames arrive again", func() error {
+		n, err1 := tap.count(mine)
+		m, err2 := back.count(theirs)
+		if n < times || m < times {
+			err1 = errors.Join(err1, fmt.Errorf("%d and %d arrived, want %d", n, m, times))
+		}
+		return errors.Join(err1, err2)
+	})
+
+	// Where a level asks for it, Weir does it by itself.
+	r.weir("policy", "apply", r.file(strings.Replace(guardPolicy, "guard_ip: on", "guard_ip: on, quarantine: mac", 1)))
+	for range 4 {
+		send(refused[flow.SystemSpoofedMAC])
+	}
+	apptest.Eventually(t, 2*time.Minute, "the VIF that spoofs is quarantined", func() error {
+		if out := r.weir("policy", "quarantined"); !strings.Contains(out, "weir") || !strings.Contains(out, "20 packets were dropped: "+flow.SystemRules[0].Text) {
+			return errors.New(out)
+		}
+		return nil
+	})
+	r.weir("policy", "release", "web/0")
+	for kind, n := range map[string]int{"vif_quarantined": 2, "vif_released": 2} {
+		apptest.Eventually(t, soon, "it is told", func() error {
+			if out := r.weir("events", "--kind", kind); strings.Count(out, kind) != n {
+				return fmt.Errorf("want %d of %s: %s", n, kind, out)
+			}
+			return nil
+		})
+	}
 }

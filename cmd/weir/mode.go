@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -367,33 +368,58 @@ func newBypassOff() *cobra.Command {
 
 // finishBypass waits until hosts have what a bypass changes, and tells.
 func finishBypass(cmd *cobra.Command, c *client.API, wait time.Duration, asJSON bool, b policyd.BypassStatus, text string) error {
-	hosts, behind, err := inForce(cmd.Context(), c, wait, progressOf(cmd, asJSON), func(*policyd.HostPolicy) bool { return true })
+	l, err := awaitHosts(cmd, c, wait, asJSON)
 	if err != nil {
 		return err
-	}
-	var offline []string
-	for i := range hosts {
-		if hosts[i].State == policyd.HostOffline {
-			offline = append(offline, hosts[i].Host)
-		}
 	}
 	out := outputOf(cmd, asJSON)
 	if asJSON {
 		err = cli.WriteJSON(out, struct {
 			policyd.BypassStatus
-			Behind  []string `json:"behind"`
-			Offline []string `json:"offline"`
-		}{b, append([]string{}, behind...), append([]string{}, offline...)})
+			late
+		}{b, l})
 	} else {
-		_, err = fmt.Fprintln(out.W, cli.Clean(text))
-		if len(offline) > 0 {
-			fmt.Fprintf(out.W, "offline, they have what they had until they are back: %s\n", strings.Join(offline, ", "))
+		err = l.write(out, text)
+	}
+	if err != nil {
+		return err
+	}
+	return l.partial("bypass", wait)
+}
+
+// late is at which hosts something is not in force yet.
+type late struct {
+	Behind  []string `json:"behind"`
+	Offline []string `json:"offline"`
+}
+
+// awaitHosts waits until hosts have what was changed.
+func awaitHosts(cmd *cobra.Command, c *client.API, wait time.Duration, asJSON bool) (late, error) {
+	hosts, behind, err := inForce(cmd.Context(), c, wait, progressOf(cmd, asJSON), func(*policyd.HostPolicy) bool { return true })
+	l := late{append([]string{}, behind...), []string{}}
+	for i := range hosts {
+		if hosts[i].State == policyd.HostOffline {
+			l.Offline = append(l.Offline, hosts[i].Host)
 		}
 	}
-	if late := append(behind, offline...); err == nil && len(late) > 0 && wait > 0 { // who does not wait knows
-		err = partialf("bypass: not yet so at %s: weir policy status tells", strings.Join(late, ", "))
+	return l, err
+}
+
+// write says what is so now.
+func (l *late) write(out *cli.Output, text string) error {
+	_, err := fmt.Fprintln(out.W, cli.Clean(text))
+	if len(l.Offline) > 0 {
+		fmt.Fprintf(out.W, "offline, they have what they had until they are back: %s\n", strings.Join(l.Offline, ", "))
 	}
 	return err
+}
+
+// partial says where it is not so yet; nil: it is everywhere, or nobody waited.
+func (l *late) partial(what string, wait time.Duration) error {
+	if list := slices.Concat(l.Behind, l.Offline); len(list) > 0 && wait > 0 {
+		return partialf("%s: not yet so at %s: weir policy status tells", what, strings.Join(list, ", "))
+	}
+	return nil
 }
 
 func newBypassList() *cobra.Command {

@@ -34,6 +34,7 @@ in force at hosts with mode enforce (weir hosts mode), and nowhere else. weir by
 	cmd.AddCommand(
 		newPolicyDraft(), newPolicyEdit(), newPolicyRule(), newPolicyImport(), newPolicyExport(), newPolicyValidate(), newPolicyDiff(), newPolicyPlan(), newPolicyApply(),
 		newPolicyConfirm(), newPolicyRollback(), newPolicyHistory(), newPolicyRestore(), newPolicyStatus(), newPolicyEffective(), newPolicyHits(),
+		newPolicyQuarantine(), newPolicyRelease(), newPolicyQuarantined(),
 	)
 	return cmd
 }
@@ -342,6 +343,9 @@ var hostStateStyles = map[policyd.HostState]cli.Style{
 func writePolicyStatus(out *cli.Output, s *policyd.PolicyStatus, now time.Time) error {
 	for _, b := range s.Bypasses {
 		fmt.Fprintf(out.W, "%s\n", out.Paint(cli.Clean(fmt.Sprintf("BYPASS: policy is off for %s since %s, by %s%s", b.Target, b.Since.Local().Format(time.DateTime), b.By, after(": ", b.Reason))), cli.Bad))
+	}
+	for _, q := range s.Quarantined {
+		fmt.Fprintf(out.W, "%s\n", out.Paint(cli.Clean(fmt.Sprintf("QUARANTINED: %s sends and receives nothing since %s, by %s%s", q.VIF, q.Since.Local().Format(time.DateTime), q.By, after(": ", q.Reason))), cli.Bad))
 	}
 	switch r := &s.Revision; r.Revision {
 	case 0:

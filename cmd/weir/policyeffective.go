@@ -124,6 +124,9 @@ func (e *effective) write(out *cli.Output, now time.Time) error {
 		}
 		fmt.Fprintln(out.W, line)
 	}
+	if e.Quarantined != "" {
+		fmt.Fprintln(out.W, out.Paint("QUARANTINED "+cli.Clean(e.Quarantined)+": it sends and receives nothing", cli.Bad))
+	}
 	t := &cli.Table{Columns: []cli.Column{
 		{Name: "#", Right: true},
 		{Name: "RULE"},

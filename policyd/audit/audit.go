@@ -53,6 +53,8 @@ const (
 	PolicyRestore   Operation = "policy.restore"
 	PolicyBypass    Operation = "policy.bypass"
 	PolicyBypassEnd Operation = "policy.bypass_end"
+	VIFQuarantine   Operation = "vif.quarantine"
+	VIFRelease      Operation = "vif.release"
 	PolicyPrune     Operation = "policy.prune" // old revisions are forgotten
 	DraftBegin      Operation = "draft.begin"
 	DraftEdit       Operation = "draft.edit"

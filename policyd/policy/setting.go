@@ -16,20 +16,21 @@ import (
 // Settings are what a level says of the ports of VIFs. A setting that is not said is that of the level above; of those who say it, the
 // lowest level wins, whole: nothing is added up. settingKeys lists them.
 type Settings struct {
-	RateOut          Limit  `yaml:"rate_out,omitempty" doc:"How fast the VM may send, and how much at once: 100Mbit/s, or 100Mbit/s burst 2MB; off: as fast as it can."`
-	RateIn           Limit  `yaml:"rate_in,omitempty" doc:"The same of what the VM gets."`
-	Mirror           Mirror `yaml:"mirror,omitempty" doc:"Where a copy of the traffic goes: the name of one of mirror_targets, for both directions, or NAME in (what the VM gets) or NAME out; off: nowhere."`
-	GuardMAC         Switch `yaml:"guard_mac,omitempty" doc:"Drop what the VM sends with a source MAC address that it may not use; on, unless a level says otherwise."`
-	GuardIP          Switch `yaml:"guard_ip,omitempty" doc:"Drop what it sends with a source IP address that it may not use, also in ARP and neighbour discovery, as far as its addresses are known; and with a source MAC address that it may not use, whatever guard_mac says."`
-	GuardDHCP        Switch `yaml:"guard_dhcp,omitempty" doc:"Drop what a DHCP server sends."`
-	GuardRA          Switch `yaml:"guard_ra,omitempty" doc:"Drop IPv6 router advertisements that it sends."`
-	AllowedAddresses Pairs  `yaml:"allowed_addresses,omitempty" doc:"What the VM may use besides its own addresses, as clusters do: MAC addresses, addresses and prefixes, or both, 00:00:5e:00:01:0a 192.0.2.1; several with commas; off: none."`
+	RateOut          Limit      `yaml:"rate_out,omitempty" doc:"How fast the VM may send, and how much at once: 100Mbit/s, or 100Mbit/s burst 2MB; off: as fast as it can."`
+	RateIn           Limit      `yaml:"rate_in,omitempty" doc:"The same of what the VM gets."`
+	Mirror           Mirror     `yaml:"mirror,omitempty" doc:"Where a copy of the traffic goes: the name of one of mirror_targets, for both directions, or NAME in (what the VM gets) or NAME out; off: nowhere."`
+	GuardMAC         Switch     `yaml:"guard_mac,omitempty" doc:"Drop what the VM sends with a source MAC address that it may not use; on, unless a level says otherwise."`
+	GuardIP          Switch     `yaml:"guard_ip,omitempty" doc:"Drop what it sends with a source IP address that it may not use, also in ARP and neighbour discovery, as far as its addresses are known; and with a source MAC address that it may not use, whatever guard_mac says."`
+	GuardDHCP        Switch     `yaml:"guard_dhcp,omitempty" doc:"Drop what a DHCP server sends."`
+	GuardRA          Switch     `yaml:"guard_ra,omitempty" doc:"Drop IPv6 router advertisements that it sends."`
+	Quarantine       Quarantine `yaml:"quarantine,omitempty" doc:"Quarantine the VIF when guards drop its packets again and again, until somebody releases it: mac, for its source MAC addresses; any, for whatever a guard drops; off."`
+	AllowedAddresses Pairs      `yaml:"allowed_addresses,omitempty" doc:"What the VM may use besides its own addresses, as clusters do: MAC addresses, addresses and prefixes, or both, 00:00:5e:00:01:0a 192.0.2.1; several with commas; off: none."`
 }
 
 // builtIn is what holds where no level says anything.
 var builtIn = Settings{
 	RateOut: Limit{Off: true}, RateIn: Limit{Off: true}, Mirror: Mirror{Off: true}, GuardMAC: On, GuardIP: Off, GuardDHCP: Off, GuardRA: Off,
-	AllowedAddresses: Pairs{Off: true},
+	Quarantine: QuarantineOff, AllowedAddresses: Pairs{Off: true},
 }
 
 // settingKey is one of Settings. Its text is that of the document; "" says nothing.
@@ -54,6 +55,7 @@ var settingKeys = []settingKey{
 	keyOf("guard_ip", func(s *Settings) *Switch { return &s.GuardIP }),
 	keyOf("guard_dhcp", func(s *Settings) *Switch { return &s.GuardDHCP }),
 	keyOf("guard_ra", func(s *Settings) *Switch { return &s.GuardRA }),
+	keyOf("quarantine", func(s *Settings) *Quarantine { return &s.Quarantine }),
 	keyOf("allowed_addresses", func(s *Settings) *Pairs { return &s.AllowedAddresses }),
 }
 
@@ -86,6 +88,31 @@ func (Switch) Allowed() []string { return []string{string(On), string(Off)} }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Switch) UnmarshalText(text []byte) error { return oneOf(s, text, s.Allowed()) }
+
+// Quarantine is for what a VIF is quarantined; "" says nothing.
+type Quarantine string
+
+// The values of Quarantine.
+const (
+	QuarantineMAC Quarantine = "mac" // for source MAC addresses that it may not use
+	QuarantineAny Quarantine = "any" // for whatever a guard drops
+	QuarantineOff Quarantine = off
+)
+
+func (q Quarantine) String() string { return string(q) }
+
+// Allowed lists the values of Quarantine.
+func (Quarantine) Allowed() []string {
+	return []string{string(QuarantineMAC), string(QuarantineAny), string(QuarantineOff)}
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (q *Quarantine) UnmarshalText(text []byte) error { return oneOf(q, text, q.Allowed()) }
+
+// For reports whether a VIF is quarantined for what the guard with a built-in rule drops.
+func (q Quarantine) For(instance uint32) bool {
+	return q == QuarantineAny || q == QuarantineMAC && instance == flow.SystemSpoofedMAC
+}
 
 // Limit is how fast something may go. The zero value says nothing.
 type Limit struct {
@@ -529,6 +556,9 @@ func (s *Settings) notes(vif *Interface) map[string][]string {
 		note("guard_ip", "not enforced for IPv4: no source has told such an address of it")
 	case s.GuardIP == On && g.Six == nil:
 		note("guard_ip", "not enforced for IPv6: no source has told such an address of it, besides link-local ones")
+	}
+	if looks := s.GuardMAC == On || s.GuardIP == On; s.Quarantine == QuarantineMAC && !looks || s.Quarantine == QuarantineAny && !looks && s.GuardDHCP != On && s.GuardRA != On {
+		note("quarantine", "without effect: the guards are off")
 	}
 	if !s.AllowedAddresses.Off && s.GuardMAC != On && s.GuardIP != On {
 		note("allowed_addresses", "without effect: guard_mac and guard_ip are off")

@@ -77,8 +77,11 @@ type Intent struct {
 	Live     []Instance          // in force, or remembered; ascending
 	Next     uint32              // number that the next instance gets; 0: none was given yet
 	Bypasses []Bypass            // by kind and target
-	Pending  *Pending            // the revision that waits to be confirmed; nil: none does
-	Head     uint64              // newest revision that was made; 0: none was
+
+	Quarantines []Quarantine // by name
+
+	Pending *Pending // the revision that waits to be confirmed; nil: none does
+	Head    uint64   // newest revision that was made; 0: none was
 }
 
 // RevisionOf returns the revision that is in force at the host of a UUID; 0 is none.
@@ -96,7 +99,7 @@ func (s *State) Intent(ctx context.Context) (*Intent, error) {
 		var err1, err2 error
 		i.Pending, err1 = readPending(ctx, tx)
 		i.Head, err2 = head(ctx, tx)
-		return errors.Join(i.readForce(ctx, tx), i.readRules(ctx, tx), i.readInstances(ctx, tx, s.now()), i.readBypasses(ctx, tx), err1, err2)
+		return errors.Join(i.readForce(ctx, tx), i.readRules(ctx, tx), i.readInstances(ctx, tx, s.now()), i.readBypasses(ctx, tx), i.readQuarantines(ctx, tx), err1, err2)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
@@ -244,25 +247,30 @@ func (b *Bypass) object() string {
 	return string(b.Kind) + ":" + b.Name
 }
 
-// bypassTold is what the audit says of a bypass.
-type bypassTold struct {
+// imposed is what the audit says of a bypass or a quarantine.
+type imposed struct {
 	Name   string `json:"name"`
 	Since  string `json:"since"`
 	By     string `json:"by"`
 	Reason string `json:"reason,omitempty"`
 }
 
-// toldBypass returns a bypassTold, nil if there is none.
+// toldBypass returns what the audit says of a bypass, nil if there is none.
 func toldBypass(ctx context.Context, tx *sql.Tx, kind BypassKind, target string) (any, error) {
-	var b bypassTold
-	err := tx.QueryRowContext(ctx, "SELECT name, since, set_by, reason FROM bypasses WHERE kind = ? AND target = ?", string(kind), target).Scan(&b.Name, &b.Since, &b.By, &b.Reason)
+	return readImposed(tx.QueryRowContext(ctx, "SELECT name, since, set_by, reason FROM bypasses WHERE kind = ? AND target = ?", string(kind), target))
+}
+
+// readImposed returns an imposed of a row, nil if there is none.
+func readImposed(row *sql.Row) (any, error) {
+	var t imposed
+	err := row.Scan(&t.Name, &t.Since, &t.By, &t.Reason)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, nil
 	case err != nil:
 		return nil, err
 	}
-	return b, nil
+	return t, nil
 }
 
 // EndBypass switches policy on again. ErrNotFound: it was not switched off there.
@@ -276,7 +284,7 @@ func (s *State) EndBypass(ctx context.Context, by audit.Act, kind BypassKind, ta
 		if before == nil {
 			return ErrNotFound
 		}
-		b.Name = before.(bypassTold).Name
+		b.Name = before.(imposed).Name
 		if _, err := tx.ExecContext(ctx, "DELETE FROM bypasses WHERE kind = ? AND target = ?", string(kind), target); err != nil {
 			return err
 		}

@@ -135,7 +135,7 @@ func (s *State) Close() error {
 	return nil
 }
 
-// Subscribe returns a channel that gets an element after each change of hosts, pools, policy or bypasses; several may be merged into one. The
+// Subscribe returns a channel that gets an element after each change of hosts, pools, policy, bypasses or quarantines; several may be merged into one. The
 // subscriber calls cancel when it is done; the channel is never closed.
 func (s *State) Subscribe() (changes <-chan struct{}, cancel func()) {
 	return s.changes.Subscribe()

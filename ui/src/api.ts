@@ -1101,6 +1101,8 @@ export interface PolicydEffective {
   hosts: PolicydEffectiveHost[] | null;
   network?: string;
   pool?: string;
+  /** Since when, by whom and why it sends and receives nothing. */
+  quarantined?: string;
   rules: PolicydEffectiveRule[] | null;
   /** What is asked of its port, and who says it. */
   settings: PolicyEffectiveSetting[] | null;
@@ -1305,6 +1307,8 @@ export interface PolicydPolicyStatus {
   pending?: PolicydPending;
   /** By name. */
   pools: PolicydPoolPolicy[] | null;
+  /** VIFs that send and receive nothing. */
+  quarantined: PolicydQuarantineStatus[] | null;
   /** In force at all hosts that have none of their own; 0: none was applied yet. */
   revision: PolicydRevision;
   /** Of revision, in force. */
@@ -1324,6 +1328,8 @@ export interface PolicydPolicySummary {
   offline: number;
   /** What wants somebody to act, in sentences. */
   problems?: string[] | null;
+  /** VIFs. */
+  quarantined: number;
   revision: number;
 }
 
@@ -1371,6 +1377,26 @@ export interface PolicydPoolRequest {
   mode?: 'observe' | 'enforce';
   /** auto, full, new or off; empty: as configured. */
   sampling?: string;
+}
+
+export interface PolicydQuarantineRequest {
+  /** Why; it is shown as long as the VIF is quarantined. */
+  reason?: string;
+  /** VM/DEVICE, pool/VM/DEVICE, UUID, or the name of a VM that has one VIF. */
+  vif: string;
+}
+
+export interface PolicydQuarantineStatus {
+  /** weir, if guards dropped its packets and its setting quarantine says so. */
+  by: string;
+  /** Where it is plugged, and whether policy is in force there: it is quarantined nowhere else. */
+  hosts: PolicydEffectiveHost[] | null;
+  /** As in flows. */
+  id: number;
+  reason?: string;
+  since: string;
+  /** VM and device. */
+  vif: string;
 }
 
 export interface PolicydRestoreRequest {
@@ -1515,6 +1541,10 @@ export interface PolicydWaiting {
   /** As it says; nobody has checked that. */
   system_id?: string;
   tls?: string;
+}
+
+export interface QuarantinesBody {
+  quarantined: PolicydQuarantineStatus[] | null;
 }
 
 export interface QueryColumn {
@@ -2432,6 +2462,12 @@ export class Client {
     return (await answer.json()) as Revisions;
   }
 
+  /** VIFs that send and receive nothing. */
+  async listQuarantines(options?: CallOptions): Promise<QuarantinesBody> {
+    const answer = await this.call('GET', '/api/v1/policy/quarantine', {}, {}, undefined, options);
+    return (await answer.json()) as QuarantinesBody;
+  }
+
   /** How often rules were met, and which were not. */
   async listRuleHits(q: { from?: string; to?: string; rule?: string; unused?: boolean; system?: boolean; limit?: number } = {}, options?: CallOptions): Promise<HitsBody> {
     const answer = await this.call('GET', '/api/v1/policy/hits', { from: q.from, to: q.to, rule: q.rule, unused: q.unused, system: q.system, limit: q.limit }, {}, undefined, options);
@@ -2503,6 +2539,12 @@ export class Client {
     return (await answer.json()) as PolicydPolicyPlan;
   }
 
+  /** Have a VIF send and receive nothing, until it is released. */
+  async quarantineVif(q: { body: PolicydQuarantineRequest }, options?: CallOptions): Promise<PolicydQuarantineStatus> {
+    const answer = await this.call('POST', '/api/v1/policy/quarantine', {}, {}, q.body, options);
+    return (await answer.json()) as PolicydQuarantineStatus;
+  }
+
   /** Ask about flows. */
   async queryFlows(q: { kind?: 'top' | 'list' | 'series'; by?: string[] | null; filter?: string; from?: string; to?: string; unit?: 'bytes' | 'bits' | 'packets' | 'flows' | 'bps' | 'pps' | 'fps'; traffic?: 'seen' | 'delivered' | 'denied'; direction?: 'both' | 'in' | 'out'; limit?: number; other?: boolean; total?: boolean } = {}, options?: CallOptions): Promise<FlowsAnswer> {
     const answer = await this.call('GET', '/api/v1/flows', { kind: q.kind, by: q.by, filter: q.filter, from: q.from, to: q.to, unit: q.unit, traffic: q.traffic, direction: q.direction, limit: q.limit, other: q.other, total: q.total }, {}, undefined, options);
@@ -2513,6 +2555,11 @@ export class Client {
   async redoDraft(q: { draft: string; ifMatch?: string; ifNoneMatch?: string; body: MoveInputBody }, options?: CallOptions): Promise<Tagged<PolicydDraftText>> {
     const answer = await this.call('POST', `/api/v1/policy/drafts/${encodeURIComponent(String(q.draft))}/redo`, {}, { 'If-Match': q.ifMatch, 'If-None-Match': q.ifNoneMatch }, q.body, options);
     return { value: (await answer.json()) as PolicydDraftText, etag: answer.headers.get('ETag') ?? '' };
+  }
+
+  /** Release a VIF that is quarantined. */
+  async releaseVif(q: { vif: string }, options?: CallOptions): Promise<void> {
+    await this.call('DELETE', '/api/v1/policy/quarantine', { vif: q.vif }, {}, undefined, options);
   }
 
   /** Remove a group from a draft. */

@@ -274,6 +274,7 @@ func (g *generator) settings() policy.Settings {
 	}
 	s := policy.Settings{
 		RateOut: limit(), RateIn: limit(), GuardMAC: toggle(), GuardIP: pick(g.r, "", "", "", "", "", "", policy.On, policy.Off, policy.Off), GuardDHCP: toggle(), GuardRA: toggle(),
+		Quarantine: pick(g.r, "", "", "", policy.QuarantineMAC, policy.QuarantineAny, policy.QuarantineOff),
 		Mirror: pick(g.r, policy.Mirror{}, policy.Mirror{}, policy.Mirror{Off: true}, policy.Mirror{Target: "ids", Direction: policy.MirrorBoth},
 			policy.Mirror{Target: "tap", Direction: policy.MirrorIn}, policy.Mirror{Target: "far", Direction: policy.MirrorOut}),
 	}
