@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
@@ -90,26 +92,68 @@ func (s *subject) leavesFirst(bridge string) bool {
 	return false
 }
 
-// FailModeOf returns what policy says of the bridges of a pool: what they are to do while Weir is away; "" if it says nothing. A pool is known by
-// its key, or what else it is the same as. known is false while nothing is known of what policy says.
-func (s *Service) FailModeOf(pool string) (mode policy.FailMode, known bool) {
+// AtStart returns what policy asks of bridges of a pool from the start of a host until Weir is there: secure or standalone; "" if it asks for
+// nothing, or nobody knows yet. not says why that is better not so, "" if it may be. A pool is known by its UUID.
+func (s *Service) AtStart(poolUUID string) (mode, not string) {
 	g := s.governor
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.policies == nil || g.world.model == nil {
-		return "", false
+	if g.policies == nil || g.world.model == nil || poolUUID == "" {
+		return "", ""
 	}
 	r := g.resolved[g.policies.Revision]
 	if r == nil || r.set == nil {
-		return "", g.policies.Revision == 0
+		return "", ""
 	}
-	for i := range g.world.model.Pools {
-		p := &g.world.model.Pools[i]
-		if p.Key == pool || p.UUID == pool || slices.Contains(p.SameAs, pool) {
-			return r.set.FailModeOf(g.world.pools[p.Name]), true
+	m := g.world.model
+	i := slices.IndexFunc(m.Pools, func(p estate.Pool) bool {
+		return strings.EqualFold(p.UUID, poolUUID) || strings.EqualFold(p.Key, poolUUID) || slices.Contains(p.SameAs, strings.ToLower(poolUUID))
+	})
+	if i < 0 {
+		return "", ""
+	}
+	switch r.set.FailModeOf(g.world.pools[m.Pools[i].Name]) {
+	case policy.FailOpen:
+		return "standalone", ""
+	case policy.FailSafe, policy.FailStatic:
+		return "secure", g.lostAtStart(&m.Pools[i])
+	}
+	return "", ""
+}
+
+// lostAtStart says why hosts of a pool whose bridges are secure when they start might not come back; "": they would. g.mu is held.
+func (g *governor) lostAtStart(p *estate.Pool) string {
+	m := g.world.model
+	hostPool := map[string]string{}
+	for i := range m.Hosts {
+		hostPool[m.Hosts[i].Key] = m.Hosts[i].Pool
+	}
+	for i := range m.VMs {
+		vm := &m.VMs[i]
+		if vm.Pool != p.Key && hostPool[vm.Host] != p.Key {
+			continue
+		}
+		for j := range vm.VIFs {
+			v := &vm.VIFs[j]
+			if g.ownMACs[v.MAC] || slices.ContainsFunc(v.IPs, func(a netip.Addr) bool { return slices.Contains(g.own, a) }) {
+				return fmt.Sprintf("Weir itself is VM %s of the pool, and would have no network after a start of its host", vm.Name)
+			}
 		}
 	}
-	return "", false
+	var dialled []string
+	g.s.mu.Lock()
+	for _, h := range g.s.hosts {
+		if h.Pool == p.Name && !h.Target.IsZero() {
+			dialled = append(dialled, h.Name)
+		}
+	}
+	g.s.mu.Unlock()
+	if len(dialled) == 0 {
+		return ""
+	}
+	slices.Sort(dialled)
+	return fmt.Sprintf("Weir dials the database of %s, which it could not reach through a bridge that is secure and has no flows: have hosts dial in, or set write.fail_mode to secure if another bridge carries the host's own traffic",
+		strings.Join(dialled, ", "))
 }
 
 // failModeBecomes says what a candidate changes of what a bridge does while Weir is away; "": nothing.

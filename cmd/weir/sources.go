@@ -67,7 +67,7 @@ func (c *estateConfig) check() error {
 // wireSources makes what asks pools and hosts by their management.
 func (n *node) wireSources() error {
 	for _, cfg := range n.config.Estate.XAPI {
-		p, err := xapi.New(cfg, xapi.Deps{Log: n.log, Estate: n.assembler, Events: n.events, Metrics: n.metrics, Own: ofThisMachine})
+		p, err := xapi.New(cfg, xapi.Deps{Log: n.log, Estate: n.assembler, Events: n.events, Metrics: n.metrics, Own: ofThisMachine, Asked: n.askedOfPool})
 		if err != nil {
 			return err
 		}
@@ -81,6 +81,15 @@ func (n *node) wireSources() error {
 		n.libvirts = append(n.libvirts, h)
 	}
 	return nil
+}
+
+// askedOfPool returns what policy asks of bridges of a pool when a host starts.
+func (n *node) askedOfPool(uuid string) xapi.Asked {
+	if n.policyd == nil {
+		return xapi.Asked{}
+	}
+	mode, not := n.policyd.AtStart(uuid)
+	return xapi.Asked{FailMode: mode, Not: not}
 }
 
 // ofThisMachine reports whether an address is one of this machine's.
@@ -359,6 +368,9 @@ func writeSource(out *cli.Output, r *api.SourceReport, now time.Time) error {
 			add("fail mode", style, "%s", cmp.Or(m.Found, "not set"))
 		}
 		add("fail mode wanted", cli.Plain, "%s", wanted)
+		if m.Asked != "" && m.Asked != m.Wanted {
+			add("fail mode asked", cli.Warn, "%s by policy, not written: %s", m.Asked, m.Not)
+		}
 		ago("fail mode written", m.Written)
 		if m.Overridden > 0 {
 			add("fail mode overridden", cli.Warn, "%d times by others", m.Overridden)

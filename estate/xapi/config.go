@@ -65,8 +65,8 @@ func (c *Config) Validate() error {
 	if c.Resync < time.Minute {
 		refuse("resync", "found %s, want at least 1m", c.Resync)
 	}
-	if m := c.Write.FailMode; m != "" && m != "secure" && m != "standalone" {
-		refuse("write.fail_mode", "found %q, want secure, standalone, or nothing", m)
+	if m := c.Write.FailMode; m != "" && m != "secure" && m != "standalone" && m != FollowPolicy {
+		refuse("write.fail_mode", "found %q, want secure, standalone, policy, or nothing", m)
 	}
 	return errors.Join(errs...)
 }

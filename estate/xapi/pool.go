@@ -48,6 +48,9 @@ type Deps struct {
 	Metrics prometheus.Registerer // nil: none
 	Now     func() time.Time      // nil: time.Now
 	Own     func(netip.Addr) bool // whether an address is Weir's: of an SDN controller there nobody is warned; nil: none is
+
+	// Asked returns what policy asks of a pool, by its UUID. It is asked again and again, and not to block. nil: nothing.
+	Asked func(poolUUID string) Asked
 }
 
 // State is how the connection with a pool is.
@@ -142,7 +145,7 @@ func New(cfg Config, d Deps) (*Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure XAPI pool %q: %w", cfg.Name, err)
 	}
-	p := &Pool{cfg: cfg, deps: d, log: d.Log.With("part", "xapi", "pool", cfg.Name), source: estate.XAPISourcePrefix + cfg.Name, metrics: newMetrics(d.Metrics, cfg.Name), keeper: newKeeper(cfg.Write.FailMode)}
+	p := &Pool{cfg: cfg, deps: d, log: d.Log.With("part", "xapi", "pool", cfg.Name), source: estate.XAPISourcePrefix + cfg.Name, metrics: newMetrics(d.Metrics, cfg.Name), keeper: newKeeper(fixed(cfg.Write.FailMode))}
 	p.http = &http.Client{
 		Transport: &http.Transport{
 			TLSClientConfig: secure, TLSHandshakeTimeout: cfg.Timeout, ResponseHeaderTimeout: cfg.Timeout + waitForChanges,
@@ -151,8 +154,16 @@ func New(cfg Config, d Deps) (*Pool, error) {
 		// A password goes where the configuration says, and to the coordinator that a host of the pool names; never where HTTP says.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("the host answers with a redirection") },
 	}
-	p.status = Status{Name: cfg.Name, State: StateConnecting, Since: d.Now(), FailMode: FailMode{Wanted: cfg.Write.FailMode}}
+	p.status = Status{Name: cfg.Name, State: StateConnecting, Since: d.Now(), FailMode: FailMode{Wanted: fixed(cfg.Write.FailMode)}}
 	return p, nil
+}
+
+// fixed returns what write.fail_mode keeps a pool at by itself.
+func fixed(mode string) string {
+	if mode == FollowPolicy {
+		return ""
+	}
+	return mode
 }
 
 // Status may be called from any goroutine.

@@ -138,10 +138,14 @@ func config(t *testing.T, hosts ...*fake.Server) xapi.Config {
 	return c
 }
 
-func follow(t *testing.T, cfg xapi.Config) (*xapi.Pool, *sink, *prometheus.Registry) {
+func follow(t *testing.T, cfg xapi.Config, change ...func(*xapi.Deps)) (*xapi.Pool, *sink, *prometheus.Registry) {
 	t.Helper()
 	s, reg := &sink{}, prometheus.NewRegistry()
-	p, err := xapi.New(cfg, xapi.Deps{Log: slog.New(slog.DiscardHandler), Estate: s, Events: s, Metrics: reg, Own: func(a netip.Addr) bool { return a == netip.MustParseAddr("192.0.2.5") }})
+	deps := xapi.Deps{Log: slog.New(slog.DiscardHandler), Estate: s, Events: s, Metrics: reg, Own: func(a netip.Addr) bool { return a == netip.MustParseAddr("192.0.2.5") }}
+	for _, f := range change {
+		f(&deps)
+	}
+	p, err := xapi.New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

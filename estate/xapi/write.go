@@ -1,6 +1,7 @@
 package xapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,14 +28,25 @@ var ErrNotAllowed = errors.New("the configuration does not say that Weir writes 
 
 // Write is what Weir writes to a pool. The zero value is: nothing.
 type Write struct {
-	FailMode     string `yaml:"fail_mode" doc:"secure or standalone: other_config:vswitch-controller-fail-mode of the pool, which XAPI makes the fail_mode of bridges when a host starts, is kept at that. Empty: it is left as it is."`
+	FailMode     string `yaml:"fail_mode" doc:"secure or standalone: other_config:vswitch-controller-fail-mode of the pool, which XAPI makes the fail_mode of bridges when a host starts, is kept at that. policy: at what the fail mode that policy says of the pool asks for. Empty: it is left as it is."`
 	TunnelStatus bool   `yaml:"tunnel_status" doc:"Whether the status of tunnels may be written."`
+}
+
+// FollowPolicy is the Write.FailMode of a pool that is kept at what policy asks for.
+const FollowPolicy = "policy"
+
+// Asked is what policy asks of a pool.
+type Asked struct {
+	FailMode string // secure or standalone; "": it asks for nothing, or nobody knows yet
+	Not      string // why it is not written all the same; "": it may be
 }
 
 // FailMode is how a pool's other_config:vswitch-controller-fail-mode is, and what Weir does about it.
 type FailMode struct {
 	Found      string    `json:"found" doc:"What the pool has; empty: nothing."`
-	Wanted     string    `json:"wanted,omitempty" doc:"write.fail_mode of the configuration; empty: Weir writes nothing."`
+	Wanted     string    `json:"wanted,omitempty" doc:"What Weir keeps it at, by write.fail_mode of the configuration; empty: Weir writes nothing."`
+	Asked      string    `json:"asked,omitempty" doc:"What the fail mode that policy says of the pool asks for; empty: nothing."`
+	Not        string    `json:"not,omitempty" doc:"Why that is not written."`
 	Written    time.Time `json:"written,omitzero" doc:"When Weir wrote it last, since it was started."`
 	Writes     uint64    `json:"writes,omitempty" doc:"Times that Weir wrote it, since it was started."`
 	Overridden int       `json:"overridden,omitempty" doc:"Times that somebody else changed it, one soon after the other."`
@@ -49,6 +61,9 @@ func (m *FailMode) problem() string {
 	case m.Overridden >= contested:
 		return fmt.Sprintf("somebody else changes the pool's other_config:%s, %d times soon after one another: Weir writes %q again, at most every %s; find out who, or take write.fail_mode out of the configuration",
 			failModeKey, m.Overridden, m.Wanted, writeLast)
+	case m.Asked != "" && m.Found != m.Asked && m.Wanted != m.Asked:
+		return fmt.Sprintf("bridges of a host that starts are %s, while policy asks for a fail mode that is %s: other_config:%s of the pool is %.40q, and is not written: %s",
+			cmp.Or(m.Found, "standalone"), m.Asked, failModeKey, m.Found, m.Not)
 	}
 	return ""
 }
@@ -68,6 +83,15 @@ type keeper struct {
 }
 
 func newKeeper(want string) keeper { return keeper{want: want, pause: writeFirst, retry: writeFirst} }
+
+// aim says what is wanted from now on.
+func (k *keeper) aim(want string) {
+	if k.want != want {
+		written, writes := k.written, k.writes
+		*k = newKeeper(want)
+		k.written, k.writes = written, writes
+	}
+}
 
 // see takes what is found and says whether to write now.
 func (k *keeper) see(found string, now time.Time) bool {
@@ -120,12 +144,29 @@ func (p *Pool) keep(ctx context.Context, c *client, session string) error {
 	}
 	var err error
 	for r, pool := range p.db.pools {
+		var asked Asked
+		if p.deps.Asked != nil {
+			asked = p.deps.Asked(pool.UUID)
+		}
+		switch follows := p.cfg.Write.FailMode == FollowPolicy; {
+		case !follows:
+			asked.Not = fmt.Sprintf("set write.fail_mode of the pool in estate.xapi to %s", FollowPolicy)
+		case asked.Not != "":
+			p.keeper.aim("")
+		default:
+			p.keeper.aim(asked.FailMode)
+		}
 		if p.keeper.see(pool.OtherConfig[failModeKey], p.deps.Now()) {
 			err = p.writeFailMode(ctx, c, session, r)
 		}
 		found := p.db.pools[r].OtherConfig[failModeKey]
 		p.set(func(s *Status) {
-			s.FailMode = FailMode{Found: found[:min(len(found), maxText)], Wanted: p.keeper.want, Written: p.keeper.written, Writes: p.keeper.writes, Overridden: p.keeper.overridden}
+			s.FailMode = FailMode{
+				Found: found[:min(len(found), maxText)], Asked: asked.FailMode, Wanted: p.keeper.want, Written: p.keeper.written, Writes: p.keeper.writes, Overridden: p.keeper.overridden,
+			}
+			if asked.FailMode != "" && asked.FailMode != p.keeper.want {
+				s.FailMode.Not = asked.Not
+			}
 			if p.keeper.err != nil {
 				s.FailMode.Error = explainWrite(p.keeper.err, "take write.fail_mode out of the configuration")
 			}

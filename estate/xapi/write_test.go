@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ const (
 )
 
 // written is a rig whose configuration says what is written.
-func written(t *testing.T, cfg fake.Config, write xapi.Write, prepare func(*fake.Site)) *rig {
+func written(t *testing.T, cfg fake.Config, write xapi.Write, prepare func(*fake.Site), change ...func(*xapi.Deps)) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	r.site, r.hosts = build(t, cfg)
@@ -29,7 +30,7 @@ func written(t *testing.T, cfg fake.Config, write xapi.Write, prepare func(*fake
 	}
 	c := config(t, r.hosts...)
 	c.Write = write
-	r.Pool, r.sink, r.reg = follow(t, c)
+	r.Pool, r.sink, r.reg = follow(t, c, change...)
 	r.equal("at first")
 	return r
 }
@@ -80,6 +81,52 @@ func TestFailMode(t *testing.T) {
 	untold.becomes("standalone", "by somebody else")
 	if a, b := there.site.Changes(), untold.site.Changes(); a+b != 0 {
 		t.Errorf("%d and %d changes, want none", a, b)
+	}
+}
+
+// The fail mode follows policy where the configuration says so; where it is another one and is not written, that is told with what to do.
+func TestFailModeOfPolicy(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Pointer[xapi.Asked]
+	asks := func(mode, not string) { asked.Store(&xapi.Asked{FailMode: mode, Not: not}) }
+	deps := func(d *xapi.Deps) {
+		d.Asked = func(uuid string) xapi.Asked {
+			if uuid == "" {
+				t.Error("asked of a pool without UUID")
+			}
+			return *asked.Load()
+		}
+	}
+	asks("", "")
+	r := written(t, fake.Config{}, xapi.Write{FailMode: xapi.FollowPolicy}, func(s *fake.Site) { set(s, "standalone") }, deps)
+	untold := written(t, fake.Config{}, xapi.Write{}, func(s *fake.Site) { set(s, "standalone") }, deps)
+	look := func(r *rig) { // something happens at the pool, by which it is looked at
+		r.site.Configure("pool", r.site.Refs("pool")[0], map[string]string{"owner": "alice", failMode: r.other()[failMode]})
+	}
+	tells := func(r *rig, what, want string) {
+		t.Helper()
+		until(t, what, func() bool {
+			look(r)
+			return strings.Contains(strings.Join(r.Status().Problems, "; "), want) && (want != "" || len(r.Status().Problems) == 0)
+		})
+	}
+	tells(r, "policy asks for nothing", "")
+	asks("secure", "hosts hv1 could not be reached")
+	tells(r, "it is not written, and told", "is not written: hosts hv1 could not be reached")
+	tells(untold, "it may not be written, and that is told", "set write.fail_mode of the pool in estate.xapi to policy")
+	if n := r.site.Changes() + untold.site.Changes(); n != 0 {
+		t.Errorf("%d changes, want none", n)
+	}
+	asks("secure", "")
+	look(r)
+	r.becomes("secure", "as policy asks")
+	asks("standalone", "")
+	look(r)
+	r.becomes("standalone", "as policy asks otherwise")
+	tells(r, "all is as asked", "")
+	tells(untold, "all is as asked by itself", "")
+	if s := r.Status(); s.FailMode.Writes != 2 || s.FailMode.Overridden != 0 || untold.site.Changes() != 0 {
+		t.Errorf("status %+v, want two writes and nobody else's", s.FailMode)
 	}
 }
 

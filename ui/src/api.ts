@@ -2057,13 +2057,17 @@ export interface XapiController {
 }
 
 export interface XapiFailMode {
+  /** What the fail mode that policy says of the pool asks for; empty: nothing. */
+  asked?: string;
   /** Why the last write failed, and what to do. */
   error?: string;
   /** What the pool has; empty: nothing. */
   found: string;
+  /** Why that is not written. */
+  not?: string;
   /** Times that somebody else changed it, one soon after the other. */
   overridden?: number;
-  /** write.fail_mode of the configuration; empty: Weir writes nothing. */
+  /** What Weir keeps it at, by write.fail_mode of the configuration; empty: Weir writes nothing. */
   wanted?: string;
   /** Times that Weir wrote it, since it was started. */
   writes?: number;
