@@ -59,8 +59,8 @@ type Manifest struct {
 // Table is a table of the store.
 type Table struct {
 	Name string `json:"name"`
-	Rows uint64 `json:"rows"`        // as a question with FINAL finds them
-	Sum  uint64 `json:"sum,string"`  // of the hashes of those, whatever their order
+	Rows uint64 `json:"rows"`       // as a question with FINAL finds them
+	Sum  uint64 `json:"sum,string"` // of the hashes of those, whatever their order
 	Raw  uint64 `json:"raw_bytes"`  // of its members, before compression
 }
 

@@ -101,7 +101,7 @@ func TestServer(t *testing.T) {
 	exec(t, from,
 		"INSERT INTO entities (id, kind, name, valid_from) SELECT 7, 'vm', 'web', now64(3)",
 		"INSERT INTO entities (id, kind, name, valid_from) SELECT id, kind, name, valid_from FROM entities", // as after an insert that failed
-		"CREATE TABLE "+ClonePrefix+"flows AS flows") // of a backup that was interrupted
+		"CREATE TABLE "+ClonePrefix+"flows AS flows")                                                        // of a backup that was interrupted
 	data := t.TempDir()
 	if err := os.WriteFile(filepath.Join(data, "fold.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
@@ -168,12 +168,11 @@ func TestCloneWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := cloneAll(t.Context(), c, tables, time.Millisecond)
-	if err == nil || !strings.Contains(err.Error(), "do not agree") {
+	if _, err := cloneAll(t.Context(), c, tables, time.Millisecond); err == nil || !strings.Contains(err.Error(), "do not agree") {
 		t.Errorf("clones without the sums of a batch: %v", err)
 	}
 	batchOf(t, c, 2, 5, sumTables[1:]...)
-	k, err = cloneAll(t.Context(), c, tables, time.Minute)
+	k, err := cloneAll(t.Context(), c, tables, time.Minute)
 	if err != nil {
 		t.Error(err)
 	}

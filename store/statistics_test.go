@@ -50,8 +50,8 @@ func TestPublishStatistics(t *testing.T) {
 func same[T any](t *testing.T, c *store.Client, table string, want T) {
 	t.Helper()
 	var columns []string
-	for i := range reflect.TypeFor[T]().NumField() {
-		columns = append(columns, reflect.TypeFor[T]().Field(i).Tag.Get("ch"))
+	for f := range reflect.TypeFor[T]().Fields() {
+		columns = append(columns, f.Tag.Get("ch"))
 	}
 	if diff := cmp.Diff(column(t, c, "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '"+table+"' ORDER BY position"), columns); diff != "" {
 		t.Errorf("columns of %s: -table +struct\n%s", table, diff)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,13 +118,13 @@ func sinceOf(text string, now time.Time) (time.Time, error) {
 // backedUpFiles are the files and directories in the data directory that are backed up beside state and store. What is not among them is made
 // anew, comes back from hosts and exporters, or is of the process.
 func backedUpFiles(e *env, o backup.Options) []string {
-	files := []string{"ca", "learned.json", "hosts", "weir.yaml", filepath.Join("store", "users.json")}
+	files := []string{"ca", "learned.json", "hosts", "weir.yaml", "estate.yaml", filepath.Join("store", "users.json")}
 	more := []string{e.config.Estate.File}
 	if !o.WithoutFlows {
 		more = append(more, e.config.Store.Fold.File) // which sums are this collector's
 	}
 	for _, f := range more {
-		if rel, err := filepath.Rel(e.data, f); f != "" && err == nil && filepath.IsLocal(rel) {
+		if rel, err := filepath.Rel(e.data, f); f != "" && err == nil && filepath.IsLocal(rel) && !slices.Contains(files, rel) {
 			files = append(files, rel)
 		}
 	}
