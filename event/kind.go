@@ -36,6 +36,10 @@ const (
 	ExportForeign     Kind = "export_foreign"
 	ControllerSet     Kind = "controller_set"
 	ControllerWiped   Kind = "controller_wiped"
+	MirrorStarted     Kind = "mirror_started"
+	MirrorStopped     Kind = "mirror_stopped"
+	MirrorFailed      Kind = "mirror_failed"
+	MirrorWiped       Kind = "mirror_wiped"
 	HostDetached      Kind = "host_detached"
 	HostModeChanged   Kind = "host_mode_changed"
 	PolicyApplied     Kind = "policy_applied"
@@ -91,6 +95,10 @@ var Kinds = []About{
 	{ExportForeign, SeverityWarning, "A bridge exports flows by a setting that is not Weir's, which Weir leaves alone."},
 	{ControllerSet, SeverityInfo, "Weir made a bridge dial it by OpenFlow."},
 	{ControllerWiped, SeverityWarning, "Somebody else removed or changed what makes a bridge dial Weir by OpenFlow; it is set up again."},
+	{MirrorStarted, SeverityNotice, "Copies of the traffic of VIFs go to a mirror target from now on."},
+	{MirrorStopped, SeverityNotice, "No more copies of the traffic of VIFs go to a mirror target."},
+	{MirrorFailed, SeverityWarning, "Copies of the traffic of VIFs are asked for, and cannot be made as things are at the host, or the bridge has as many mirrors as it can."},
+	{MirrorWiped, SeverityWarning, "Somebody else removed or changed mirrors that Weir had set up; they are set up again."},
 	{HostDetached, SeverityNotice, "Weir removed everything of its own from a host and put back what was there before."},
 	{HostModeChanged, SeverityNotice, "Somebody changed what Weir may do at a host, or at the hosts of a pool: observe, enforce or detach."},
 	{PolicyApplied, SeverityNotice, "Somebody put a policy in force."},

@@ -19,6 +19,7 @@ import (
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/compile"
+	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
 	"github.com/weirhq/weir/policyd/state"
@@ -221,6 +222,7 @@ type trial struct {
 	input   compile.Input
 	desired *compile.Desired
 	err     error
+	copied  mirror.Order // what is asked now
 }
 
 // tries compiles the candidate for the bridges of all hosts for which enforcing says yes. Nothing is changed.
@@ -250,7 +252,7 @@ func (g *governor) tries(c *candidate, now time.Time, enforcing func(*host) bool
 			if t.at == nil {
 				t.at = &compiled{compiler: compile.New()}
 			}
-			t.former, t.input = t.at.desired, g.input(s, t.bridge, c.resolved, ends)
+			t.former, t.copied, t.input = t.at.desired, t.at.mirrors, g.input(s, t.bridge, c.resolved, ends)
 			list = append(list, t)
 		}
 	}
@@ -276,6 +278,7 @@ func (t *trial) plan() BridgePlan {
 	}
 	change := compile.Diff(t.former, t.desired)
 	p.Added, p.Removed, p.Total = len(change.Add), len(change.Delete), t.desired.Len()
+	p.CopiesStart, p.CopiesStop = copyChanges(t.copied, mirrorsOf(&t.input))
 	return p
 }
 

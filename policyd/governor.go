@@ -24,6 +24,7 @@ import (
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
 	"github.com/weirhq/weir/policyd/state"
@@ -107,6 +108,7 @@ type compiled struct {
 	revision uint64           // of the policy
 	since    uint64           // number from which on that revision is asked
 	before   uint64           // the revision that was asked before
+	mirrors  mirror.Order     // of input
 }
 
 func newGovernor(s *Service, cfg *PolicyConfig) *governor {
@@ -768,7 +770,7 @@ func sameInput(a, b *compile.Input) bool {
 // take notes what was compiled; g.mu is held.
 func (g *governor) take(w *job) {
 	c := w.at
-	c.err, c.input = w.err, w.input
+	c.err, c.input, c.mirrors = w.err, w.input, mirrorsOf(&w.input)
 	if w.err != nil {
 		return // what it holds stays
 	}
@@ -884,7 +886,7 @@ func (g *governor) enforce(subjects []*subject) bool {
 			st := statuses[key]
 			switch c := g.bridges[key]; {
 			case c != nil:
-				e := export.Enforced{Sampling: c.input.Sampling, FailMode: g.failMode(s, key.Bridge, c, &st)}
+				e := export.Enforced{Sampling: c.input.Sampling, Mirrors: c.mirrors, FailMode: g.failMode(s, key.Bridge, c, &st)}
 				if st.Verified > 0 {
 					e.Flows = export.FlowsInstalled
 				}

@@ -107,7 +107,9 @@ type BridgePlan struct {
 	Total   int    `json:"total" doc:"Flows that it would hold."`
 	Error   string `json:"error,omitempty" doc:"Why it cannot hold that policy."`
 
-	FailMode string `json:"fail_mode,omitempty" doc:"What its fail mode becomes, and what is lost by that; absent: it stays."`
+	FailMode    string   `json:"fail_mode,omitempty" doc:"What its fail mode becomes, and what is lost by that; absent: it stays."`
+	CopiesStart []string `json:"copies_start,omitempty" doc:"VIFs whose traffic would be copied, and where to, that is not now."`
+	CopiesStop  []string `json:"copies_stop,omitempty" doc:"VIFs whose traffic is copied now, and where to, that would not be."`
 }
 
 // Applied is a policy that was put in force.

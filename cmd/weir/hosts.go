@@ -23,6 +23,7 @@ import (
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/mirror"
 )
 
 func newHosts() *cobra.Command {
@@ -539,6 +540,14 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 				line += "; in-band control lets pass, whatever policy says, TCP from and to " + strings.Join(c.Exposed, ", ")
 			}
 			add("  dials", style, "%s", line)
+		}
+		for _, m := range b.Mirrors {
+			line := fmt.Sprintf("%s: %s: %s", m.To, m.State, m.Why)
+			style := cli.Warn
+			if m.State == mirror.StateActive {
+				line, style = fmt.Sprintf("%s, since %s", m.To, cli.Span(now.Sub(m.Since))), cli.Good
+			}
+			add("  mirror "+m.Target, style, "%s; of %s", line, strings.Join(m.VIFs, ", "))
 		}
 		w := &b.Away
 		if w.IfWeirDies == "" {

@@ -170,6 +170,18 @@ func writeHostPlans(out *cli.Output, hosts []policyd.HostPlan) error {
 	}
 	for i := range hosts {
 		writeFailModes(out, hosts[i].Host, hosts[i].Bridges)
+		for _, b := range hosts[i].Bridges {
+			for _, x := range []struct {
+				lead string
+				list []string
+			}{{"copies of traffic begin", b.CopiesStart}, {"copies of traffic end", b.CopiesStop}} {
+				if len(x.list) > 0 {
+					fmt.Fprintf(out.W, "\n%s at host %s, bridge %s:\n  %s\n", x.lead, cli.Clean(hosts[i].Host), cli.Clean(b.Bridge), cli.Clean(strings.Join(x.list, "\n  ")))
+				}
+			}
+		}
+	}
+	for i := range hosts {
 		if err := writeAttach(out, hosts[i].Host, hosts[i].Attach); err != nil {
 			return err
 		}

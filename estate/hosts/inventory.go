@@ -66,6 +66,7 @@ const (
 	KindPatch    PortKind = "patch"    // another bridge of the host
 	KindLocal    PortKind = "local"    // the host itself, by the port of the bridge or of a fake bridge
 	KindInternal PortKind = "internal" // something of the host
+	KindMirror   PortKind = "mirror"   // what gets copies of traffic, and nothing else
 	KindUnknown  PortKind = "unknown"  // nothing says what
 )
 

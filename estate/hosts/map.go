@@ -52,6 +52,8 @@ type foundPort struct {
 	Port
 	port  *ovsdb.Port
 	iface *ovsdb.Interface
+
+	copies bool // it gets copies of traffic
 }
 
 // vif is a VIF whose ports are still being gathered.
@@ -82,15 +84,22 @@ func (m *mapper) bridge(b *ovsdb.Bridge) {
 	slices.SortFunc(out.Fake, func(a, b FakeBridge) int {
 		return cmp.Or(cmp.Compare(a.VLAN, b.VLAN), strings.Compare(a.Name, b.Name))
 	})
+	mirrored := map[ovsdb.UUID]bool{}
+	for _, id := range b.Mirrors {
+		if row := m.rows.Mirrors[id]; row != nil {
+			mirrored[row.OutputPort] = true
+		}
+	}
 	for _, id := range b.Ports {
 		if p := m.rows.Ports[id]; p != nil {
-			m.port(b, p, local)
+			m.port(b, p, local, mirrored[id] || m.ours(p.ExternalIDs))
 		}
 	}
 	m.inv.Bridges = append(m.inv.Bridges, out)
 }
 
-func (m *mapper) port(b *ovsdb.Bridge, p *ovsdb.Port, local map[string]bool) {
+// port notes a port. Open vSwitch keeps one to which something is mirrored for copies alone; Weir makes ports for nothing else.
+func (m *mapper) port(b *ovsdb.Bridge, p *ovsdb.Port, local map[string]bool, copies bool) {
 	for _, id := range p.Interfaces {
 		i := m.rows.Interfaces[id]
 		if i == nil || i.Name == "" {
@@ -122,7 +131,7 @@ func (m *mapper) port(b *ovsdb.Bridge, p *ovsdb.Port, local map[string]bool) {
 		case tunnels[i.Type]:
 			out.Kind, out.Remote = KindTunnel, i.Options["remote_ip"]
 		}
-		m.found = append(m.found, foundPort{out, p, i})
+		m.found = append(m.found, foundPort{out, p, i, copies && out.Kind != KindLocal})
 	}
 }
 
@@ -174,7 +183,10 @@ func (m *mapper) identify() {
 	at := map[*foundPort]int{}
 	for i := range m.found {
 		f := &m.found[i]
-		if f.Kind == "" {
+		switch {
+		case f.copies && f.Kind != KindVIF: // a VM that gets copies may send, too: as its rules say
+			f.Kind = KindMirror
+		case f.Kind == "":
 			f.Kind = rest(f)
 		}
 		at[f] = i

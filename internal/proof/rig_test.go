@@ -42,6 +42,7 @@ type rig struct {
 	data string // directory of Weir
 	weir *apptest.App
 	hv   map[string]*ovsbed.Host
+	lan  *ovsbed.Host          // the switch between them
 	vms  map[string]*ovsbed.VM // by the name that they had first
 
 	names   map[string]string // of VMs in the estate file
@@ -88,6 +89,7 @@ func newRig(t *testing.T, limit time.Duration, vms ...placed) *rig {
 	lan, err := bed.Host(ctx, "lan")
 	r.must(err)
 	r.must(lan.AddBridge(ctx, bridge))
+	r.lan = lan
 	for _, name := range []string{"hv1", "hv2", "hv3"} {
 		h, err := bed.Host(ctx, name)
 		r.must(err)

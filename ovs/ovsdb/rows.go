@@ -52,6 +52,7 @@ type Bridge struct {
 	SFlow        UUID
 	IPFIX        UUID
 	Controllers  []UUID
+	FloodVLANs   []int64 // in which it learns no addresses
 	ExternalIDs  map[string]string
 	OtherConfig  map[string]string
 }
@@ -170,6 +171,7 @@ type Mirror struct {
 	SelectAll      bool
 	SelectSrcPorts []UUID
 	SelectDstPorts []UUID
+	SelectVLANs    []int64
 	OutputPort     UUID
 	OutputVLAN     *int64
 	ExternalIDs    map[string]string

@@ -75,6 +75,7 @@ var bridgeColumns = []column[Bridge]{
 	uuid("sflow", func(r *Bridge) *UUID { return &r.SFlow }),
 	uuid("ipfix", func(r *Bridge) *UUID { return &r.IPFIX }),
 	uuids("controller", func(r *Bridge) *[]UUID { return &r.Controllers }),
+	numbers("flood_vlans", func(r *Bridge) *[]int64 { return &r.FloodVLANs }),
 	dict("external_ids", func(r *Bridge) *map[string]string { return &r.ExternalIDs }),
 	dict("other_config", func(r *Bridge) *map[string]string { return &r.OtherConfig }),
 }
@@ -187,6 +188,7 @@ var mirrorColumns = []column[Mirror]{
 	flag("select_all", func(r *Mirror) *bool { return &r.SelectAll }),
 	uuids("select_src_port", func(r *Mirror) *[]UUID { return &r.SelectSrcPorts }),
 	uuids("select_dst_port", func(r *Mirror) *[]UUID { return &r.SelectDstPorts }),
+	numbers("select_vlan", func(r *Mirror) *[]int64 { return &r.SelectVLANs }),
 	uuid("output_port", func(r *Mirror) *UUID { return &r.OutputPort }),
 	optional("output_vlan", func(r *Mirror) **int64 { return &r.OutputVLAN }),
 	dict("external_ids", func(r *Mirror) *map[string]string { return &r.ExternalIDs }),

@@ -18,11 +18,13 @@ import (
 // bridge is what of an Input says how packets go through the bridge, in the terms of the pipeline.
 type bridge struct {
 	vifs     []vif
-	networks []port // uplinks, patch ports and tunnels
-	hosts    []port // of the host itself
+	networks []port          // uplinks, patch ports and tunnels
+	hosts    []port          // of the host itself
+	mirrors  []openflow.Port // which get copies of traffic
 	hostMACs []estate.MAC
 	segments []segment // by VLAN: those that have VIFs
 	plain    []uint16  // other VLANs that a port says to be in; ascending
+	copies   []uint16  // VLANs for copies of traffic; ascending
 	weir     []netip.Addr
 
 	warnings []string
@@ -142,6 +144,9 @@ func newBridge(in *Input) (*bridge, error) {
 	}
 	b.readPorts(in)
 	b.readVIFs(in)
+	if p := in.Policy.Pools[in.Pool]; p != nil {
+		b.copies = slices.Compact(slices.Sorted(slices.Values(p.MirrorVLANs)))
+	}
 	b.readSegments()
 	return b, nil
 }
@@ -165,6 +170,11 @@ func (b *bridge) readPorts(in *Input) {
 				macs[p.MAC] = true
 			}
 		case hosts.KindVIF:
+			continue
+		case hosts.KindMirror:
+			if p.OFPort != 0 {
+				b.mirrors = append(b.mirrors, ofPort(p))
+			}
 			continue
 		default:
 			b.warnings = append(b.warnings, fmt.Sprintf("port %q: nothing says what it is of, so what comes in by it is dropped", p.Name))
@@ -366,6 +376,15 @@ func (b *bridge) readSegments() {
 		if p.vlans.native >= 0 {
 			plain[uint16(p.vlans.native)] = true
 		}
+	}
+	b.copies = slices.DeleteFunc(b.copies, func(vlan uint16) bool {
+		if byVLAN[vlan] != nil {
+			b.warnings = append(b.warnings, fmt.Sprintf("VLAN %d is for copies of traffic (mirror_vlans), and has VIFs: they get those of this host, and what they send is not for copies", vlan))
+		}
+		return byVLAN[vlan] != nil
+	})
+	for _, vlan := range b.copies {
+		delete(plain, vlan)
 	}
 	for vlan := range byVLAN {
 		delete(plain, vlan)

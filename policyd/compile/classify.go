@@ -114,6 +114,28 @@ func (u transit) flows(e *emitter) {
 	e.add(TableClassify, priority, KindTransit, flow.SystemTransit, match(in, vlan), do(append([]openflow.Action{e.system(flow.SystemTransit)}, u.out.List()...)...))
 }
 
+// mirrorPort is a port that gets copies of traffic: nothing comes in by it, and nothing is told of what does.
+type mirrorPort struct{ port openflow.Port }
+
+func (u mirrorPort) count(*settings) int { return 1 }
+
+func (u mirrorPort) flows(e *emitter) {
+	e.add(TableClassify, priorityMirror, KindCopy, 0, match(openflow.InPort(u.port)), "")
+}
+
+// copied is copies of traffic of other hosts in a VLAN for them: they go on to the network, as if there were no policy, and are not counted.
+type copied struct {
+	port openflow.Port
+	vlan uint16
+	out  openflow.Actions
+}
+
+func (u copied) count(*settings) int { return 1 }
+
+func (u copied) flows(e *emitter) {
+	e.add(TableClassify, priorityPlain, KindCopy, 0, match(openflow.InPort(u.port), openflow.VLAN(u.vlan)), u.out)
+}
+
 // noVLAN is frames that come in from the network and are in no VLAN of their port.
 type noVLAN struct{ port openflow.Port }
 
@@ -186,6 +208,9 @@ func (u rescueWay) flows(e *emitter) {
 
 // classify plans table 0.
 func (b *bridge) classify(p *plan) {
+	for _, port := range b.mirrors {
+		p.add(mirrorPort{port})
+	}
 	for _, v := range b.vifs {
 		for _, port := range v.ports {
 			p.add(vifPort{port, v.ports[0], v.zone, v.net})
@@ -232,6 +257,11 @@ func (b *bridge) classifyNetwork(p *plan, n *port, m openflow.Port) {
 		}
 		if vlan != 0 && n.vlans.takes(vlan) {
 			p.add(transit{m, int(vlan), b.out(n, vlan, true)})
+		}
+	}
+	for _, vlan := range b.copies {
+		if n.vlans.takes(vlan) {
+			p.add(copied{m, vlan, b.outCopy(n, vlan)})
 		}
 	}
 	if n.vlans.trunk && n.vlans.only == nil {

@@ -51,6 +51,7 @@ const (
 	KindNotice      Kind = 23
 	KindGuard       Kind = 24
 	KindQuarantine  Kind = 25
+	KindCopy        Kind = 26
 )
 
 var kinds = []numbered{
@@ -79,6 +80,7 @@ var kinds = []numbered{
 	{int(KindNotice), "notice", "what tells addresses of VIFs, of which Weir gets a copy"},
 	{int(KindGuard), "guard", "what a VIF is believed of what it sends"},
 	{int(KindQuarantine), "quarantine", "what is from or to a VIF that is quarantined"},
+	{int(KindCopy), "copy", "copies of traffic, which are not traffic of their own: not sampled"},
 }
 
 // Cookie returns the cookie of a flow.

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"slices"
+
 	"github.com/weirhq/weir/ovs/openflow"
 )
 
@@ -103,6 +105,14 @@ func (b *bridge) out(from *port, vlan uint16, tagged bool) openflow.Actions {
 		}
 	}
 	return actionsTo(vlan, tagged, others, b.hosts)
+}
+
+// outCopy returns the actions that send a copy of traffic on, which came in by a port of the network with the tag of a VLAN for copies: by the
+// others, and to the host where a port of it is in that VLAN only.
+func (b *bridge) outCopy(from *port, vlan uint16) openflow.Actions {
+	others := slices.DeleteFunc(slices.Clone(b.networks), func(p port) bool { return p.name == from.name })
+	here := slices.DeleteFunc(slices.Clone(b.hosts), func(p port) bool { return p.vlans.native != int(vlan) })
+	return actionsTo(vlan, true, others, here)
 }
 
 // actionsTo returns the actions that send a frame of a VLAN out by those of the ports that are in it; none if none is.

@@ -113,6 +113,7 @@ const (
 // Priorities in table 0: flows of others there stand below, where they are not asked.
 const (
 	priorityBypass   = 65535
+	priorityMirror   = 64000
 	priorityMember   = 63000
 	priorityHostMAC  = 62500
 	prioritySegment  = 62000
@@ -125,6 +126,7 @@ const (
 
 var classifyPriorities = []numbered{
 	{priorityBypass, "bypass", "policy is switched off on the bridge: NORMAL"},
+	{priorityMirror, "mirror", "from a port that gets copies of traffic: dropped"},
 	{priorityMember, "bond", "multicast by a bond: one of the copies is taken"},
 	{priorityHostMAC, "host", "from the network, for the host: NORMAL"},
 	{prioritySegment, "segment", "in a VLAN that has VIFs"},

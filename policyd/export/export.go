@@ -19,6 +19,7 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
+	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/shape"
 )
 
@@ -52,6 +53,7 @@ type Enforced struct {
 	Flows    Flows
 	Limits   map[string]shape.Limits // of its ports, by interface: those of which rates are asked
 	FailMode attach.FailMode         // what it is to do while Weir is away; Leaving is said by Flows
+	Mirrors  mirror.Order            // copies of traffic
 }
 
 // Flows is what is known of the flows of a bridge that enforces policy.

@@ -54,6 +54,7 @@ type keeper struct {
 	asked   map[uint32]struct{}  // domains whose templates are wanted; guarded by mu
 	since   map[place]placeState // guarded by mu
 	wipes   map[place]*contest   // guarded by mu
+	copies  map[copies]*copying  // mirrors of the last look; guarded by mu
 
 	// These belong to run.
 	found    map[what]string            // what was there when it last was as wanted
@@ -68,6 +69,7 @@ type keeper struct {
 	failures int                        // in a row
 	retry    time.Time                  // not before
 	said     string                     // the last failure that was logged
+	remade   map[string]time.Time       // by bridge: when tunnels that could not be made were made anew, or first failed
 }
 
 type placeState struct {
@@ -88,7 +90,7 @@ func newKeeper(e *Exports, h Host) *keeper {
 		e: e, log: e.deps.Log.With("host", h.Name), poke: make(chan struct{}, 1), gone: make(chan struct{}), host: h,
 		asked: map[uint32]struct{}{}, since: map[place]placeState{}, wipes: map[place]*contest{},
 		changing: map[what]bool{}, noted: map[what]bool{}, foreign: map[place]string{}, renewals: map[place]time.Time{}, read: map[ovsdb.UUID]*own.Saved{},
-		forgets: map[string]int64{}, failMode: map[string]policy.FailMode{},
+		remade: map[string]time.Time{}, forgets: map[string]int64{}, failMode: map[string]policy.FailMode{},
 	}
 	return k
 }
@@ -153,6 +155,12 @@ func (k *keeper) status() HostStatus {
 			l := *b.Limits
 			l.Since, l.Wiped = history(b, limits)
 			b.Limits = &l
+		}
+		b.Mirrors = slices.Clone(b.Mirrors)
+		for j := range b.Mirrors {
+			if c := k.copies[copies{b.Name, b.Mirrors[j].To}]; c != nil {
+				b.Mirrors[j].Since = c.since
+			}
 		}
 	}
 	return s
@@ -235,6 +243,7 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 		}
 	}
 	next := k.settle(&h, a, now)
+	k.mirrored(&h, a, now)
 	if k.undone(&h, a.undone, now) { // decide once more, without them
 		return 0
 	}
@@ -265,6 +274,9 @@ func (k *keeper) step(ctx context.Context, h Host) time.Duration {
 		k.renewals[at] = now
 		k.e.metrics.renewed.Inc()
 		k.log.Info("export made anew for its templates", "bridge", at.bridge)
+	}
+	for _, bridge := range a.again {
+		k.remade[bridge] = now
 	}
 	return 0 // the session says already what it changed
 }
@@ -310,7 +322,7 @@ func (k *keeper) question(h *Host, rows *ovsdb.Rows) *question {
 	return &question{
 		instance: k.e.cfg.Instance, host: &h.Identity, settings: &h.Settings, rows: rows, has: h.Session.Schema().Has,
 		enforced: h.Enforced, controller: h.Controller, read: k.read, found: k.found,
-		yielded: func(place) bool { return false }, renew: func(uint32) bool { return false },
+		yielded: func(place) bool { return false }, renew: func(uint32) bool { return false }, again: func(string) bool { return false },
 	}
 }
 
@@ -339,6 +351,10 @@ func (k *keeper) decide(h *Host, rows *ovsdb.Rows, asked map[uint32]struct{}, no
 		_, this := asked[domain]
 		last, ever := k.renewals[byNumber[domain]]
 		return this && (!ever || now.Sub(last) >= renewalsApart)
+	}
+	q.again = func(bridge string) bool {
+		last, ever := k.remade[bridge]
+		return ever && now.Sub(last) >= lookAgain
 	}
 	return decide(q)
 }
@@ -451,7 +467,7 @@ func (k *keeper) settle(h *Host, a *answer, now time.Time) time.Duration {
 		case StateSet:
 			k.found[l.id] = l.want
 			delete(k.noted, l.id)
-			changed := k.changing[l.id]
+			changed := k.changing[l.id] && l.part != mirrors // of which mirrored tells
 			delete(k.changing, l.id)
 			if changed && was[l.id] != l.want { // else its templates were wanted
 				k.set(h, a, l)
@@ -540,6 +556,8 @@ func (k *keeper) undone(h *Host, list []undone, now time.Time) (yields bool) {
 			kind, wiped = event.ControllerWiped, k.e.metrics.controllerWiped
 		case limits:
 			kind, wiped = event.LimitsWiped, k.e.metrics.limitsWiped
+		case mirrors:
+			kind, wiped = event.MirrorWiped, k.e.metrics.mirrorWiped
 		default:
 		}
 		text := fmt.Sprintf("bridge %q: %s%s; it is set up again", u.bridge, what, u.how)
@@ -680,6 +698,7 @@ func (k *keeper) detach(ctx context.Context, h Host, rows *ovsdb.Rows, now time.
 	k.found = nil
 	clear(k.changing)
 	clear(k.failMode)
+	k.mirrored(&h, &answer{}, now)
 	if first {
 		k.emitAttributes(&h, "", event.HostDetached, "nothing of Weir's is at the host any more; what was there before is back", map[string]string{})
 		if k.e.deps.Detached != nil {

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/shape"
 )
 
@@ -13,6 +14,7 @@ type metrics struct {
 	wiped           prometheus.Counter
 	controllerWiped prometheus.Counter
 	limitsWiped     prometheus.Counter
+	mirrorWiped     prometheus.Counter
 	renewed         prometheus.Counter
 }
 
@@ -42,6 +44,10 @@ func newMetrics(reg prometheus.Registerer, e *Exports) *metrics {
 			Name: "weir_policyd_limits_wiped_total",
 			Help: "Times that others removed or changed what limits the rate of VIFs' ports in the database of a host.",
 		}),
+		mirrorWiped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "weir_policyd_mirror_wiped_total",
+			Help: "Times that others removed or changed mirrors of a bridge that Weir had set up.",
+		}),
 		renewed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weir_policyd_export_renewed_total",
 			Help: "Times that the IPFIX export of a bridge was made anew so that its templates are sent.",
@@ -51,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, e *Exports) *metrics {
 		m.transactions.WithLabelValues(o)
 	}
 	if reg != nil {
-		reg.MustRegister(m.transactions, m.wiped, m.controllerWiped, m.limitsWiped, m.renewed, states{e})
+		reg.MustRegister(m.transactions, m.wiped, m.controllerWiped, m.limitsWiped, m.mirrorWiped, m.renewed, states{e})
 	}
 	return m
 }
@@ -65,6 +71,8 @@ var (
 		"Bridges of hosts that enforce policy, by how what makes them dial Weir stands: off, set, setting, unconfirmed, yielded, failed.", []string{"state"}, nil)
 	limitsDesc = prometheus.NewDesc("weir_policyd_limits_rates",
 		"Rates that are asked of ports of VIFs, by what has them in force (meter, policing, htb) and how they stand in the database of the host: set, setting, foreign, yielded, failed.", []string{"by", "state"}, nil)
+	mirrorsDesc = prometheus.NewDesc("weir_policyd_mirrors",
+		"Mirrors of bridges that policy asks for, by how they stand: active, setting, waiting, failed, left_out, yielded.", []string{"state"}, nil)
 )
 
 // states counts bridges when it is asked.
@@ -75,6 +83,7 @@ func (states) Describe(ch chan<- *prometheus.Desc) {
 	ch <- rulesDesc
 	ch <- attachedDesc
 	ch <- limitsDesc
+	ch <- mirrorsDesc
 }
 
 func (s states) Collect(ch chan<- prometheus.Metric) {
@@ -82,6 +91,10 @@ func (s states) Collect(ch chan<- prometheus.Metric) {
 	rules := map[State]int{StateOff: 0, StateSet: 0, StateSetting: 0, StateForeign: 0, StateYielded: 0}
 	attached := map[attach.State]int{
 		attach.StateOff: 0, attach.StateSet: 0, attach.StateSetting: 0, attach.StateUnconfirmed: 0, attach.StateYielded: 0, attach.StateFailed: 0,
+	}
+	copied := map[mirror.State]int{}
+	for _, state := range mirror.States {
+		copied[state] = 0
 	}
 	rates := map[shape.Means]map[shape.State]int{}
 	for _, by := range shape.AllMeans {
@@ -96,6 +109,9 @@ func (s states) Collect(ch chan<- prometheus.Metric) {
 			}
 			if b.Controller != nil {
 				attached[b.Controller.State]++
+			}
+			for j := range b.Mirrors {
+				copied[b.Mirrors[j].State]++
 			}
 			if b.Limits == nil {
 				continue
@@ -117,6 +133,7 @@ func (s states) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(limitsDesc, prometheus.GaugeValue, float64(n[state]), string(by), string(state))
 		}
 	}
+	send(ch, mirrorsDesc, copied)
 }
 
 func send[S ~string](ch chan<- prometheus.Metric, desc *prometheus.Desc, n map[S]int) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
+	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/own"
 )
 
@@ -40,13 +41,16 @@ type Bridge struct {
 	Controller *attach.Bridge `json:"controller,omitempty"` // how it is attached; nil: it is not to be, nor was it
 	Limits     *Limits        `json:"limits,omitempty"`     // rates of its VIFs; nil: none are asked, nor were they
 	Away       attach.Away    `json:"away"`                 // what it does while Weir is away
+
+	Mirrors []mirror.Mirror `json:"mirrors,omitempty"` // copies of traffic, by target
 }
 
 // Ours says whether something of Weir's is, or may be, at the bridge in the host's database.
 func (b *Bridge) Ours() bool {
+	copies := func(m mirror.Mirror) bool { return m.State != mirror.StateWaiting && m.State != mirror.StateLeftOut }
 	there := func(s State) bool { return s != StateOff && s != StateForeign }
 	return there(b.State) || b.Rules != nil && there(b.Rules.State) || b.Controller != nil && b.Controller.State != attach.StateOff && b.Controller.State != attach.StateUnconfirmed ||
-		b.Limits != nil && there(b.Limits.State)
+		b.Limits != nil && there(b.Limits.State) || slices.ContainsFunc(b.Mirrors, copies)
 }
 
 // Rules is the export of what the flows of a bridge sample.
@@ -92,6 +96,7 @@ type question struct {
 	found   map[what]string           // what was there when it last was as wanted
 	yielded func(place) bool          // it is left as it is for now
 	renew   func(domain uint32) bool  // its templates are wanted
+	again   func(bridge string) bool  // tunnels that could not be made are made anew
 }
 
 // part is one of the things that Weir sets up at a bridge.
@@ -102,6 +107,7 @@ const (
 	rulesExport
 	controller
 	limits
+	mirrors
 	parts
 )
 
@@ -128,6 +134,7 @@ type answer struct {
 	limited map[ovsdb.UUID]bool // ports and interfaces that were looked at for that
 	renewed []place             // those whose IPFIX is made anew for its templates
 	forgets []string            // bridges whose flows the switch forgets, once tx was carried out
+	again   []string            // bridges at which tunnels that could not be made are made anew
 }
 
 // look is how one thing stands.
@@ -224,6 +231,11 @@ func (d *deciding) decide() (keep bool, err error) {
 		return false, err
 	}
 	attached = attached || limited
+	copies, err := d.mirror()
+	if err != nil {
+		return false, err
+	}
+	attached = attached || copies
 	d.was = map[*own.Column]*own.Saved{}
 	for _, col := range own.Columns {
 		var unreadable error
@@ -270,6 +282,37 @@ func (d *deciding) attach() (keep bool, err error) {
 	if a.Wiped {
 		d.forgets = append(d.forgets, d.b.Name)
 	}
+	return a.Held, nil
+}
+
+// mirror has the bridge send copies of traffic, or no more.
+func (d *deciding) mirror() (keep bool, err error) {
+	at, here := what{d.b.UUID, mirrors}, place{d.b.Name, mirrors}
+	a, err := mirror.Decide(d.tx, mirror.Question{
+		Order: d.enforced[d.b.Name].Mirrors, Rows: d.rows, Bridge: d.b, Yielded: d.yielded(here), Again: d.question.again(d.b.Name), Found: d.found[at],
+	})
+	if err != nil || len(a.Mirrors) == 0 && !a.Changes && d.found[at] == "" {
+		return a.Held, err
+	}
+	d.out.Mirrors = a.Mirrors
+	if a.Undone != "" {
+		d.undo(mirrors, a.Undone)
+	}
+	if a.Again {
+		d.answer.again = append(d.answer.again, d.b.Name)
+	}
+	state := StateSet
+	switch {
+	case a.Failed:
+		state = StateFailed
+	case a.Changes:
+		state = StateSetting
+	case d.yielded(here):
+		state = StateYielded
+	case a.Want == "":
+		state = StateOff
+	}
+	d.note(mirrors, state, a.Want)
 	return a.Held, nil
 }
 

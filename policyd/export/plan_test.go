@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
+	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/own"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/shape"
@@ -55,7 +56,7 @@ func ask(r *ovsdb.Rows, change func(*question)) *question {
 	s.Collector, s.ActiveTimeout = collector, time.Minute
 	q := &question{
 		instance: instance, host: identity(), settings: &s, rows: r, has: upTo31,
-		yielded: func(place) bool { return false }, renew: func(uint32) bool { return false },
+		yielded: func(place) bool { return false }, renew: func(uint32) bool { return false }, again: func(string) bool { return false },
 	}
 	if change != nil {
 		change(q)
@@ -470,8 +471,9 @@ func TestHostsThatSayAnything(t *testing.T) {
 		ids := func() map[string]string {
 			m := map[string]string{}
 			for range rng.IntN(4) {
-				m[pick("weir-owner", "weir-owner", "weir-former-ipfix", "weir-former-netflow", "weir-former-other-config-disable-in-band", "weir-next-cfg", "weir-totals", "weir-former-qos", "weir-former-ingress-policing", "weir-", "theirs")] = pick(
+				m[pick("weir-owner", "weir-owner", "weir-former-ipfix", "weir-former-netflow", "weir-former-other-config-disable-in-band", "weir-next-cfg", "weir-totals", "weir-former-qos", "weir-former-ingress-policing", "weir-former-trunks", "weir-former-flood_vlans", "weir-", "theirs")] = pick(
 					"", instance, "{}", `{"empty":true}`, `{"was":{"uuid":"i1","row":{"targets":"192.0.2.5:4739"}}}`, `{"was":{}}`, `{"was":null,"empty":true}`, `{"set":"true"}`, `{"set":"true","was":"false"}`, `{"set":{"rate":1},"was":{"rate":2}}`, "true", "8", "-1", "[", "1e99",
+					`{"added":[0]}`, `{"added":[0,0,-1,1e30]}`, `{"added":null}`,
 				)
 			}
 			return m
@@ -528,7 +530,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 		r.Ports, r.Interfaces = map[ovsdb.UUID]*ovsdb.Port{}, map[ovsdb.UUID]*ovsdb.Interface{}
 		for range rng.IntN(4) {
 			id := ovsdb.UUID(pick("p1", "p2", ""))
-			r.Ports[id] = &ovsdb.Port{UUID: id, Interfaces: []ovsdb.UUID{ovsdb.UUID(pick("v1", "v2")), "v2"}[:rng.IntN(3)], QoS: ovsdb.UUID(pick("", "q1", "q2", "nowhere")), ExternalIDs: ids()}
+			r.Ports[id] = &ovsdb.Port{UUID: id, Interfaces: []ovsdb.UUID{ovsdb.UUID(pick("v1", "v2")), "v2"}[:rng.IntN(3)], QoS: ovsdb.UUID(pick("", "q1", "q2", "nowhere")), ExternalIDs: ids(), Name: pick("v1", ""), Trunks: []int64{0, 5}[:rng.IntN(3)]}
 			id = ovsdb.UUID(pick("v1", "v2"))
 			r.Interfaces[id] = &ovsdb.Interface{
 				UUID: id, Name: pick("v1", "v2"), IngressPolicingRate: rng.Int64()>>rng.IntN(64) - 1, IngressPolicingBurst: rng.Int64N(3), MTU: rng.Int64() >> rng.IntN(64), ExternalIDs: ids(),
@@ -536,6 +538,20 @@ func TestHostsThatSayAnything(t *testing.T) {
 		}
 		for _, b := range r.Bridges {
 			b.Ports = []ovsdb.UUID{ovsdb.UUID(pick("p1", "p2")), "p2"}[:rng.IntN(3)]
+			b.Mirrors, b.FloodVLANs = []ovsdb.UUID{ovsdb.UUID(pick("m1", "m2", "nowhere")), "m2"}[:rng.IntN(3)], []int64{900, 0}[:rng.IntN(3)]
+		}
+		r.Mirrors = map[ovsdb.UUID]*ovsdb.Mirror{}
+		for _, id := range []ovsdb.UUID{"m1", "m2"} {
+			r.Mirrors[id] = &ovsdb.Mirror{UUID: id, Name: pick("weir-t", "m", ""), OutputPort: ovsdb.UUID(pick("p1", "nowhere", "")), SelectSrcPorts: []ovsdb.UUID{"p1"}, ExternalIDs: ids()}
+		}
+		copies := func() (o mirror.Order) {
+			for range rng.IntN(3) {
+				o.Copies = append(o.Copies, mirror.Copy{VIF: pick("a", "b"), Ports: []ovsdb.UUID{"p1", "p2", "nowhere"}[:rng.IntN(4)], In: rng.IntN(2) == 0, Out: rng.IntN(2) == 0, To: []policy.MirrorTarget{
+					{Name: "t", VLAN: 900}, {Name: "u", Port: "v1"}, {Name: "v", GRE: netip.MustParseAddr("192.0.2.9")},
+				}[rng.IntN(3)]})
+			}
+			o.Guests = []ovsdb.UUID{"p1", "p2"}[:rng.IntN(3)]
+			return o
 		}
 		q := ask(r, func(q *question) {
 			q.settings.Protocol = Protocol(pick(Auto.Allowed()...))
@@ -545,6 +561,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 				q.enforced[pick("br0", "br1", "", "br2")] = Enforced{
 					Sampling: compile.Sampling(rng.IntN(3)), Flows: Flows(rng.IntN(3)), Limits: map[string]shape.Limits{pick("v1", "v2", ""): limits()},
 					FailMode: attach.FailMode{Wanted: policy.FailMode(pick("", "open", "safe", "static")), Unready: pick("", "not yet"), Others: rng.IntN(2)},
+					Mirrors:  copies(),
 				}
 			}
 			if rng.IntN(3) > 0 {
@@ -552,6 +569,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 			}
 			q.read = map[ovsdb.UUID]*own.Saved{"i1": {UUID: "i1"}, "n1": {UUID: "n1"}}
 			q.renew = func(uint32) bool { return rng.IntN(2) == 0 }
+			q.again = func(string) bool { return rng.IntN(2) == 0 }
 		})
 		transactions := []*own.Transaction{}
 		if a, err := decide(q); err == nil {
@@ -567,7 +585,7 @@ func TestHostsThatSayAnything(t *testing.T) {
 		for _, tx := range transactions {
 			for _, c := range tx.Changes() {
 				key, ofKey := strings.CutPrefix(c.Column, "external_ids:")
-				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && !slices.Contains([]string{"*", "ipfix", "netflow", "controller", "fail_mode", "other_config:disable-in-band", "qos", "ingress_policing"}, c.Column) {
+				if ofKey && !strings.HasPrefix(key, "weir-") || !ofKey && !slices.Contains([]string{"*", "ipfix", "netflow", "controller", "fail_mode", "other_config:disable-in-band", "qos", "ingress_policing", "mirrors", "ports", "flood_vlans", "trunks"}, c.Column) {
 					t.Fatalf("seed %d, try %d: %+v", seed, n, c)
 				}
 			}

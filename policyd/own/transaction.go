@@ -235,6 +235,11 @@ func (t *Transaction) Disclaim() {
 func (t *Transaction) Release() error {
 	// Of bridges that are no more, too: the host drops them when nothing refers to them.
 	bridges := slices.SortedFunc(maps.Values(t.rows.Bridges), byName)
+	for _, n := range numbersOf(t.rows) {
+		if err := t.Add(n); err != nil {
+			return err
+		}
+	}
 	sets, _ := SampleSets(t.rows)
 	for _, s := range sets {
 		t.RemoveSampleSet(s)
@@ -244,6 +249,7 @@ func (t *Transaction) Release() error {
 		for _, c := range controllers {
 			t.RemoveController(b, c)
 		}
+		t.releasePorts(b)
 		for _, s := range Settings {
 			if err := t.Unset(s, b); err != nil {
 				return err
@@ -264,15 +270,21 @@ func (t *Transaction) Release() error {
 		t.unkeyAll("Bridge", b.UUID, b.Name, b.ExternalIDs)
 	}
 	for _, id := range slices.Sorted(maps.Keys(t.rows.Ports)) {
-		t.Unshape(t.rows.Ports[id])
-		t.unkeyAll("Port", id, t.rows.Ports[id].Name, t.rows.Ports[id].ExternalIDs)
+		p := t.rows.Ports[id]
+		t.Unshape(p)
+		if p.ExternalIDs[ownerKey] == "" { // Weir's own goes as a whole
+			t.unkeyAll("Port", id, p.Name, p.ExternalIDs)
+		}
 	}
 	t.RemoveQoS(nil)
 	for _, id := range slices.Sorted(maps.Keys(t.rows.Interfaces)) {
-		if err := t.Unpolice(t.rows.Interfaces[id]); err != nil {
+		i := t.rows.Interfaces[id]
+		if err := t.Unpolice(i); err != nil {
 			return err
 		}
-		t.unkeyAll("Interface", id, t.rows.Interfaces[id].Name, t.rows.Interfaces[id].ExternalIDs)
+		if i.ExternalIDs[ownerKey] == "" {
+			t.unkeyAll("Interface", id, i.Name, i.ExternalIDs)
+		}
 	}
 	t.unkeyAll("Open_vSwitch", t.rows.Root.UUID, ".", t.rows.Root.ExternalIDs)
 	return nil

@@ -419,6 +419,9 @@ func (r *resolver) settings() {
 	set.MirrorTargets = make(map[string]MirrorTarget, len(r.Policy.MirrorTargets))
 	for _, t := range r.Policy.MirrorTargets {
 		set.MirrorTargets[t.Name] = t
+		if t.VLAN != 0 {
+			r.warn("mirror target %s: copies leave in VLAN %d: a switch on their way that learns addresses in it sends traffic astray", t.Name, t.VLAN)
+		}
 	}
 	told := map[string]bool{}
 	for _, s := range r.Policy.sayings() {

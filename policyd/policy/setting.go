@@ -60,7 +60,7 @@ var settingKeys = []settingKey{
 }
 
 // notInForce are the settings that Weir keeps, checks and shows, and tells no host of yet.
-var notInForce = []string{"rate_out", "rate_in", "mirror"}
+var notInForce = []string{"rate_out", "rate_in"}
 
 // equal reports whether two say the same.
 func (s *Settings) equal(o *Settings) bool {

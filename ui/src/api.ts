@@ -462,6 +462,7 @@ export interface ExportBridge {
   controller?: AttachBridge;
   domain?: number;
   limits?: ExportLimits;
+  mirrors?: MirrorMirror[] | null;
   name: string;
   protocol: string;
   rules?: ExportRules;
@@ -789,6 +790,25 @@ export interface LossState {
   unit: string;
 }
 
+export interface MirrorMirror {
+  /** By which copies leave; absent of a VLAN. */
+  port?: string;
+  /** Name of the row in table Mirror. */
+  row?: string;
+  /** Of state. */
+  since?: string;
+  /** active, setting, waiting, failed, left_out or yielded. */
+  state: string;
+  /** Mirror targets of the policy; several with commas, if they are the same destination. */
+  target: string;
+  /** Where copies go: vlan N, port NAME, gre ADDRESS, erspan ADDRESS. */
+  to: string;
+  /** Whose traffic is copied; with in or out, if it is one direction only. */
+  vifs: string[] | null;
+  /** Why it is not active. */
+  why?: string;
+}
+
 export interface MoveInputBody {
   /** How many. */
   edits?: number;
@@ -981,6 +1001,10 @@ export interface PolicydBridgePlan {
   /** Flows. */
   added: number;
   bridge: string;
+  /** VIFs whose traffic would be copied, and where to, that is not now. */
+  copies_start?: string[] | null;
+  /** VIFs whose traffic is copied now, and where to, that would not be. */
+  copies_stop?: string[] | null;
   /** Why it cannot hold that policy. */
   error?: string;
   /** What its fail mode becomes, and what is lost by that; absent: it stays. */

@@ -1,0 +1,426 @@
+package mirror_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirhq/weir/ovs/ovsdb"
+	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
+	"github.com/weirhq/weir/policyd/mirror"
+	"github.com/weirhq/weir/policyd/own"
+	"github.com/weirhq/weir/policyd/policy"
+)
+
+const instance = "weir-of-test"
+
+// host is a real database without a switch: the test says what ovs-vswitchd would.
+type host struct {
+	*testing.T
+	server *ovsdbtest.Server
+	s      *ovsdb.Session
+	found  string
+}
+
+func newHost(t *testing.T, settings ...string) *host {
+	t.Helper()
+	h := &host{T: t, server: ovsdbtest.Start(t, nil)}
+	h.server.VSCtl(append([]string{"--no-wait", "add-br", "br0"}, settings...)...)
+	target, err := ovsdb.ParseTarget(h.server.Socket())
+	h.must(err)
+	h.s, err = ovsdb.New(ovsdb.Config{Target: target, Limits: ovsdb.DefaultLimits()}, ovsdb.Deps{})
+	h.must(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- h.s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	ovsdbtest.Until(t, "the host is known", func() bool { return h.s.Status().State == ovsdb.StateConnected })
+	return h
+}
+
+func (h *host) must(err error) {
+	h.Helper()
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *host) bridge() *ovsdb.Bridge { return own.Bridges(h.s.Rows())[0] }
+
+// port returns the row of a port.
+func (h *host) port(name string) ovsdb.UUID {
+	for id, p := range h.s.Rows().Ports {
+		if p.Name == name {
+			return id
+		}
+	}
+	h.Fatalf("no port %q", name)
+	return ""
+}
+
+// guests returns the ports of VIFs, and some others.
+func (h *host) guests(others ...string) (list []ovsdb.UUID) {
+	for id, p := range h.s.Rows().Ports {
+		if strings.HasPrefix(p.Name, "vif") || slices.Contains(others, p.Name) {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// decide returns what is to be done now.
+func (h *host) decide(o mirror.Order, change func(*mirror.Question)) (mirror.Answer, *own.Transaction) {
+	h.Helper()
+	tx, err := own.Begin(h.s.Rows(), instance)
+	h.must(err)
+	q := mirror.Question{Order: o, Rows: h.s.Rows(), Bridge: h.bridge(), Found: h.found}
+	if change != nil {
+		change(&q)
+	}
+	a, err := mirror.Decide(tx, q)
+	h.must(err)
+	if a.Held {
+		tx.Claim()
+	} else {
+		tx.Disclaim()
+	}
+	return a, tx
+}
+
+func (h *host) transact(tx *own.Transaction) {
+	h.Helper()
+	_, err := h.s.Transact(h.Context(), tx.Operations()...)
+	h.must(err)
+}
+
+// settle brings the bridge to an order. made says what the switch makes of a tunnel.
+func (h *host) settle(o mirror.Order, made func(*ovsdb.Interface) ovsdb.Values) mirror.Answer {
+	h.Helper()
+	for range 8 {
+		var ops []ovsdb.Operation
+		for _, i := range h.s.Rows().Interfaces {
+			if strings.HasPrefix(i.Name, "weirm") && i.OFPort == 0 && i.Error == "" {
+				ops = append(ops, ovsdb.Update("Interface", ovsdb.Is(i.UUID), made(i)))
+			}
+		}
+		if ops != nil {
+			_, err := h.s.Transact(h.Context(), ops...)
+			h.must(err)
+		}
+		a, tx := h.decide(o, nil)
+		if a.Undone != "" {
+			h.Fatalf("%q was undone, want that nobody did anything", a.Undone)
+		}
+		if tx.Operations() == nil {
+			if a.Changes {
+				h.Fatalf("something is to be changed by nothing: %+v", a)
+			}
+			h.found = a.Want
+			return a
+		}
+		h.transact(tx)
+	}
+	h.Fatal("the bridge is not as it is to be after 8 transactions")
+	return mirror.Answer{}
+}
+
+func works(*ovsdb.Interface) ovsdb.Values { return ovsdb.Values{"ofport": int64(9)} }
+
+// release takes off all of Weir's.
+func (h *host) release() {
+	h.Helper()
+	tx, err := own.Begin(h.s.Rows(), instance)
+	h.must(err)
+	h.must(tx.Release())
+	if tx.Operations() != nil {
+		h.transact(tx)
+	}
+	h.found = ""
+}
+
+// state is the database as text.
+func (h *host) state() string { return ovsdbtest.Dump(h.T, h.server.Socket(), false) }
+
+func (h *host) same(before, what string) {
+	h.Helper()
+	if diff := cmp.Diff(strings.Split(before, "\n"), strings.Split(h.state(), "\n")); diff != "" {
+		h.Errorf("%s (-before +after):\n%s", what, diff)
+	}
+}
+
+func ports(n int) []string {
+	var args []string
+	for i := range n {
+		args = append(args, "--", "add-port", "br0", fmt.Sprint("vif1.", i))
+	}
+	return args
+}
+
+var (
+	gre   = policy.MirrorTarget{Name: "ids", GRE: netip.MustParseAddr("192.0.2.7"), Key: 5}
+	rspan = policy.MirrorTarget{Name: "wire", VLAN: 900}
+)
+
+// Whatever is asked, one after the other and from whatever is there: the bridge is brought there in few transactions, then nothing is left to do;
+// what others have stays; and when all is released, the database is as before.
+func TestRandomOrders(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	rng := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	h := newHost(t, append(ports(6), "--", "add-port", "br0", "eth0", "--", "add-port", "br0", "eth1", "--", "add-port", "br0", "tagged", "tag=7", "--", "add-port", "br0", "some", "trunks=1,2",
+		"--", "add-port", "br0", "theirs", "--", "set", "bridge", "br0", "flood_vlans=800", "--", "--id=@p", "get", "port", "theirs", "--", "--id=@m", "create", "mirror", "name=weir-theirs", "select_all=true", "output_port=@p",
+		"--", "set", "bridge", "br0", "mirrors=@m", "external_ids:a=b")...)
+	ovsdbtest.Until(t, "all is known", func() bool { return len(h.s.Rows().Mirrors) == 1 })
+	before := h.state()
+	targets := []policy.MirrorTarget{
+		gre, rspan, {Name: "wire2", VLAN: 800}, {Name: "tap", Port: "eth1"}, {Name: "taken", Port: "theirs"}, {Name: "none", Port: "nothing"}, {Name: "bridge", Port: "br0"},
+		{Name: "far", ERSPAN: netip.MustParseAddr("192.0.2.8"), Key: 7}, {Name: "ids-again", GRE: gre.GRE, Key: gre.Key}, {Name: "ids6", GRE: netip.MustParseAddr("2001:db8::7")},
+	}
+	for range 60 {
+		var o mirror.Order
+		o.Network, o.Guests = []ovsdb.UUID{h.port("eth0"), h.port("eth1")}, h.guests()
+		active := map[string]bool{}
+		for n := range rng.IntN(8) {
+			c := mirror.Copy{VIF: fmt.Sprint("vm", n), To: targets[rng.IntN(len(targets))], In: true, Out: rng.IntN(2) == 0}
+			if rng.IntN(4) == 0 {
+				c.In, c.Out = false, true
+			}
+			c.Ports = []ovsdb.UUID{h.port(fmt.Sprint("vif1.", rng.IntN(6))), "ffffffff-0000-4000-8000-000000000000"}[:1+rng.IntN(2)]
+			o.Copies = append(o.Copies, c)
+			if p := c.To.Port; p == "" || p == "eth1" {
+				active[c.To.String()] = true
+			}
+		}
+		a := h.settle(o, works)
+		for _, m := range a.Mirrors {
+			if want := map[bool]mirror.State{true: mirror.StateActive, false: mirror.StateFailed}[active[m.To]]; m.State != want {
+				t.Fatalf("seed %d: %+v, want state %s", seed, m, want)
+			}
+		}
+		ours, others := own.Mirrors(h.s.Rows(), h.bridge())
+		if len(ours) != len(active) || len(others) != 1 {
+			t.Fatalf("seed %d: %d mirrors for %v and %d of others", seed, len(ours), active, len(others))
+		}
+		for _, m := range ours {
+			if m.Name == "weir-theirs" || m.SelectAll || len(m.SelectSrcPorts)+len(m.SelectDstPorts) == 0 {
+				t.Fatalf("seed %d: mirror %+v", seed, m)
+			}
+		}
+		if rng.IntN(5) == 0 {
+			h.release()
+			h.same(before, fmt.Sprintf("seed %d: after release", seed))
+		}
+	}
+	h.settle(mirror.Order{}, works)
+	h.same(before, fmt.Sprintf("seed %d: nothing is wanted", seed))
+}
+
+// All copies to one destination are one row; in is what the VM gets, which leaves by its port.
+func TestOneRowForADestination(t *testing.T) {
+	h := newHost(t, ports(3)...)
+	p := []ovsdb.UUID{h.port("vif1.0"), h.port("vif1.1"), h.port("vif1.2")}
+	other := gre
+	other.Name = "also"
+	a := h.settle(mirror.Order{Copies: []mirror.Copy{
+		{VIF: "a", Ports: p[:1], To: gre, In: true}, {VIF: "b", Ports: p[1:2], To: gre, Out: true}, {VIF: "c", Ports: p[2:], To: other, In: true, Out: true},
+	}}, works)
+	ours, _ := own.Mirrors(h.s.Rows(), h.bridge())
+	want := []mirror.Mirror{{Target: "also, ids", To: "gre 192.0.2.7 key 5", State: mirror.StateActive, VIFs: []string{"a in", "b out", "c"}, Row: "weir-also", Port: a.Mirrors[0].Port}}
+	if diff := cmp.Diff(want, a.Mirrors); diff != "" {
+		t.Errorf("mirrors (-want +got):\n%s", diff)
+	}
+	sorted := func(list ...ovsdb.UUID) []ovsdb.UUID { return slices.Sorted(slices.Values(list)) }
+	if len(ours) != 1 || !slices.Equal(sorted(ours[0].SelectDstPorts...), sorted(p[0], p[2])) || !slices.Equal(sorted(ours[0].SelectSrcPorts...), sorted(p[1], p[2])) {
+		t.Errorf("rows %+v", ours)
+	}
+	tunnels, _ := own.Ports(h.s.Rows(), h.bridge())
+	i := h.s.Rows().Interfaces[tunnels[0].Interfaces[0]]
+	if len(i.Name) > 15 || i.Type != "gre" || i.Options["remote_ip"] != "192.0.2.7" || i.Options["out_key"] != "5" || i.Options["in_key"] == "" || !slices.Equal(tunnels[0].Trunks, []int64{4095}) {
+		t.Errorf("tunnel %+v of port %+v", i, tunnels[0])
+	}
+}
+
+// A bridge has 32 mirrors, those of others too; the rest is told, and always the same is left out.
+func TestLimit(t *testing.T) {
+	args := ports(1)
+	list := []string{}
+	for i := range 3 {
+		args = append(args, "--", fmt.Sprintf("--id=@m%d", i), "create", "mirror", fmt.Sprint("name=theirs", i), "output_vlan=9")
+		list = append(list, fmt.Sprint("@m", i))
+	}
+	h := newHost(t, append(args, "--", "set", "bridge", "br0", "mirrors="+strings.Join(list, ","))...)
+	var o mirror.Order
+	for i := range 40 {
+		o.Copies = append(o.Copies, mirror.Copy{
+			VIF: "a", Ports: []ovsdb.UUID{h.port("vif1.0")}, In: true, To: policy.MirrorTarget{Name: fmt.Sprintf("t%02d", i), GRE: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})},
+		})
+	}
+	for range 3 {
+		rand.Shuffle(len(o.Copies), func(i, j int) { o.Copies[i], o.Copies[j] = o.Copies[j], o.Copies[i] })
+		a := h.settle(o, works)
+		for i, m := range a.Mirrors {
+			want := mirror.StateActive
+			if i >= mirror.Most-3 {
+				want = mirror.StateLeftOut
+			}
+			if m.Target != fmt.Sprintf("t%02d", i) || m.State != want || (m.Why != "") != (want == mirror.StateLeftOut) {
+				t.Errorf("mirror %d: %+v, want %s", i, m, want)
+			}
+		}
+	}
+	if n := len(h.bridge().Mirrors); n != mirror.Most {
+		t.Errorf("%d mirrors, want %d", n, mirror.Most)
+	}
+}
+
+// What cannot be is said, and nothing is changed for it.
+func TestWhatCannotBe(t *testing.T) {
+	span := func(port string) policy.MirrorTarget { return policy.MirrorTarget{Name: "tap", Port: port} }
+	for name, c := range map[string]struct {
+		to    policy.MirrorTarget
+		why   string
+		state mirror.State
+		want  string
+		gone  bool
+	}{
+		"no port":      {to: span("eth9"), want: `the bridge has no port "eth9"`, state: mirror.StateFailed},
+		"only uplink":  {to: span("eth0"), want: `port "eth0" is the bridge's only way to the network`, state: mirror.StateFailed},
+		"bond":         {to: span("bond0"), want: `port "bond0" is a bond`, state: mirror.StateFailed},
+		"host":         {to: span("br0"), want: `port "br0" is the host's own`, state: mirror.StateFailed},
+		"VLAN network": {to: span("fake7"), want: `port "fake7" is the host's own`, state: mirror.StateFailed},
+		"theirs":       {to: span("theirs"), want: `port "theirs" is that of mirror "m", which is not Weir's`, state: mirror.StateFailed},
+		"not marked":   {to: rspan, why: "VLAN 900 is not marked", want: "VLAN 900 is not marked", state: mirror.StateFailed},
+		"unplugged":    {to: gre, gone: true, want: "none of its VIFs is plugged in", state: mirror.StateWaiting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, append(ports(1), "--", "add-port", "br0", "eth0", "--", "add-bond", "br0", "bond0", "eth1", "eth2", "--", "add-br", "fake7", "br0", "7", "--", "add-port", "br0", "theirs",
+				"--", "--id=@p", "get", "port", "theirs", "--", "--id=@m", "create", "mirror", "name=m", "select_all=true", "output_port=@p", "--", "set", "bridge", "br0", "mirrors=@m")...)
+			ovsdbtest.Until(t, "all is known", func() bool { return len(h.s.Rows().Mirrors) == 1 })
+			before := h.state()
+			at := h.port("vif1.0")
+			if c.gone {
+				at = "ffffffff-0000-4000-8000-000000000000"
+			}
+			a := h.settle(mirror.Order{Copies: []mirror.Copy{{VIF: "a", Ports: []ovsdb.UUID{at}, To: c.to, In: true, Why: c.why}}, Network: []ovsdb.UUID{h.port("eth0")}}, works)
+			if m := a.Mirrors[0]; m.State != c.state || !strings.HasPrefix(m.Why, c.want) || a.Held {
+				t.Errorf("%+v, held %v; want %s, %q", m, a.Held, c.state, c.want)
+			}
+			h.same(before, "after nothing could be done")
+		})
+	}
+}
+
+// A tunnel that the switch cannot make is told, made anew when that is due, and its removal is nobody's doing.
+func TestTunnelFails(t *testing.T) {
+	h := newHost(t, ports(1)...)
+	o := mirror.Order{Copies: []mirror.Copy{{VIF: "a", Ports: []ovsdb.UUID{h.port("vif1.0")}, To: gre, In: true}}}
+	fails := func(*ovsdb.Interface) ovsdb.Values {
+		return ovsdb.Values{"ofport": int64(-1), "error": "could not add network device weirm to ofproto (File exists)"}
+	}
+	a := h.settle(o, fails)
+	if m := a.Mirrors[0]; m.State != mirror.StateFailed || !strings.Contains(m.Why, "File exists") || !a.Held || len(h.bridge().Mirrors) != 0 {
+		t.Errorf("%+v, want it failed", a)
+	}
+	again := func(q *mirror.Question) { q.Again = true }
+	a, tx := h.decide(o, again)
+	if !a.Again || !a.Changes {
+		t.Errorf("%+v, want that the port is made anew", a)
+	}
+	h.transact(tx)
+	if ours, _ := own.Ports(h.s.Rows(), h.bridge()); len(ours) != 0 {
+		t.Errorf("ports %v, want that it is removed before it is made", ours)
+	}
+	if a := h.settle(o, works); a.Mirrors[0].State != mirror.StateActive {
+		t.Errorf("%+v, want it active", a)
+	}
+	h.release()
+}
+
+// What others do to Weir's is told, and set right.
+func TestWhatOthersUndo(t *testing.T) {
+	for name, do := range map[string][]string{
+		"mirrors":  {"clear", "bridge", "br0", "mirrors"},
+		"select":   {"set", "mirror", "weir-ids", "select_all=true"},
+		"target":   {"clear", "mirror", "weir-ids", "output_port"},
+		"vlan":     {"set", "mirror", "weir-ids", "select_vlan=7"},
+		"flood":    {"clear", "bridge", "br0", "flood_vlans"},
+		"trunks":   {"clear", "port", "vif1.0", "trunks"},
+		"tunnel":   {"del-port", "br0", "TUNNEL"},
+		"options":  {"set", "interface", "TUNNEL", "options:remote_ip=203.0.113.1"},
+		"flooding": {"clear", "port", "TUNNEL", "trunks"},
+		"key":      {"remove", "bridge", "br0", "external_ids", "weir-former-flood_vlans"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, ports(1)...)
+			before := h.state()
+			at := []ovsdb.UUID{h.port("vif1.0")}
+			o := mirror.Order{Copies: []mirror.Copy{{VIF: "a", Ports: at, To: gre, In: true}, {VIF: "a", Ports: at, To: rspan, In: true}}, Guests: at}
+			a := h.settle(o, works)
+			settled := h.state()
+			for i := range do {
+				do[i] = strings.ReplaceAll(do[i], "TUNNEL", a.Mirrors[0].Port)
+			}
+			rows := h.s.Rows()
+			h.server.VSCtl(append([]string{"--no-wait"}, do...)...)
+			ovsdbtest.Until(t, "it is known", func() bool { return h.s.Rows() != rows })
+			a, tx := h.decide(o, nil)
+			if name == "key" { // the VLAN is others' from now on
+				if a.Undone != "" || tx.Operations() != nil {
+					t.Errorf("%+v, want nothing done", a)
+				}
+				return
+			}
+			if a.Undone == "" || !a.Changes {
+				t.Errorf("%+v, want that it is told", a)
+			}
+			h.transact(tx)
+			h.found = ""
+			h.settle(o, works)
+			if got, want := strings.Count(h.state(), "trunks=0 "), strings.Count(settled, "trunks=0 "); got != want || want != 1 {
+				t.Errorf("%d ports are kept out of VLANs for copies, want %d: that of the VM", got, want)
+			}
+			h.settle(mirror.Order{}, works)
+			h.same(before, "after all is off")
+		})
+	}
+}
+
+// Ports that may be a VM's are kept out of VLANs for copies, in which those would be that say no VLANs; what others chose stays.
+func TestCopiesInVLANsReachNoVM(t *testing.T) {
+	h := newHost(t, append(ports(2), "--", "add-port", "br0", "eth0", "--", "add-port", "br0", "tagged", "tag=7", "--", "add-port", "br0", "native", "tag=7", "vlan_mode=native-untagged",
+		"--", "add-port", "br0", "sensor", "tag=900", "--", "add-port", "br0", "some", "trunks=900", "--", "add-port", "br0", "unknown")...)
+	before := h.state()
+	o := mirror.Order{Copies: []mirror.Copy{{VIF: "a", Ports: []ovsdb.UUID{h.port("vif1.0")}, To: rspan, In: true}}, Network: []ovsdb.UUID{h.port("eth0")}, Guests: h.guests("tagged", "native", "sensor", "some", "unknown")}
+	h.settle(o, works)
+	for port, want := range map[string]string{
+		"vif1.0": "[0]", "vif1.1": "[0]", "unknown": "[0]", "native": "[0]", "eth0": "[]", "br0": "[]", "tagged": "[]", "sensor": "[]", "some": "[900]",
+	} {
+		if got := strings.TrimSpace(h.server.VSCtl("--no-wait", "get", "port", port, "trunks")); got != want {
+			t.Errorf("trunks of %s: %s, want %s", port, got, want)
+		}
+	}
+	if got := strings.TrimSpace(h.server.VSCtl("--no-wait", "get", "bridge", "br0", "flood_vlans")); got != "[900]" {
+		t.Errorf("flood_vlans %s, want [900]", got)
+	}
+	h.server.VSCtl("--no-wait", "set", "port", "vif1.1", "trunks=0,5") // others choose
+	ovsdbtest.Until(t, "it is known", func() bool { return len(h.s.Rows().Ports[h.port("vif1.1")].Trunks) == 2 })
+	h.settle(o, works)
+	h.release()
+	if got := strings.TrimSpace(h.server.VSCtl("--no-wait", "get", "port", "vif1.1", "trunks")); got != "[0, 5]" {
+		t.Errorf("trunks %s, want what others chose", got)
+	}
+	h.server.VSCtl("--no-wait", "clear", "port", "vif1.1", "trunks")
+	h.same(before, "after release")
+}
