@@ -247,6 +247,46 @@ func TestMapProxmox(t *testing.T) {
 	)
 }
 
+// A port that gets copies of traffic is neither the network nor unknown, whoever mirrors to it; one of a VM or of the host is theirs.
+func TestMapMirrors(t *testing.T) {
+	d := newDatabase()
+	b := d.bridge("br0")
+	want := map[string]hosts.PortKind{"br0": hosts.KindLocal}
+	d.Mirrors = map[ovsdb.UUID]*ovsdb.Mirror{}
+	for n, p := range []struct {
+		name, kind   string
+		made, copies bool
+		want         hosts.PortKind
+	}{
+		{"eth0", "", false, false, hosts.KindUplink},
+		{"eth1", "", false, true, hosts.KindMirror},
+		{"gre0", "gre", false, false, hosts.KindTunnel},
+		{"gre1", "gre", false, true, hosts.KindMirror},
+		{"weirm1", "gre", true, false, hosts.KindMirror}, // whose mirror is not there yet
+		{"int0", "internal", false, true, hosts.KindMirror},
+		{"veth1", "", false, true, hosts.KindMirror},
+		{"vif1.0", "", false, true, hosts.KindVIF},
+	} {
+		port := d.port(b, 0, p.name, p.kind, int64(n+1))
+		if p.made {
+			port.ExternalIDs = map[string]string{"owner": "weir"}
+		}
+		if p.copies {
+			m := &ovsdb.Mirror{UUID: d.uuid(), OutputPort: port.UUID}
+			d.Mirrors[m.UUID] = m
+			b.Mirrors = append(b.Mirrors, m.UUID)
+		}
+		want[p.name] = p.want
+	}
+	got := map[string]hosts.PortKind{}
+	for _, p := range hosts.Map(hosts.Settings{Key: "h"}, d.Rows, ours).Ports {
+		got[p.Name] = p.Kind
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("kinds of ports (-want +got):\n%s", diff)
+	}
+}
+
 func TestMapSampling(t *testing.T) {
 	n := func(v int64) *int64 { return &v }
 	d := newDatabase()

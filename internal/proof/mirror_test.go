@@ -3,8 +3,10 @@ package proof_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -30,6 +32,8 @@ import (
 type mirrorRig struct {
 	*policyRig
 	span     string // name of the port at hv1
+	other    string // name of its other end, at lan
+	ids      *netns.Namespace
 	captures map[string]*netns.Capture
 	seen     map[string]map[string]int // datagrams to 10.1.0.0/16, by receiver, as "FROM>TO:PORT"
 	port     uint16                    // of the last datagrams
@@ -54,18 +58,19 @@ func newMirrorRig(t *testing.T) *mirrorRig {
 	r.must(r.lan.AddBridge(r.ctx, "span"))
 	here, there, err := r.hv["hv1"].Join(r.ctx, bridge, r.lan, "span")
 	r.must(err)
-	r.span = here.Name
+	r.span, r.other = here.Name, there.Name
 	wire, err := r.lan.AddVM(r.ctx, ovsbed.VM{Name: "wire", Bridge: bridge, VLAN: vlanForCopies, MAC: "02:00:00:00:09:01"})
 	r.must(err)
-	ids, err := r.lan.AddVM(r.ctx, ovsbed.VM{Name: "ids", Bridge: bridge, MAC: "02:00:00:00:09:02", Addrs: []netip.Prefix{netip.PrefixFrom(analyser, 24)}})
+	analyse, err := r.lan.AddVM(r.ctx, ovsbed.VM{Name: "ids", Bridge: bridge, MAC: "02:00:00:00:09:02", Addrs: []netip.Prefix{netip.PrefixFrom(analyser, 24)}})
 	r.must(err)
-	_, err = r.lan.VSCtl(r.ctx, "set", "port", ids.Port.Name, "vlan_mode=access", "tag=0") // else it would get what is in the VLAN, too
+	_, err = r.lan.VSCtl(r.ctx, "set", "port", analyse.Port.Name, "vlan_mode=access", "tag=0") // else it would get what is in the VLAN, too
 	r.must(err)
+	r.ids = analyse.Namespace
 	for name, at := range map[string]struct {
 		n      *netns.Namespace
 		device string
 	}{
-		"tap": {r.lan.Namespace, there.Name}, "wire": {wire.Namespace, wire.Device}, "ids": {ids.Namespace, ids.Device}, "cache": {r.vms["cache"].Namespace, r.vms["cache"].Device},
+		"tap": {r.lan.Namespace, there.Name}, "wire": {wire.Namespace, wire.Device}, "ids": {analyse.Namespace, analyse.Device}, "cache": {r.vms["cache"].Namespace, r.vms["cache"].Device},
 	} {
 		c, err := at.n.Capture(at.device)
 		r.must(err)
@@ -157,6 +162,60 @@ func (r *mirrorRig) sends(what, from, to string, passes bool, copies map[string]
 	if got := count(); !maps.Equal(got, want) {
 		r.Errorf("%s: copies of %s: %v, want %v and no more", what, d, got, want)
 	}
+}
+
+// comesIn sends a datagram for cache by the ends of ways for copies: by the port at hv1, and by GRE from the analyser, with the key of the policy. It says
+// by which of them it got there.
+func (r *mirrorRig) comesIn() string {
+	r.Helper()
+	r.port++
+	payload := frameTo(r.vms["cache"].MAC, r.addr("cache", false), r.port)
+	r.must(r.lan.Namespace.Inject(r.other, payload, exactly))
+	r.must(r.ids.Do(func() error {
+		c, err := net.DialIP("ip4:47", nil, &net.IPAddr{IP: hostAddr["hv1"].AsSlice()})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		gre := append([]byte{0x20, 0, 0x65, 0x58, 0, 0, 0, 77}, frameTo(r.vms["cache"].MAC, r.addr("cache", false), r.port+1000)...)
+		for range exactly {
+			if _, err := c.Write(gre); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	r.reaches("db", "cache") // what was sent before has passed, or never will
+	r.look()
+	var by []string
+	for way, port := range map[string]uint16{"port": r.port, "gre": r.port + 1000} {
+		if r.seen["cache"][fmt.Sprintf("10.9.9.9>%v:%d", r.addr("cache", false), port)] > 0 {
+			by = append(by, way)
+		}
+	}
+	slices.Sort(by)
+	return strings.Join(by, " ")
+}
+
+// frameTo is a datagram of nobody's to an address and port.
+func frameTo(mac string, to netip.Addr, port uint16) []byte {
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		panic(err)
+	}
+	frame := append(append([]byte{}, hw...), 2, 9, 9, 9, 9, 9, 8, 0)
+	ip := []byte{0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 9, 9, 9}
+	ip = append(ip, to.AsSlice()...)
+	sum := uint32(0)
+	for i := 0; i < len(ip); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+	}
+	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum+sum>>16))
+	frame = append(frame, ip...)
+	for _, v := range []uint16{9, port, 26, 0} { // without a checksum
+		frame = binary.BigEndian.AppendUint16(frame, v)
+	}
+	return append(frame, make([]byte, 60-len(frame))...)
 }
 
 // mirrors puts a policy in force that asks for copies, and waits until as many mirrors stand at a host as said.
@@ -270,7 +329,7 @@ func TestMirrors(t *testing.T) {
 		r.look()
 		if len(r.seen["ids"]) == 0 { // of any try: on a busy machine it comes late
 			neighbours, err := r.hv["hv1"].AppCtl(r.ctx, "tnl/neigh/show")
-			return fmt.Errorf("no copy; the switch knows, on its way: %s (%v)", neighbours, err)
+			return errors.Join(fmt.Errorf("no copy; the switch knows, on its way: %s", neighbours), err)
 		}
 		return nil
 	})
@@ -278,6 +337,10 @@ func TestMirrors(t *testing.T) {
 	r.sends("what it gets", "db", "web", true, map[string]int{"gre ids": 1})
 	r.sends("what another one sends", "cache", "db", true, nil)
 	r.sends("what it sends and a rule denies", "web", "db", false, map[string]int{"gre ids": 1})
+
+	if got := r.comesIn(); got != "port" {
+		t.Errorf("came in by %q, want by the port, which is one to the network still, and not by GRE", got)
+	}
 
 	r.mirrors(`vifs: [{name: web/0, settings: {mirror: ids in}}]`, map[string]string{"hv1": "ids active: web/0 in"})
 	r.sends("in only, sent", "web", "db", true, nil)
@@ -287,6 +350,9 @@ func TestMirrors(t *testing.T) {
 	r.mirrors(`vms: [{name: web, settings: {mirror: tap out}}]`, map[string]string{"hv1": "tap active: web/0 out"})
 	r.sends("out only, sent by a VM, at a port", "web", "db", true, map[string]int{"tap": 1})
 	r.sends("out only, got", "db", "web", true, nil)
+	if got := r.comesIn(); got != "" {
+		t.Errorf("came in by %q, want by nothing", got)
+	}
 	r.sends("ordinary traffic does not leave by the port", "cache", "db", true, nil)
 
 	r.mirrors(`networks: [{name: flat, settings: {mirror: wire}}]`, map[string]string{"hv1": "wire active: cache/0, web/0", "hv2": "wire active: db/0"})

@@ -145,11 +145,22 @@ var scenes = []scene{
 		in.Estate.VIFs[1] = &policy.Interface{ID: 1, VM: 40, Network: 50, Pool: 1}
 		in.Estate.VIFs[2] = &policy.Interface{ID: 2, VM: 41, Network: 51, Pool: 1}
 	}},
+	{"copies", func(in *compile.Input) { twoVIFs(in); twoWays(in) }, func(in *compile.Input) { // ports that get copies of traffic, and a VLAN for them
+		twoVIFs(in)
+		twoWays(in)
+		in.Inventory.Ports = append(in.Inventory.Ports, hosts.Port{Kind: hosts.KindMirror, Bridge: compiletest.Bridge, Name: "weirm1", Type: "gre", OFPort: 20, VIF: -1})
+		in.Policy.Pools = map[flow.ID]*policy.PoolSettings{in.Pool: {MirrorVLANs: []uint16{900}}}
+	}},
 	{"mirrored", func(in *compile.Input) { twoVIFs(in); in.Capabilities.ConnTrack = false }, func(in *compile.Input) {
 		twoVIFs(in)
 		in.Capabilities.ConnTrack = false
 		global(in, "allow to tcp 192.0.2.0/24 remote=443", "allow either icmp/8 any", "allow from udp any", "deny to any 192.0.2.1")
 	}},
+}
+
+// twoWays gives the bridge a second way to the network.
+func twoWays(in *compile.Input) {
+	in.Inventory.Ports = append(in.Inventory.Ports, hosts.Port{Kind: hosts.KindUplink, Bridge: compiletest.Bridge, Name: "eth1", OFPort: 19, LinkUp: true, VIF: -1})
 }
 
 func (s *scene) compile(t *testing.T, set func(*compile.Input)) map[openflow.FlowKey]openflow.Flow {
