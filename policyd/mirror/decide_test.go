@@ -185,8 +185,16 @@ func TestRandomOrders(t *testing.T) {
 	ovsdbtest.Until(t, "all is known", func() bool { return len(h.s.Rows().Mirrors) == 1 })
 	before := h.state()
 	targets := []policy.MirrorTarget{
-		gre, rspan,
-		{Name: "wire2", VLAN: 800}, {Name: "tap", Port: "eth1"}, {Name: "taken", Port: "theirs"}, {Name: "none", Port: "nothing"}, {Name: "bridge", Port: "br0"}, {Name: "far", ERSPAN: netip.MustParseAddr("192.0.2.8"), Key: 7}, {Name: "ids-again", GRE: gre.GRE, Key: gre.Key}, {Name: "ids6", GRE: netip.MustParseAddr("2001:db8::7")},
+		gre,
+		rspan,
+		{Name: "wire2", VLAN: 800},
+		{Name: "tap", Port: "eth1"},
+		{Name: "taken", Port: "theirs"},
+		{Name: "none", Port: "nothing"},
+		{Name: "bridge", Port: "br0"},
+		{Name: "far", ERSPAN: netip.MustParseAddr("192.0.2.8"), Key: 7},
+		{Name: "ids-again", GRE: gre.GRE, Key: gre.Key},
+		{Name: "ids6", GRE: netip.MustParseAddr("2001:db8::7")},
 	}
 	for range 60 {
 		var o mirror.Order
