@@ -22,6 +22,7 @@ import (
 	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
+	"github.com/weirhq/weir/policyd/shape"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -219,6 +220,7 @@ type trial struct {
 	bridge  string
 	at      *compiled
 	former  *compile.Desired
+	limits  map[string]shape.Limits // before
 	input   compile.Input
 	desired *compile.Desired
 	err     error
@@ -252,7 +254,7 @@ func (g *governor) tries(c *candidate, now time.Time, enforcing func(*host) bool
 			if t.at == nil {
 				t.at = &compiled{compiler: compile.New()}
 			}
-			t.former, t.copied, t.input = t.at.desired, t.at.mirrors, g.input(s, t.bridge, c.resolved, ends)
+			t.former, t.copied, t.limits, t.input = t.at.desired, t.at.mirrors, t.at.limits, g.input(s, t.bridge, c.resolved, ends)
 			list = append(list, t)
 		}
 	}
@@ -279,7 +281,24 @@ func (t *trial) plan() BridgePlan {
 	change := compile.Diff(t.former, t.desired)
 	p.Added, p.Removed, p.Total = len(change.Add), len(change.Delete), t.desired.Len()
 	p.CopiesStart, p.CopiesStop = copyChanges(t.copied, mirrorsOf(&t.input))
+	p.Rates = ratesChanged(t.limits, limitsOf(&t.input))
 	return p
+}
+
+// ratesChanged says for which ports what limits their rates would be another.
+func ratesChanged(from, to map[string]shape.Limits) []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(to)) {
+		if l := to[name]; from[name] != l {
+			list = append(list, name+": "+l.String())
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		if _, still := to[name]; !still {
+			list = append(list, name+": not limited any more")
+		}
+	}
+	return list
 }
 
 // refusals returns why a policy cannot be, by what was tried.
@@ -347,7 +366,7 @@ func (s *Service) hostPlans(ctx context.Context, c *candidate, list []*trial) ([
 			plans = append(plans, HostPlan{Host: t.host.Name, Offline: offline(t.host.status), Bridges: []BridgePlan{}})
 			n++
 			if plans[n-1].Offline == "" && s.governor.waitsToAttach(t.host) {
-				attach, err := s.planAttach(ctx, t.host)
+				attach, err := s.planAttach(ctx, t.host, list)
 				if err != nil {
 					return nil, err
 				}

@@ -27,6 +27,7 @@ import (
 	"github.com/weirhq/weir/policyd/mirror"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
+	"github.com/weirhq/weir/policyd/shape"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -60,6 +61,7 @@ type governor struct {
 	leaving   map[reconcile.Key]bool                // bridges from which all is taken
 	left      map[reconcile.Key]bool                // bridges that were found to have nothing of Weir's, and still have its controller
 	enforced  map[string]map[string]export.Enforced // by host and bridge: what exports are to know
+	maxMeters map[reconcile.Key]uint32              // highest id of a meter of bridges that were asked
 	hostErr   map[string]string                     // by host: why it cannot have what is wanted
 	absences  map[reconcile.Key]*absence            // bridges that are without Weir
 	number    uint64                                // of what was last compiled, for the reconciler
@@ -102,20 +104,21 @@ type compiled struct {
 
 	// What follows is guarded by governor.mu.
 	input    compile.Input
-	desired  *compile.Desired // nil: nothing yet
-	err      error            // why it is not of input
-	number   uint64           // of desired
-	revision uint64           // of the policy
-	since    uint64           // number from which on that revision is asked
-	before   uint64           // the revision that was asked before
-	mirrors  mirror.Order     // of input
+	desired  *compile.Desired        // nil: nothing yet
+	err      error                   // why it is not of input
+	number   uint64                  // of desired
+	revision uint64                  // of the policy
+	since    uint64                  // number from which on that revision is asked
+	before   uint64                  // the revision that was asked before
+	mirrors  mirror.Order            // of input
+	limits   map[string]shape.Limits // of input
 }
 
 func newGovernor(s *Service, cfg *PolicyConfig) *governor {
 	return &governor{
 		s: s, cfg: cfg, poked: make(chan struct{}, 1), dirty: make(chan struct{}, 1),
 		announced: map[uint64]bool{}, waited: map[uint64][]string{}, resolved: map[uint64]*resolved{}, bridges: map[reconcile.Key]*compiled{},
-		leaving: map[reconcile.Key]bool{}, left: map[reconcile.Key]bool{}, enforced: map[string]map[string]export.Enforced{}, hostErr: map[string]string{},
+		leaving: map[reconcile.Key]bool{}, left: map[reconcile.Key]bool{}, enforced: map[string]map[string]export.Enforced{}, maxMeters: map[reconcile.Key]uint32{}, hostErr: map[string]string{},
 	}
 }
 
@@ -505,6 +508,7 @@ func (g *governor) look(now time.Time) time.Duration {
 	for _, w := range work {
 		all.Go(func() error {
 			w.desired, w.err = w.at.compile(w.input)
+			w.limits = limitsOf(&w.input)
 			if w.err == nil && w.former != nil && slices.Equal(w.former.Warnings, w.desired.Warnings) && compile.Diff(w.former, w.desired).Empty() {
 				w.desired = w.former // nobody has to look whether a bridge has it
 			}
@@ -633,6 +637,7 @@ type job struct {
 	revision uint64
 	former   *compile.Desired
 	desired  *compile.Desired
+	limits   map[string]shape.Limits
 	err      error
 }
 
@@ -649,6 +654,11 @@ func (g *governor) enforcing(h *host) bool {
 
 // inputs returns what is to be compiled anew, and forgets bridges that are gone; g.mu is held.
 func (g *governor) inputs(subjects []*subject, now time.Time) []*job {
+	for _, st := range g.s.reconciler.Status() {
+		if st.MaxMeter != nil {
+			g.maxMeters[reconcile.Key{Host: st.HostUUID, Bridge: st.Bridge}] = *st.MaxMeter
+		}
+	}
 	var work []*job
 	there := map[reconcile.Key]bool{}
 	ends := map[uint64][]uint32{}
@@ -685,6 +695,7 @@ func (g *governor) inputs(subjects []*subject, now time.Time) []*job {
 	for key := range g.bridges {
 		if !there[key] {
 			delete(g.bridges, key)
+			delete(g.maxMeters, key)
 		}
 	}
 	return work
@@ -698,7 +709,7 @@ func (g *governor) input(s *subject, bridge string, r *resolved, retired []uint3
 	in := compile.Input{
 		Inventory: s.seen, Bridge: bridge, Host: s.id, Pool: s.poolID, VIFs: make([]flow.ID, len(s.seen.VIFs)),
 		Policy: r.set, Estate: r.estate, Retired: retired, Sampling: s.sampling.of(s.datapath[bridge]), CollectorSet: export.CollectorSet,
-		Domain: s.domains[bridge], Generation: generation, Capabilities: capabilities(s.status.OVSVersion), Limit: g.cfg.FlowsPerBridge,
+		Domain: s.domains[bridge], Generation: generation, Capabilities: g.capabilities(s, bridge), Limit: g.cfg.FlowsPerBridge,
 		Bypass: s.bypassed != "", Weir: g.own,
 	}
 	key := g.world.hosts[s.UUID]
@@ -759,6 +770,24 @@ func capabilities(version string) compile.Capabilities {
 	return c
 }
 
+// capabilities returns what a bridge can do; g.mu is held. Whether its datapath has meters its switch says once it dials; before, it is guessed: those of
+// userspace have them from 2.8 on, those of the kernel from 2.10 on, if the kernel does (4.15, and later ones where they work).
+func (g *governor) capabilities(s *subject, bridge string) compile.Capabilities {
+	c := capabilities(s.status.OVSVersion)
+	if most, known := g.maxMeters[reconcile.Key{Host: s.UUID, Bridge: bridge}]; known {
+		c.Meters = most >= compile.MeterLast
+		return c
+	}
+	since := 10
+	if t := s.datapath[bridge]; t != "" && t != "system" {
+		since = 8
+	}
+	var major, minor int
+	n, _ := fmt.Sscanf(s.status.OVSVersion, "%d.%d", &major, &minor)
+	c.Meters = n < 2 || major > 2 || major == 2 && minor >= since
+	return c
+}
+
 // sameInput says whether two inputs are of the same flows.
 func sameInput(a, b *compile.Input) bool {
 	return a.Inventory == b.Inventory && a.Policy == b.Policy && a.Estate == b.Estate && a.Bridge == b.Bridge && a.Host == b.Host && a.Pool == b.Pool &&
@@ -774,6 +803,7 @@ func (g *governor) take(w *job) {
 	if w.err != nil {
 		return // what it holds stays
 	}
+	c.limits = w.limits
 	if w.desired != c.desired {
 		g.number++
 		c.desired, c.number = w.desired, g.number
@@ -781,6 +811,18 @@ func (g *governor) take(w *job) {
 	if c.revision != w.revision {
 		c.before, c.revision, c.since = c.revision, w.revision, c.number
 	}
+}
+
+// limitsOf returns what rates are asked of the interfaces of a bridge; nil: none.
+func limitsOf(in *compile.Input) map[string]shape.Limits {
+	var limits map[string]shape.Limits
+	for name, r := range in.Rates() {
+		if limits == nil {
+			limits = map[string]shape.Limits{}
+		}
+		limits[name] = shape.Limits{Out: r.Out, In: r.In, Meter: r.Metered}
+	}
+	return limits
 }
 
 // verified returns the revision that a bridge was found to hold last; 0: none.
@@ -886,7 +928,7 @@ func (g *governor) enforce(subjects []*subject) bool {
 			st := statuses[key]
 			switch c := g.bridges[key]; {
 			case c != nil:
-				e := export.Enforced{Sampling: c.input.Sampling, Mirrors: c.mirrors, FailMode: g.failMode(s, key.Bridge, c, &st)}
+				e := export.Enforced{Sampling: c.input.Sampling, Limits: c.limits, Mirrors: c.mirrors, FailMode: g.failMode(s, key.Bridge, c, &st)}
 				if st.Verified > 0 {
 					e.Flows = export.FlowsInstalled
 				}

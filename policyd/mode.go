@@ -20,6 +20,7 @@ import (
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/policy"
+	"github.com/weirhq/weir/policyd/shape"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -326,12 +327,18 @@ func (g *governor) waitsToAttach(s *subject) bool {
 	return false
 }
 
-// planAttach returns what attaching all bridges of a host would change in its database.
-func (s *Service) planAttach(ctx context.Context, x *subject) (*export.Plan, error) {
+// planAttach returns what attaching all bridges of a host would change in its database; list is what was tried for them.
+func (s *Service) planAttach(ctx context.Context, x *subject, list []*trial) (*export.Plan, error) {
 	bridges := map[string]export.Enforced{}
 	for i := range x.seen.Bridges {
 		name := x.seen.Bridges[i].Name
 		bridges[name] = export.Enforced{Sampling: x.sampling.of(x.datapath[name]), Flows: export.FlowsInstalled} // as it is in the end
+	}
+	for _, t := range list {
+		if e, ok := bridges[t.bridge]; ok && t.host.UUID == x.UUID {
+			e.Limits = limitsOf(&t.input)
+			bridges[t.bridge] = e
+		}
 	}
 	to := s.governor.attachSettings(x.host, x.status)
 	to.Wipe = true
@@ -404,7 +411,7 @@ func (s *Service) PlanMode(ctx context.Context, nameOrUUID string, mode state.Mo
 		}
 	}
 	if x.status.State == ovsdb.StateConnected {
-		p.Changes, err = s.planAttach(ctx, x)
+		p.Changes, err = s.planAttach(ctx, x, list)
 	}
 	return p, err
 }
@@ -489,7 +496,39 @@ func (s *Service) Effective(_ context.Context, name string) (Effective, error) {
 	}
 	e.Quarantined = quarantineOf(g.intent, x.ID)
 	e.Settings = policy.EffectiveSettings(r.set, x)
+	notes := s.rateNotes(v.id)
+	for i := range e.Settings {
+		e.Settings[i].Notes = append(e.Settings[i].Notes, notes[e.Settings[i].Key]...)
+	}
 	return e, nil
+}
+
+// rateNotes says by key of a setting what has the rates of a VIF in force, where it is plugged; s.governor.mu is held.
+func (s *Service) rateNotes(id flow.ID) map[string][]string {
+	notes := map[string][]string{}
+	for _, h := range s.exports.Status() {
+		key := s.governor.world.hosts[h.UUID]
+		for _, b := range h.Bridges {
+			if b.Limits == nil {
+				continue
+			}
+			for _, p := range b.Limits.Ports {
+				if s.governor.world.ports[portKey{key, b.Name, p.Name}] != id {
+					continue
+				}
+				note := func(key string, d *shape.Direction) {
+					if d == nil {
+						return
+					}
+					notes[key] = append(notes[key], fmt.Sprintf("at host %s, port %s: %s", h.Name, p.Name, d))
+					notes[key] = append(notes[key], d.Warnings...)
+				}
+				note("rate_out", p.Out)
+				note("rate_in", p.In)
+			}
+		}
+	}
+	return notes
 }
 
 func vifBypass(i *state.Intent, id flow.ID) string {

@@ -110,6 +110,7 @@ type BridgePlan struct {
 	FailMode    string   `json:"fail_mode,omitempty" doc:"What its fail mode becomes, and what is lost by that; absent: it stays."`
 	CopiesStart []string `json:"copies_start,omitempty" doc:"VIFs whose traffic would be copied, and where to, that is not now."`
 	CopiesStop  []string `json:"copies_stop,omitempty" doc:"VIFs whose traffic is copied now, and where to, that would not be."`
+	Rates       []string `json:"rates,omitempty" doc:"Ports of VIFs whose rates would be limited otherwise, and by what."`
 }
 
 // Applied is a policy that was put in force.

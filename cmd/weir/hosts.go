@@ -24,6 +24,7 @@ import (
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/mirror"
+	"github.com/weirhq/weir/policyd/shape"
 )
 
 func newHosts() *cobra.Command {
@@ -549,6 +550,9 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 			}
 			add("  mirror "+m.Target, style, "%s; of %s", line, strings.Join(m.VIFs, ", "))
 		}
+		if b.Limits != nil {
+			hostRates(add, styles[b.Limits.State], b.Limits)
+		}
 		w := &b.Away
 		if w.IfWeirDies == "" {
 			continue
@@ -565,6 +569,20 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 		}
 	}
 	return t
+}
+
+// hostRates lists the rates of a bridge's VIFs.
+func hostRates(add func(name string, style cli.Style, format string, args ...any), style cli.Style, l *export.Limits) {
+	for i := range l.Ports {
+		add("  rate", style, "%s", l.Ports[i].String())
+		for _, d := range []*shape.Direction{l.Ports[i].Out, l.Ports[i].In} {
+			if d != nil {
+				for _, w := range d.Warnings {
+					add("", cli.Warn, "%s", w)
+				}
+			}
+		}
+	}
 }
 
 func trustText(t *policyd.TrustStatus) string {

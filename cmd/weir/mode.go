@@ -137,6 +137,7 @@ func writeModePlan(out *cli.Output, p *policyd.ModePlan) error {
 	}
 	for _, b := range p.Bridges {
 		fmt.Fprintf(out.W, "\nbridge %s: %d flows are added, %d removed, %d are there then\n", cli.Clean(b.Bridge), b.Added, b.Removed, b.Total)
+		writeRates(out, "", b.Rates)
 	}
 	fmt.Fprintln(out.W)
 	return tellWarnings(out.W, p.Warnings)

@@ -171,6 +171,7 @@ func writeHostPlans(out *cli.Output, hosts []policyd.HostPlan) error {
 	for i := range hosts {
 		writeFailModes(out, hosts[i].Host, hosts[i].Bridges)
 		for _, b := range hosts[i].Bridges {
+			writeRates(out, hosts[i].Host+", "+b.Bridge+": ", b.Rates)
 			for _, x := range []struct {
 				lead string
 				list []string
@@ -441,5 +442,17 @@ func revisionText(h *policyd.HostPolicy) string {
 		return "- → " + strconv.FormatUint(h.Revision, 10)
 	default:
 		return fmt.Sprintf("%d → %d", h.Verified, h.Revision)
+	}
+}
+
+// writeRates lists ports whose rates would be limited otherwise, the first ones of many.
+func writeRates(out *cli.Output, where string, list []string) {
+	const most = 20
+	for i, r := range list {
+		if i == most {
+			fmt.Fprintf(out.W, "%sand %d ports more (--json)\n", cli.Clean(where), len(list)-i)
+			return
+		}
+		fmt.Fprintf(out.W, "%srate of port %s\n", cli.Clean(where), cli.Clean(r))
 	}
 }

@@ -372,7 +372,7 @@ func sameAsFresh(in *compile.Input, before, d *compile.Desired) error {
 	if twice != nil {
 		return twice
 	}
-	if !maps.Equal(want, got) || !maps.Equal(fresh.Groups, d.Groups) || len(got) != d.Len() {
+	if !maps.Equal(want, got) || !maps.Equal(fresh.Groups, d.Groups) || !maps.Equal(fresh.Meters, d.Meters) || len(got) != d.Len() {
 		return fmt.Errorf("flows that were compiled step by step are %d, say to be %d, and are not the %d that are compiled at once", len(got), d.Len(), len(want))
 	}
 	led := keyed(before)

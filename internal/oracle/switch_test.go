@@ -88,8 +88,22 @@ func (s *realSwitch) set(ctx context.Context, d *compile.Desired) error {
 	for _, id := range c.DeleteGroups {
 		mods = append(mods, of.DeleteGroup{ID: id})
 	}
+	held := s.holds
 	s.holds = d
-	return s.conn.Apply(ctx, mods)
+	for _, m := range c.SetMeters {
+		if err := s.conn.AddMeter(ctx, m, held != nil && held.Meters[m.ID] != (of.MeterSpec{})); err != nil {
+			return err
+		}
+	}
+	if err := s.conn.Apply(ctx, mods); err != nil {
+		return err
+	}
+	for _, id := range c.DeleteMeters {
+		if err := s.conn.DeleteMeter(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // check reads what the switch holds.

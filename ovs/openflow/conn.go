@@ -624,6 +624,44 @@ func (c *Conn) Groups(ctx context.Context) (list []Group, err error) {
 	return list, nil
 }
 
+// Meters returns the meters that are there.
+func (c *Conn) Meters(ctx context.Context) (list []MeterSpec, err error) {
+	err = c.multipart(ctx, multipartMeterConfig,
+		func(b []byte, xid uint32) []byte {
+			at := len(b)
+			return finish(append32(appendMultipart(b, xid, multipartMeterConfig), allMeters, 0), at)
+		},
+		func(b []byte) error {
+			for len(b) > 0 {
+				m, n, err := meterConfig(b)
+				if err != nil {
+					return err
+				}
+				list = append(list, m)
+				b = b[n:]
+			}
+			return nil
+		})
+	if err != nil {
+		return nil, fmt.Errorf("read meters: %w", err)
+	}
+	return list, nil
+}
+
+// MaxMeter returns the highest id that a meter of kilobits a second may have; 0: the bridge's datapath has no meters.
+func (c *Conn) MaxMeter(ctx context.Context) (most uint32, err error) {
+	err = c.multipart(ctx, multipartMeterFeatures,
+		func(b []byte, xid uint32) []byte { return appendMultipart(b, xid, multipartMeterFeatures) },
+		func(b []byte) (err error) {
+			most, err = meterFeatures(b)
+			return err
+		})
+	if err != nil {
+		return 0, fmt.Errorf("read features of meters: %w", err)
+	}
+	return most, nil
+}
+
 // Ports returns the ports of the bridge.
 func (c *Conn) Ports(ctx context.Context) (list []PortDesc, err error) {
 	err = c.multipart(ctx, multipartPortDesc,

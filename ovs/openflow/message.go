@@ -1,6 +1,7 @@
 package openflow
 
 import (
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -29,9 +30,11 @@ const (
 
 // Types of multipart messages (§7.3.5).
 const (
-	multipartFlow      = 1
-	multipartGroupDesc = 7
-	multipartPortDesc  = 13
+	multipartFlow          = 1
+	multipartGroupDesc     = 7
+	multipartMeterConfig   = 10
+	multipartMeterFeatures = 11
+	multipartPortDesc      = 13
 
 	multipartMore = 1 // flag: there are more parts
 )
@@ -409,12 +412,28 @@ type Want struct {
 	Packets bool // PacketIn
 }
 
-// MeterSpec is a meter, which drops what exceeds a rate, in packets or kilobits a second.
+// MeterSpec is a meter, which drops what exceeds a rate, in packets or kilobits a second. Meters are equal by == if they do the same, unless Other.
 type MeterSpec struct {
 	ID      uint32
 	Packets bool   // Rate is in packets a second; else kbit/s
 	Rate    uint32 // from 1
 	Burst   uint32 // in packets or kbit; 0: as the switch likes
+	Other   bool   // read of a switch: it does something else, as none of this package's making does
+}
+
+// String is as ovs-ofctl takes it.
+func (m MeterSpec) String() string {
+	if m.Other {
+		return fmt.Sprintf("meter=%d of another kind", m.ID)
+	}
+	unit, burst := "kbps", ""
+	if m.Packets {
+		unit = "pktps"
+	}
+	if m.Burst != 0 {
+		unit, burst = unit+",burst", fmt.Sprintf(",burst_size=%d", m.Burst)
+	}
+	return fmt.Sprintf("meter=%d,%s,stats,band=type=drop,rate=%d%s", m.ID, unit, m.Rate, burst)
 }
 
 // Commands of Conn.Meter.
@@ -424,22 +443,66 @@ const (
 	meterDelete = 2
 )
 
+// Flags of a meter, and the band that drops (§7.3.4.3).
+const (
+	meterKbps  = 1 << 0
+	meterPktps = 1 << 1
+	meterBurst = 1 << 2
+	meterStats = 1 << 3
+
+	bandDrop    = 1
+	bandDropLen = 16
+)
+
 func appendMeterMod(b []byte, xid uint32, command uint16, m MeterSpec) []byte {
 	at := len(b)
-	const kbps, pktps, burst, stats = 1, 2, 4, 8
-	flags := uint16(kbps)
+	flags := uint16(meterKbps)
 	if m.Packets {
-		flags = pktps
+		flags = meterPktps
 	}
 	if m.Burst != 0 {
-		flags |= burst
+		flags |= meterBurst
 	}
-	b = append32(append16(appendHeader(b, typeMeterMod, xid), command, flags|stats), m.ID)
+	b = append32(append16(appendHeader(b, typeMeterMod, xid), command, flags|meterStats), m.ID)
 	if command != meterDelete {
-		const drop = 1
-		b = append32(append16(b, drop, 16), m.Rate, m.Burst, 0)
+		b = append32(append16(b, bandDrop, bandDropLen), m.Rate, m.Burst, 0)
 	}
 	return finish(b, at)
+}
+
+const allMeters = 0xffffffff // OFPM_ALL
+
+// meterConfig reads the meter at the beginning of b, which is n octets long.
+func meterConfig(b []byte) (m MeterSpec, n int, err error) {
+	if len(b) >= 2 {
+		n = int(get16(b))
+	}
+	if n < 8 || n > len(b) {
+		return m, 0, malformed("meter of %d octets where %d are left", n, len(b))
+	}
+	m.ID = get32(b[4:])
+	flags := get16(b[2:])
+	m.Packets = flags&meterPktps != 0
+	if n != 8+bandDropLen || flags&^meterStats&^meterBurst != meterKbps && flags&^meterStats&^meterBurst != meterPktps || get16(b[8:]) != bandDrop || get16(b[10:]) != bandDropLen {
+		return MeterSpec{ID: m.ID, Other: true}, n, nil
+	}
+	m.Rate = get32(b[12:])
+	if flags&meterBurst != 0 {
+		m.Burst = get32(b[16:])
+	}
+	return m, n, nil
+}
+
+// meterFeatures reads the highest id that a meter that drops what exceeds kilobits a second, with a burst, may have; 0: there are no such meters.
+func meterFeatures(b []byte) (most uint32, err error) {
+	if len(b) != 16 {
+		return 0, malformed("features of meters in %d octets, want 16", len(b))
+	}
+	const needed = meterKbps | meterBurst
+	if get32(b[4:])>>bandDrop&1 == 0 || get32(b[8:])&needed != needed || b[12] == 0 {
+		return 0, nil
+	}
+	return get32(b), nil
 }
 
 func appendPacketOut(b []byte, xid uint32, in Port, actions []Action, packet []byte) []byte {

@@ -40,6 +40,8 @@ type vif struct {
 	bypassed bool
 	isolated bool // quarantined, and not bypassed
 	rules    *policy.Interface
+	rate     policy.Limit // that a meter has in force; Rate 0: none
+	meter    uint32       // id; 0: none
 	guard    policy.Guard // of nothing, if it is bypassed
 }
 
@@ -305,10 +307,13 @@ func (b *bridge) readVIFs(in *Input) {
 		for _, p := range plugged {
 			v.ports = append(v.ports, ofPort(p))
 		}
-		v.bypassed = in.BypassVIFs[r.ID] && r.ID != 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool { return slices.Contains(b.weir, a) })
+		v.bypassed = in.bypassed(r)
 		if !v.bypassed {
 			v.isolated = in.Quarantined[r.ID] && r.ID != 0
 			s := in.Policy.SettingsOf(r)
+			if in.Capabilities.Meters && !s.RateOut.Off && !in.Bypass {
+				v.rate = s.RateOut
+			}
 			v.guard = policy.GuardOf(&s, v.mac, r.Told)
 			if s.GuardMAC == policy.On && v.guard.MACs == nil {
 				b.warnings = append(b.warnings, fmt.Sprintf("port %q of a VIF: its MAC address is not known, so that none is guarded", plugged[0].Name))
@@ -320,7 +325,15 @@ func (b *bridge) readVIFs(in *Input) {
 		}
 	}
 	slices.SortFunc(b.vifs, func(x, y vif) int { return cmp.Compare(x.ports[0], y.ports[0]) })
+	b.numberMeters()
 	b.checkAddresses()
+}
+
+// bypassed reports whether policy is off for a VIF: somebody said so, or it is Weir's own.
+func (in *Input) bypassed(r *policy.Interface) bool {
+	return in.BypassVIFs[r.ID] && r.ID != 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool {
+		return slices.ContainsFunc(in.Weir, func(own netip.Addr) bool { return own.Unmap().WithZone("") == a })
+	})
 }
 
 // checkAddresses takes MAC addresses that are not a VIF's alone away from it: what is sent to them goes elsewhere.

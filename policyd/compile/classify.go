@@ -32,6 +32,7 @@ type vifPort struct {
 	active openflow.Port // by which the VIF is reached
 	zone   uint16
 	net    uint32
+	meter  uint32 // 0: none
 }
 
 func (u vifPort) count(*settings) int { return 3 }
@@ -39,6 +40,9 @@ func (u vifPort) count(*settings) int { return 3 }
 func (u vifPort) flows(e *emitter) {
 	in := openflow.InPort(u.port)
 	at := []openflow.Action{load(regClass, classVIF), load(regZone, uint32(u.zone)), load(regSource, uint32(u.active)), load(regSourceNet, u.net), next(TableGuard)}
+	if u.meter != 0 {
+		at = append(at, openflow.Meter{ID: u.meter})
+	}
 	e.add(TableClassify, prioritySegment, KindClassify, 0, match(in, openflow.NoVLAN()), do(at...))
 	e.add(TableClassify, prioritySegment, KindClassify, 0, match(in, openflow.VLAN(0)), do(append([]openflow.Action{openflow.PopVLAN{}}, at...)...))
 	e.add(TableClassify, priorityRest, KindClassify, flow.SystemTagged, match(in), do(e.dropped(flow.StageSystem, flow.SystemTagged)))
@@ -213,7 +217,7 @@ func (b *bridge) classify(p *plan) {
 	}
 	for _, v := range b.vifs {
 		for _, port := range v.ports {
-			p.add(vifPort{port, v.ports[0], v.zone, v.net})
+			p.add(vifPort{port, v.ports[0], v.zone, v.net, v.meter})
 		}
 	}
 	for i := range b.networks {

@@ -22,6 +22,7 @@ const (
 type Capabilities struct {
 	ConnTrack bool // ct() with marks and labels
 	Sample    bool // action sample
+	Meters    bool // meters of kilobits a second, with ids up to MeterLast
 }
 
 // Input is what a bridge's flows depend on.

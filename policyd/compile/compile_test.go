@@ -76,8 +76,8 @@ func TestIncrementalIsScratch(t *testing.T) {
 				if text := difference(got, want); text != "" {
 					t.Fatalf("compiled after others (+) and anew (-):\n%s", text)
 				}
-				if !maps.Equal(next.Groups, fresh.Groups) || !slices.Equal(next.Warnings, fresh.Warnings) {
-					t.Fatal("groups or warnings are not those of a new compiler")
+				if !maps.Equal(next.Groups, fresh.Groups) || !maps.Equal(next.Meters, fresh.Meters) || !slices.Equal(next.Warnings, fresh.Warnings) {
+					t.Fatal("groups, meters or warnings are not those of a new compiler")
 				}
 				if e, err := compile.New().Estimate(in); err != nil || e.Flows != next.Len() {
 					t.Fatalf("estimated %d flows, %v; there are %d", e.Flows, err, next.Len())
@@ -92,7 +92,7 @@ func TestIncrementalIsScratch(t *testing.T) {
 // checkDiff applies a difference to what was there before.
 func checkDiff(t *testing.T, from, to *compile.Desired) {
 	t.Helper()
-	flows, groups, c := byKey(t, from), maps.Clone(from.Groups), compile.Diff(from, to)
+	flows, groups, meters, c := byKey(t, from), maps.Clone(from.Groups), maps.Clone(from.Meters), compile.Diff(from, to)
 	for _, k := range c.Delete {
 		if _, ok := flows[k]; !ok {
 			t.Fatalf("Diff deletes %v, which is not there", k)
@@ -116,6 +116,15 @@ func checkDiff(t *testing.T, from, to *compile.Desired) {
 	}
 	if !maps.Equal(groups, to.Groups) {
 		t.Fatal("Diff leads to other groups")
+	}
+	for _, id := range c.DeleteMeters {
+		delete(meters, id)
+	}
+	for _, m := range c.SetMeters {
+		meters[m.ID] = m
+	}
+	if !maps.Equal(meters, to.Meters) {
+		t.Fatal("Diff leads to other meters")
 	}
 	if again := compile.Diff(to, to); !again.Empty() {
 		t.Fatalf("Diff of the same is %v", again)

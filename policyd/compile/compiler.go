@@ -28,7 +28,7 @@ func (c *Compiler) Compile(in *Input) (*Desired, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Desired{Groups: p.groups, Warnings: p.warnings, units: p.units}
+	d := &Desired{Groups: p.groups, Meters: p.meters, Warnings: p.warnings, units: p.units}
 	old := c.last.units
 	if p.settings != c.settings {
 		old = nil
@@ -43,7 +43,7 @@ func (c *Compiler) Compile(in *Input) (*Desired, error) {
 		fresh = append(fresh, u)
 		d.len += u.count(&p.settings)
 	}
-	if old != nil && len(fresh) == 0 && len(d.units) == len(old) && maps.Equal(d.Groups, c.last.Groups) && slices.Equal(d.Warnings, c.last.Warnings) &&
+	if old != nil && len(fresh) == 0 && len(d.units) == len(old) && maps.Equal(d.Groups, c.last.Groups) && maps.Equal(d.Meters, c.last.Meters) && slices.Equal(d.Warnings, c.last.Warnings) &&
 		(in.Limit <= 0 || d.len <= in.Limit) {
 		return c.last, nil
 	}
@@ -69,6 +69,7 @@ type plan struct {
 	settings settings
 	units    map[maker]*flows // not made yet
 	groups   map[uint32]openflow.Group
+	meters   map[uint32]openflow.MeterSpec
 	warnings []string
 }
 
@@ -103,7 +104,7 @@ func (c *Compiler) plan(in *Input) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{settings: settingsOf(in), units: make(map[maker]*flows, len(c.last.units)), groups: map[uint32]openflow.Group{}, warnings: b.warnings}
+	p := &plan{settings: settingsOf(in), units: make(map[maker]*flows, len(c.last.units)), groups: map[uint32]openflow.Group{}, meters: map[uint32]openflow.MeterSpec{}, warnings: b.warnings}
 	if !p.settings.stateful {
 		p.warnings = append(p.warnings, "Open vSwitch of this host tracks no connections: replies pass by rules, as if they were asked of both directions")
 	}
@@ -117,6 +118,7 @@ func (c *Compiler) plan(in *Input) (*plan, error) {
 	if in.Bypass {
 		p.add(bypass{})
 	}
+	b.meters(p)
 	b.classify(p)
 	b.guards(p)
 	b.destinations(p)

@@ -11,6 +11,9 @@ type Desired struct {
 	// Groups by id, from GroupFirst to GroupLast.
 	Groups map[uint32]openflow.Group
 
+	// Meters by id, from MeterFirst to MeterLast.
+	Meters map[uint32]openflow.MeterSpec
+
 	// Warnings say what the flows do not do that somebody may expect; for people.
 	Warnings []string
 
@@ -59,11 +62,14 @@ type Change struct {
 
 	DeleteGroups []uint32
 	SetGroups    []openflow.Group // new or different
+
+	DeleteMeters []uint32
+	SetMeters    []openflow.MeterSpec // new or different
 }
 
 // Empty reports whether there is nothing to do.
 func (c *Change) Empty() bool {
-	return len(c.Delete)+len(c.Add)+len(c.DeleteGroups)+len(c.SetGroups) == 0
+	return len(c.Delete)+len(c.Add)+len(c.DeleteGroups)+len(c.SetGroups)+len(c.DeleteMeters)+len(c.SetMeters) == 0
 }
 
 // Diff returns what leads from one Desired to another, in no order; from may be nil. It costs what differs, as far as to was
@@ -102,6 +108,16 @@ func Diff(from, to *Desired) *Change {
 	for id := range from.Groups {
 		if _, ok := to.Groups[id]; !ok {
 			c.DeleteGroups = append(c.DeleteGroups, id)
+		}
+	}
+	for id, m := range to.Meters {
+		if from.Meters[id] != m {
+			c.SetMeters = append(c.SetMeters, m)
+		}
+	}
+	for id := range from.Meters {
+		if _, ok := to.Meters[id]; !ok {
+			c.DeleteMeters = append(c.DeleteMeters, id)
 		}
 	}
 	return c

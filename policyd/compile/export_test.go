@@ -61,11 +61,15 @@ A half of the label is 0 if nothing was asked there, and below 256 if what let t
 Ids are from %#x to %#x: 8 bits owner, 16 bits zone, 8 bits number. From number %d on they hold VIFs of which no MAC address is
 known. Groups of others are never changed; where one of these ids is taken, policy is not put in force.
 
+## Meters
+
+Ids are from %#x to %#x. What of them no flow of others uses is Weir's.
+
 ## Observation points
 
 What is sampled says where and by what it was decided: bits 31…30 are the stage (0 egress, 1 ingress, 2 reply, 3 system), bits
 29…0 the instance.
-`, zoneFirst, zoneFirst+zoneCount-1, GroupFirst, GroupLast, groupFlood)
+`, zoneFirst, zoneFirst+zoneCount-1, GroupFirst, GroupLast, groupFlood, MeterFirst, MeterLast)
 	return s.String()
 }
 

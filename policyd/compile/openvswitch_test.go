@@ -72,6 +72,20 @@ func (b *realBridge) set(t testing.TB, d *compile.Desired) {
 	for f := range d.Each() {
 		mods = append(mods, openflow.AddFlow{Flow: f})
 	}
+	meters, err := b.conn.Meters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range meters { // flows that use them go, too
+		if err := b.conn.DeleteMeter(t.Context(), m.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range d.Meters {
+		if err := b.conn.AddMeter(t.Context(), m, false); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := b.conn.Apply(t.Context(), mods); err != nil {
 		t.Fatal(err)
 	}
@@ -112,6 +126,18 @@ func TestOpenVSwitchTakesAllFlows(t *testing.T) {
 			if d.Groups[g.ID] != g {
 				t.Errorf("seed %d: group %d is not as it was said", seed, g.ID)
 			}
+		}
+		meters, err := b.conn.Meters(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range meters {
+			if d.Meters[m.ID] != m {
+				t.Errorf("seed %d: meter %s is not as it was said", seed, m)
+			}
+		}
+		if most, err := b.conn.MaxMeter(t.Context()); err != nil || len(meters) != len(d.Meters) || most < compile.MeterLast {
+			t.Errorf("seed %d: %d meters of up to %d (%v), want %d", seed, len(meters), most, err, len(d.Meters))
 		}
 		if len(groups) != len(d.Groups) {
 			t.Errorf("seed %d: %d groups, want %d", seed, len(groups), len(d.Groups))

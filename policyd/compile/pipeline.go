@@ -174,6 +174,13 @@ const (
 	groupBuckets = 500 // of one group: a message holds so many
 )
 
+// Ids of meters: of the port by which a VIF is reached, from MeterFirst on; ports are below 0xff00, so that what is above MeterLast begins anew. Low ones
+// are left to others. Older switches have ids up to 65536 only.
+const (
+	MeterFirst = 0x8000
+	MeterLast  = 0xfeff
+)
+
 // learnedFor is for how many seconds a MAC address is remembered that sends nothing.
 const learnedFor = 300
 

@@ -423,13 +423,6 @@ func (r *resolver) settings() {
 			r.warn("mirror target %s: copies leave in VLAN %d: a switch on their way that learns addresses in it sends traffic astray", t.Name, t.VLAN)
 		}
 	}
-	told := map[string]bool{}
-	for _, s := range r.Policy.sayings() {
-		if slices.Contains(notInForce, s.key) && s.value != off && !told[s.key] {
-			told[s.key] = true
-			r.warn("%s %s: %s is kept and shown, but not in force: this Weir tells no host of it", s.level, s.key, s.value)
-		}
-	}
 	for _, l := range r.Policy.levels() {
 		id := LevelID{Kind: l.kind}
 		if l.kind != "" {

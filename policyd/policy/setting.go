@@ -59,9 +59,6 @@ var settingKeys = []settingKey{
 	keyOf("allowed_addresses", func(s *Settings) *Pairs { return &s.AllowedAddresses }),
 }
 
-// notInForce are the settings that Weir keeps, checks and shows, and tells no host of yet.
-var notInForce = []string{"rate_out", "rate_in"}
-
 // equal reports whether two say the same.
 func (s *Settings) equal(o *Settings) bool {
 	return !slices.ContainsFunc(settingKeys, func(k settingKey) bool { return k.text(s) != k.text(o) })

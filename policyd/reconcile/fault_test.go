@@ -182,6 +182,31 @@ func (c *faulty) Apply(ctx context.Context, mods []openflow.Mod) error {
 	return c.Conn.Apply(ctx, mods)
 }
 
+// AddMeter does it, or not, and says so, or that it is not known.
+func (c *faulty) AddMeter(ctx context.Context, m openflow.MeterSpec, modify bool) error {
+	return c.meter(func() error { return c.Conn.AddMeter(ctx, m, modify) })
+}
+
+// DeleteMeter does it, or not, and says so, or that it is not known.
+func (c *faulty) DeleteMeter(ctx context.Context, id uint32) error {
+	return c.meter(func() error { return c.Conn.DeleteMeter(ctx, id) })
+}
+
+func (c *faulty) meter(do func() error) error {
+	switch c.fate() {
+	case 0:
+		return errFault
+	case 1:
+		_ = do()
+		return errFault
+	case 2:
+		err := do()
+		go c.Close()
+		return err
+	}
+	return do()
+}
+
 // Flows fails now and then, in the middle.
 func (c *faulty) Flows(ctx context.Context, f openflow.Filter, each func(openflow.FlowStats)) error {
 	if c.fate() != 3 {

@@ -265,6 +265,10 @@ func (r *rig) holds(d *compile.Desired, foreign ...string) {
 	}
 	ctl("del-flows", "br0")
 	ctl("del-groups", "br0")
+	ctl("del-meters", "br0")
+	for _, m := range d.Meters {
+		ctl("add-meter", "br0", m.String())
+	}
 	for _, g := range groups {
 		ctl("add-group", "br0", g.String())
 	}
@@ -398,7 +402,7 @@ func base(vifs int) (list []openflow.Flow) {
 	}
 	for port := range vifs {
 		p := uint32(port + 1)
-		add(compile.TableClassify, 62000, compile.KindClassify, openflow.NewMatch(openflow.InPort(openflow.Port(p))), openflow.LoadReg(0, 1), openflow.LoadReg(5, p), openflow.Resubmit{Table: compile.TableEgress})
+		add(compile.TableClassify, 62000, compile.KindClassify, openflow.NewMatch(openflow.InPort(openflow.Port(p))), openflow.Meter{ID: compile.MeterFirst + p}, openflow.LoadReg(0, 1), openflow.LoadReg(5, p), openflow.Resubmit{Table: compile.TableEgress})
 		add(compile.TableIngress, 100, compile.KindDeliver, openflow.NewMatch(openflow.Reg(6, p, ^uint32(0))), openflow.Output{Port: openflow.Port(p)})
 	}
 	add(compile.TableClassify, 60001, compile.KindUnknownPort, "")
@@ -417,7 +421,13 @@ func policy(vifs, rules int, change func(list []openflow.Flow) []openflow.Flow) 
 	if change != nil {
 		list = change(list)
 	}
-	return compile.Of(list, flood(vifs))
+	d := compile.Of(list, flood(vifs))
+	d.Meters = map[uint32]openflow.MeterSpec{}
+	for port := range vifs {
+		id := compile.MeterFirst + uint32(port+1)
+		d.Meters[id] = openflow.MeterSpec{ID: id, Rate: uint32(1_000_000 + rules), Burst: 100_000}
+	}
+	return d
 }
 
 func flood(vifs int) openflow.Group {

@@ -26,27 +26,27 @@ type decision struct {
 	port     openflow.Port // 0: of no guard
 }
 
-// meter turns readings of flows into how much the counters of rules grew. It keeps the last reading of each flow that was ever hit; one
+// tally turns readings of flows into how much the counters of rules grew. It keeps the last reading of each flow that was ever hit; one
 // without is taken to have been at zero.
-type meter struct {
+type tally struct {
 	last   map[openflow.FlowKey]reading
 	before map[openflow.FlowKey]reading // while all flows are read: what last was; else nil
 	grown  map[decision]counters        // since it was taken
 	most   int                          // flows that are kept: a switch may say that it holds whatever it likes
 }
 
-func newMeter() *meter {
-	return &meter{last: map[openflow.FlowKey]reading{}, grown: map[decision]counters{}, most: meterLeast}
+func newTally() *tally {
+	return &tally{last: map[openflow.FlowKey]reading{}, grown: map[decision]counters{}, most: tallyLeast}
 }
 
-// meterLeast is how many flows are kept in any case.
-const meterLeast = 10_000
+// tallyLeast is how many flows are kept in any case.
+const tallyLeast = 10_000
 
 // begin says that all flows are going to be read, so that those which are gone can be forgotten.
-func (m *meter) begin() { m.before, m.last = m.last, map[openflow.FlowKey]reading{} }
+func (m *tally) begin() { m.before, m.last = m.last, map[openflow.FlowKey]reading{} }
 
 // done says that all flows were read, or that this went wrong on the way.
-func (m *meter) done(err error) {
+func (m *tally) done(err error) {
 	if err != nil {
 		maps.Copy(m.before, m.last)
 		m.last = m.before
@@ -56,7 +56,7 @@ func (m *meter) done(err error) {
 
 // read notes the counters of a flow. If it was made anew since the last time, which shows by its cookie, its age, or counters that are
 // smaller, all that it has counted is growth. Of base, the first reading after a start, nothing is: counting begins there.
-func (m *meter) read(s *openflow.FlowStats, base bool) {
+func (m *tally) read(s *openflow.FlowStats, base bool) {
 	instance, stage, is := compile.Hit(s.Table, s.Cookie)
 	if !is {
 		return
@@ -87,10 +87,10 @@ func (m *meter) read(s *openflow.FlowStats, base bool) {
 }
 
 // end notes that a flow is gone, or counts from zero.
-func (m *meter) end(key openflow.FlowKey) { delete(m.last, key) }
+func (m *tally) end(key openflow.FlowKey) { delete(m.last, key) }
 
 // renew notes that a flow is going to be replaced by f: if it has the same cookie it goes on counting, but its age begins anew.
-func (m *meter) renew(f openflow.Flow) {
+func (m *tally) renew(f openflow.Flow) {
 	if r, known := m.last[f.Key()]; known && r.cookie == f.Cookie {
 		r.age = 0
 		m.last[f.Key()] = r
@@ -98,7 +98,7 @@ func (m *meter) renew(f openflow.Flow) {
 }
 
 // take returns by how much the counters grew since it was last called.
-func (m *meter) take() map[decision]counters {
+func (m *tally) take() map[decision]counters {
 	grown := m.grown
 	m.grown = map[decision]counters{}
 	return grown

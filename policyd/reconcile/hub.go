@@ -25,6 +25,10 @@ const (
 type conn interface {
 	Flows(ctx context.Context, filter openflow.Filter, each func(openflow.FlowStats)) error
 	Groups(ctx context.Context) ([]openflow.Group, error)
+	Meters(ctx context.Context) ([]openflow.MeterSpec, error)
+	MaxMeter(ctx context.Context) (uint32, error)
+	AddMeter(ctx context.Context, m openflow.MeterSpec, modify bool) error
+	DeleteMeter(ctx context.Context, id uint32) error
 	Apply(ctx context.Context, mods []openflow.Mod) error
 	ApplyEach(ctx context.Context, mods []openflow.Mod) error
 	Barrier(ctx context.Context) error

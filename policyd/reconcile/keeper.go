@@ -58,6 +58,7 @@ type keeper struct {
 	// These belong to run.
 	on            *link            // what follows is about this one
 	seen          bool             // all flows were read over it
+	meters        *uint32          // highest id of a meter that its switch has; nil: it was not asked
 	steps         bool             // its switch makes changes one by one only
 	holds         *compile.Desired // what the bridge holds of ours; nil: that is to be read
 	held          *compile.Desired // what it was last found to hold, over any link; nil: nothing yet, or it is detached
@@ -69,8 +70,8 @@ type keeper struct {
 	rounds        int              // bundles since the bridge was as it is to be
 	unsure        bool             // something was sent, and the bridge was not found as it is to be since: what differs may be our doing
 	audit         time.Time        // when all flows are read next
-	meter         *meter
-	based         bool      // the meter has read all flows once
+	tally         *tally
+	based         bool      // the tally has read all flows once
 	handed        time.Time // when hits were
 	undone        contest   // what others did
 	noted         bool      // what they did was told, and is not set right yet
@@ -96,7 +97,7 @@ type contest struct {
 func newKeeper(r *Reconciler, b Bridge) *keeper {
 	return &keeper{
 		r: r, log: r.deps.Log.With("host", b.Host.Name, "bridge", b.Name), poke: make(chan struct{}, 1), gone: make(chan struct{}),
-		want: b, status: BridgeStatus{State: StateOffline}, meter: newMeter(),
+		want: b, status: BridgeStatus{State: StateOffline}, tally: newTally(),
 	}
 }
 
@@ -257,7 +258,7 @@ func (k *keeper) leave(ctx context.Context) {
 	if l == k.on && k.based {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 		defer cancel()
-		if err := l.Flows(ctx, ours, func(s openflow.FlowStats) { k.meter.read(&s, false) }); err != nil {
+		if err := l.Flows(ctx, ours, func(s openflow.FlowStats) { k.tally.read(&s, false) }); err != nil {
 			k.log.Debug("counters not read at the end", "err", err)
 		}
 		k.hand()
@@ -277,7 +278,7 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 		k.holds, k.unsure = nil, true
 	}
 	if l != k.on {
-		k.on, k.seen, k.steps, k.holds, k.tried, k.stuck, k.failures, k.rounds = l, false, false, nil, nil, nil, 0, 0
+		k.on, k.seen, k.meters, k.steps, k.holds, k.tried, k.stuck, k.failures, k.rounds = l, false, nil, false, nil, nil, nil, 0, 0
 		if l != nil {
 			k.log.Info("openflow connection", "peer", l.addr)
 		}
@@ -290,11 +291,22 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 		return lookAgain
 	case k.stuck != nil && *k.stuck == (stuck{want.Desired, want.Detach}) && now.Before(k.retry):
 		return k.retry.Sub(now)
+	}
+	if err := k.probe(ctx, l); err != nil {
+		return k.failed(&want, l, err, now)
+	}
+	switch {
 	case want.Detach:
 		next, err = k.detach(ctx, l, &want, now)
 	case want.Desired == nil:
 		k.note(func(s *BridgeStatus) { s.State, s.Error = StateWaiting, "" })
 		k.answer(nil)
+		return lookAgain
+	case len(want.Desired.Meters) > 0 && *k.meters < compile.MeterLast:
+		k.note(func(s *BridgeStatus) {
+			s.Error = "its datapath has no meters, which was not known: rates are to be put in force otherwise"
+		})
+		k.answer(errWaits)
 		return lookAgain
 	default:
 		next, err = k.reconcile(ctx, l, &want, now, asked)
@@ -303,6 +315,28 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 		return k.failed(&want, l, err, now)
 	}
 	return next
+}
+
+// probe asks a switch once whether it has meters.
+func (k *keeper) probe(ctx context.Context, l *link) error {
+	if k.meters != nil {
+		return nil
+	}
+	most, err := l.MaxMeter(ctx)
+	if err != nil && !refused(err) { // an old switch may not know the question
+		return err
+	}
+	k.meters = &most
+	k.note(func(s *BridgeStatus) { s.MaxMeter = &most })
+	return nil
+}
+
+// metersOf returns the meters that are there.
+func (k *keeper) metersOf(ctx context.Context, l *link) ([]openflow.MeterSpec, error) {
+	if *k.meters == 0 {
+		return nil, nil
+	}
+	return l.Meters(ctx)
 }
 
 // reconcile makes the bridge hold what is wanted.
@@ -379,17 +413,21 @@ func (k *keeper) read(ctx context.Context, l *link, target *compile.Desired, now
 	defer k.r.turn(ctx)()
 	began := time.Now()
 	o := observe(target)
-	k.meter.most = meterLeast + 2*target.Len()
-	k.meter.begin()
+	k.tally.most = tallyLeast + 2*target.Len()
+	k.tally.begin()
 	err := l.Flows(ctx, openflow.Everything, func(s openflow.FlowStats) {
 		o.see(s.Flow)
-		k.meter.read(&s, !k.based)
+		k.tally.read(&s, !k.based)
 	})
-	k.meter.done(err)
+	k.tally.done(err)
 	var groups []openflow.Group
 	if err == nil {
 		k.based = true
 		groups, err = l.Groups(ctx)
+	}
+	var meters []openflow.MeterSpec
+	if err == nil {
+		meters, err = k.metersOf(ctx, l)
 	}
 	if err != nil {
 		k.r.metrics.audits.WithLabelValues(auditFailed).Inc()
@@ -399,7 +437,7 @@ func (k *keeper) read(ctx context.Context, l *link, target *compile.Desired, now
 	if k.held != nil {
 		before = k.held.Groups
 	}
-	err = o.finish(groups, before)
+	err = o.finish(groups, meters, before)
 	result := auditRight
 	if o.plan.size() > 0 {
 		result = auditWrong
@@ -408,7 +446,7 @@ func (k *keeper) read(ctx context.Context, l *link, target *compile.Desired, now
 	wait := min(max(time.Since(began)*auditShare*time.Duration(k.r.count()), auditMin), k.r.cfg.Audit)
 	k.audit = now.Add(wait)
 	k.note(func(s *BridgeStatus) {
-		s.Installed, s.Learned, s.Groups = o.ours, o.learned, o.groups
+		s.Installed, s.Learned, s.Groups, s.Meters = o.ours, o.learned, o.groups, o.meters
 		s.Foreign, s.Bypasses, s.Others = o.foreign, o.bypasses, o.others
 	})
 	k.strangers(o)
@@ -471,7 +509,7 @@ func (k *keeper) last(ctx context.Context, l *link, p *plan) error {
 	if len(cookies) == 0 {
 		return nil
 	}
-	return each(ctx, l, cookies, func(s openflow.FlowStats) { k.meter.read(&s, false) })
+	return each(ctx, l, cookies, func(s openflow.FlowStats) { k.tally.read(&s, false) })
 }
 
 // each reads the flows of ours with some cookies; possibly others of ours, too.
@@ -496,20 +534,57 @@ func (k *keeper) apply(ctx context.Context, l *link, p *plan) error {
 		return &refusedError{fmt.Errorf("found the bridge not as it is to be after %d bundles that it took", maxRounds)}
 	}
 	for _, r := range p.replace {
-		k.meter.renew(r.is)
+		k.tally.renew(r.is)
 	}
 	if k.steps {
 		p.stepwise()
 	}
-	if err := k.send(ctx, l, p.mods()); err != nil {
-		return err
+	if p.meters() > 0 {
+		k.unsure = true
+	}
+	for _, m := range p.metersAdded {
+		if err := k.setMeter(ctx, l, m, false); err != nil {
+			return err
+		}
+	}
+	if mods := p.mods(); len(mods) > 0 {
+		if err := k.send(ctx, l, mods); err != nil {
+			if len(p.metersAdded) > 0 {
+				k.holds = nil
+			}
+			return err
+		}
+	}
+	for _, m := range p.metersChanged {
+		if err := k.setMeter(ctx, l, m, true); err != nil {
+			return err
+		}
+	}
+	for _, id := range p.metersUnused {
+		if err := l.DeleteMeter(ctx, id); err != nil {
+			k.holds = nil
+			return err
+		}
 	}
 	k.rounds++
 	k.r.metrics.changed(p)
 	for _, f := range p.ended() {
-		k.meter.end(f.Key())
+		k.tally.end(f.Key())
 	}
 	return nil
+}
+
+// setMeter adds or changes a meter. If that goes wrong, it is not known what the bridge holds.
+func (k *keeper) setMeter(ctx context.Context, l *link, m openflow.MeterSpec, there bool) error {
+	err := l.AddMeter(ctx, m, there)
+	if err == nil {
+		return nil
+	}
+	k.holds = nil
+	if refused(err) {
+		return &refusedError{err}
+	}
+	return err
 }
 
 // send has the switch make changes: all or none, unless it is too old for that.
@@ -554,7 +629,7 @@ func (k *keeper) verify(ctx context.Context, l *link, p *plan) (done bool, err e
 	there := map[openflow.FlowKey]openflow.Flow{}
 	if err := each(ctx, l, cookies, func(s openflow.FlowStats) {
 		there[s.Key()] = s.Flow
-		k.meter.read(&s, false)
+		k.tally.read(&s, false)
 	}); err != nil {
 		return false, err
 	}
@@ -565,6 +640,13 @@ func (k *keeper) verify(ctx context.Context, l *link, p *plan) (done bool, err e
 			return false, err
 		}
 		missed = p.missedGroup(groups)
+	}
+	if missed == "" && p.meters() > 0 {
+		meters, err := k.metersOf(ctx, l)
+		if err != nil {
+			return false, err
+		}
+		missed = p.missedMeter(meters)
 	}
 	if missed != "" {
 		k.log.Warn("change not found on the bridge that took it", "change", missed)
@@ -580,7 +662,7 @@ func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, who
 	repairs := k.repairs
 	k.repairs = 0
 	k.note(func(s *BridgeStatus) {
-		s.Installed, s.Groups, s.Pending = target.Len(), len(target.Groups), 0
+		s.Installed, s.Groups, s.Meters, s.Pending = target.Len(), len(target.Groups), len(target.Meters), 0
 		s.Repaired += uint64(repairs)
 		if target != want.Desired {
 			return
@@ -611,46 +693,65 @@ func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, who
 // detach removes all that is ours: packets are treated by what is there below from one to the next.
 func (k *keeper) detach(ctx context.Context, l *link, want *Bridge, now time.Time) (time.Duration, error) {
 	k.holds, k.tried = nil, nil
-	flows, used := 0, map[uint32]bool{}
+	flows, used, lent := 0, map[uint32]bool{}, map[uint32]bool{}
 	if k.held != nil {
 		for id := range k.held.Groups {
 			used[id] = true
 		}
 	}
-	k.meter.begin()
-	err := l.Flows(ctx, ours, func(s openflow.FlowStats) {
+	k.tally.begin()
+	err := l.Flows(ctx, openflow.Everything, func(s openflow.FlowStats) {
+		if !owned(s.Cookie) {
+			if id, is := meterIn(s.Actions); is {
+				lent[id] = true
+			}
+			return
+		}
 		flows++
 		for id := range groupsIn(s.Actions) {
 			used[id] = true
 		}
-		k.meter.read(&s, !k.based)
+		k.tally.read(&s, !k.based)
 	})
-	k.meter.done(err)
+	k.tally.done(err)
 	var groups []openflow.Group
 	if err == nil {
 		k.based = true
 		groups, err = l.Groups(ctx)
 	}
+	var meters []openflow.MeterSpec
+	if err == nil {
+		meters, err = k.metersOf(ctx, l)
+	}
 	if err != nil {
 		return 0, err
 	}
+	meters = slices.DeleteFunc(meters, func(m openflow.MeterSpec) bool { return !ourMeter(m.ID, lent) })
 	mods := []openflow.Mod{openflow.DeleteFlows{Table: openflow.AllTables, Cookie: compile.Owner, CookieMask: compile.OwnerMask}}
 	for _, g := range groups {
 		if g.ID >= compile.GroupFirst && g.ID <= compile.GroupLast && used[g.ID] {
 			mods = append(mods, openflow.DeleteGroup{ID: g.ID})
 		}
 	}
-	if flows == 0 && len(mods) == 1 {
+	if flows == 0 && len(mods) == 1 && len(meters) == 0 {
 		k.detached(want)
 		return k.r.cfg.Audit, nil
 	}
 	if k.rounds++; k.rounds > maxRounds {
 		k.rounds = 0
-		return 0, &refusedError{fmt.Errorf("remove flows: found %d flows and %d groups of Weir's after they were removed %d times", flows, len(mods)-1, maxRounds)}
+		return 0, &refusedError{fmt.Errorf("remove flows: found %d flows, %d groups and %d meters of Weir's after they were removed %d times", flows, len(mods)-1, len(meters), maxRounds)}
 	}
-	k.note(func(s *BridgeStatus) { s.Pending = flows + len(mods) - 1 })
-	k.why = fmt.Sprintf("%d flows and %d groups were removed", flows, len(mods)-1)
-	return 0, k.send(ctx, l, mods)
+	k.note(func(s *BridgeStatus) { s.Pending = flows + len(mods) - 1 + len(meters) })
+	k.why = fmt.Sprintf("%d flows, %d groups and %d meters were removed", flows, len(mods)-1, len(meters))
+	if err := k.send(ctx, l, mods); err != nil {
+		return 0, err
+	}
+	for _, m := range meters {
+		if err := l.DeleteMeter(ctx, m.ID); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
 }
 
 // refused says whether a switch said no.
@@ -770,7 +871,7 @@ func (k *keeper) answer(err error) {
 
 // hand gives away by how much counters grew.
 func (k *keeper) hand() {
-	grown := k.meter.take()
+	grown := k.tally.take()
 	if len(grown) == 0 || k.r.deps.Hits == nil {
 		return
 	}

@@ -27,6 +27,7 @@ const (
 	changeReplaced = "replaced"
 	changeRemoved  = "removed"
 	changeGroup    = "group"
+	changeMeter    = "meter"
 )
 
 // Results of reading all flows of a bridge.
@@ -60,8 +61,8 @@ func newMetrics(reg prometheus.Registerer, r *Reconciler) *metrics {
 			Buckets: []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30},
 		}),
 		changes: vec("weir_policyd_reconcile_changes_total",
-			"Changes of flows and groups that bridges took, by what: added, replaced and removed are flows; group is a group in any of these ways.",
-			"what", changeAdded, changeReplaced, changeRemoved, changeGroup),
+			"Changes of flows, groups and meters that bridges took, by what: added, replaced and removed are flows; group and meter are one in any of these ways.",
+			"what", changeAdded, changeReplaced, changeRemoved, changeGroup, changeMeter),
 		audits: vec("weir_policyd_reconcile_audits_total",
 			"Times that all flows of a bridge were read, by result: right, wrong (something was to be changed), failed (they could not be read).",
 			"result", auditRight, auditWrong, auditFailed),
@@ -88,7 +89,7 @@ func newMetrics(reg prometheus.Registerer, r *Reconciler) *metrics {
 // changed counts the changes of a plan.
 func (m *metrics) changed(p *plan) {
 	for what, n := range map[string]int{
-		changeAdded: len(p.add), changeReplaced: len(p.replace), changeRemoved: len(p.remove), changeGroup: len(p.groups) + len(p.unused),
+		changeAdded: len(p.add), changeReplaced: len(p.replace), changeRemoved: len(p.remove), changeGroup: len(p.groups) + len(p.unused), changeMeter: p.meters(),
 	} {
 		m.changes.WithLabelValues(what).Add(float64(n))
 	}

@@ -44,10 +44,12 @@ type observation struct {
 	floors [1 << 8]floor                      // by table
 	ports  map[openflow.Port]bool             // whose packets are classified
 	used   map[uint32]bool                    // groups that flows of ours use
+	lent   map[uint32]bool                    // meters that flows of others use
 
 	ours      int // flows of ours that were seen, without learned ones
 	learned   int
 	groups    int      // of ours that were seen
+	meters    int      // of ours that were seen
 	foreign   []string // flows and groups of others that bypass policy or stand in its way, the first few
 	bypasses  int      // all of them
 	others    int      // flows of others, without what Open vSwitch has where there is no controller
@@ -64,7 +66,7 @@ type floor struct {
 // observe begins an observation of a bridge that is to hold want.
 func observe(want *compile.Desired) *observation {
 	o := &observation{
-		want: want, absent: make(map[openflow.FlowKey]openflow.Flow, want.Len()), ports: map[openflow.Port]bool{}, used: map[uint32]bool{},
+		want: want, absent: make(map[openflow.FlowKey]openflow.Flow, want.Len()), ports: map[openflow.Port]bool{}, used: map[uint32]bool{}, lent: map[uint32]bool{},
 	}
 	for f := range want.Each() {
 		o.absent[f.Key()] = f
@@ -91,6 +93,9 @@ func (o *observation) see(f openflow.Flow) {
 	case !owned(f.Cookie):
 		if f != normal {
 			o.others++
+		}
+		if id, is := meterIn(f.Actions); is {
+			o.lent[id] = true
 		}
 		if wanted { // it has the place of ours
 			if o.displaced++; len(o.inPlace) < foreignNamed {
@@ -127,10 +132,10 @@ func (o *observation) stranger(what string) {
 	}
 }
 
-// finish takes the groups that are there, after the flows; before are those that were ours when the bridge was last known. A group
-// is ours if its id is one of ours and a flow of ours uses it, or it was ours before. An error says that the plan cannot be carried
-// out, since somebody else's group has the id of one that is wanted.
-func (o *observation) finish(there []openflow.Group, before map[uint32]openflow.Group) error {
+// finish takes the groups and meters that are there, after the flows; before are the groups that were ours when the bridge was last known. A group
+// is ours if its id is one of ours and a flow of ours uses it, or it was ours before; a meter if its id is one of ours and no flow of others uses it. An error says that the plan cannot be carried
+// out, since somebody else's group or meter has the id of one that is wanted.
+func (o *observation) finish(there []openflow.Group, meters []openflow.MeterSpec, before map[uint32]openflow.Group) error {
 	for _, f := range o.absent {
 		o.plan.add = append(o.plan.add, f)
 	}
@@ -151,6 +156,9 @@ func (o *observation) finish(there []openflow.Group, before map[uint32]openflow.
 			o.groups++
 		}
 	}
+	if err := o.metered(meters); err != nil {
+		return err
+	}
 	if len(foreign) == 0 {
 		return nil
 	}
@@ -162,6 +170,44 @@ func (o *observation) finish(there []openflow.Group, before map[uint32]openflow.
 
 // normal is what a bridge holds that has no controller, and nothing else.
 var normal = openflow.Flow{Actions: openflow.NewActions(openflow.Normal())}
+
+// metered takes the meters that are there.
+func (o *observation) metered(there []openflow.MeterSpec) error {
+	byID := make(map[uint32]openflow.MeterSpec, len(there))
+	for _, m := range there {
+		byID[m.ID] = m
+		if ourMeter(m.ID, o.lent) {
+			o.meters++
+		}
+	}
+	foreign := o.plan.setMeters(byID, o.want.Meters, func(id uint32) bool { return ourMeter(id, o.lent) })
+	for _, id := range foreign {
+		o.stranger(byID[id].String())
+	}
+	if len(foreign) == 0 {
+		return nil
+	}
+	return &refusedError{fmt.Errorf("install meters: found meter %d, which is wanted otherwise and flows of others use: remove them and it (ovs-ofctl -OOpenFlow13 del-meter BRIDGE meter=%d)", foreign[0], foreign[0])}
+}
+
+// ourMeter says whether a meter is ours, given those that flows of others use. That ours use it is not asked: they come after it and go before it.
+func ourMeter(id uint32, lent map[uint32]bool) bool {
+	return id >= compile.MeterFirst && id <= compile.MeterLast && !lent[id]
+}
+
+// meterIn returns the meter that packets of a flow go through.
+func meterIn(a openflow.Actions) (id uint32, is bool) {
+	const meter = "\x00\x06\x00\x08" // OFPIT_METER, and its length
+	if !strings.Contains(string(a), meter) {
+		return 0, false
+	}
+	for _, action := range a.List() {
+		if m, is := action.(openflow.Meter); is {
+			return m.ID, true
+		}
+	}
+	return 0, false
+}
 
 // groupsIn yields the groups that actions use.
 func groupsIn(a openflow.Actions) func(yield func(uint32) bool) {

@@ -351,9 +351,7 @@ func TestRemove(t *testing.T) {
 	}
 	r.want(2, d)
 	r.installed(2)
-	if got := r.events.kinds(); got != "policy_installed policy_removed policy_installed" {
-		t.Errorf("events %q", got)
-	}
+	ovsdbtest.Until(t, "it is told", func() bool { return r.events.kinds() == "policy_installed policy_removed policy_installed" })
 	b := r.bridge(0, 2, d)
 	b.Detach = true
 	r.Set([]reconcile.Bridge{b})

@@ -11,7 +11,8 @@ import (
 	"github.com/weirhq/weir/policyd/compile"
 )
 
-// plan is what makes a bridge hold what is wanted. It is carried out whole or not at all.
+// plan is what makes a bridge hold what is wanted. Flows and groups are changed all at once or not at all. Switches take no meters along with them:
+// those that are added are there before, and those that are changed or removed follow.
 type plan struct {
 	groups  []openflow.Mod // added and changed: before flows that use them
 	add     []openflow.Flow
@@ -19,6 +20,10 @@ type plan struct {
 	remove  []openflow.Flow
 	stale   []openflow.Flow // learned ones whose VIF is gone
 	unused  []openflow.Mod  // groups that are removed: after flows that used them, since flows go with their groups
+
+	metersAdded   []openflow.MeterSpec
+	metersChanged []openflow.MeterSpec
+	metersUnused  []uint32 // no flow uses them any more
 }
 
 // replacement is a flow that takes the place of one with the same key.
@@ -26,8 +31,11 @@ type replacement struct{ was, is openflow.Flow }
 
 // size is how many changes there are.
 func (p *plan) size() int {
-	return len(p.groups) + len(p.add) + len(p.replace) + len(p.remove) + len(p.stale) + len(p.unused)
+	return len(p.groups) + len(p.add) + len(p.replace) + len(p.remove) + len(p.stale) + len(p.unused) + p.meters()
 }
+
+// meters is how many of them are changes of meters.
+func (p *plan) meters() int { return len(p.metersAdded) + len(p.metersChanged) + len(p.metersUnused) }
 
 // mods returns the changes in the order in which they are made. Flows are removed by their key, and only if they are ours at that
 // moment. Counters of a flow that gets another cookie begin anew, since they are another rule's from then on.
@@ -91,6 +99,28 @@ func (p *plan) setGroups(there, wanted map[uint32]openflow.Group, ours func(id u
 	return foreign
 }
 
+// setMeters is setGroups for meters.
+func (p *plan) setMeters(there, wanted map[uint32]openflow.MeterSpec, ours func(id uint32) bool) (foreign []uint32) {
+	for _, id := range slices.Sorted(maps.Keys(wanted)) {
+		is, exists := there[id]
+		switch {
+		case !exists:
+			p.metersAdded = append(p.metersAdded, wanted[id])
+		case is == wanted[id]:
+		case ours(id):
+			p.metersChanged = append(p.metersChanged, wanted[id])
+		default:
+			foreign = append(foreign, id)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(there)) {
+		if _, is := wanted[id]; !is && ours(id) {
+			p.metersUnused = append(p.metersUnused, id)
+		}
+	}
+	return foreign
+}
+
 // difference is the plan that leads a bridge from what it is known to hold to something else.
 func difference(from, to *compile.Desired) *plan {
 	p := &plan{}
@@ -108,6 +138,7 @@ func difference(from, to *compile.Desired) *plan {
 	}
 	p.remove = slices.AppendSeq(p.remove, maps.Values(before))
 	p.setGroups(from.Groups, to.Groups, func(uint32) bool { return true })
+	p.setMeters(from.Meters, to.Meters, func(uint32) bool { return true })
 	return p
 }
 
@@ -172,6 +203,25 @@ func (p *plan) missedGroup(list []openflow.Group) string {
 	return ""
 }
 
+// missedMeter says what of the plan's meters is not so; "": nothing.
+func (p *plan) missedMeter(list []openflow.MeterSpec) string {
+	there := map[uint32]openflow.MeterSpec{}
+	for _, m := range list {
+		there[m.ID] = m
+	}
+	for _, m := range slices.Concat(p.metersAdded, p.metersChanged) {
+		if there[m.ID] != m {
+			return m.String()
+		}
+	}
+	for _, id := range p.metersUnused {
+		if m, is := there[id]; is {
+			return "removal of " + m.String()
+		}
+	}
+	return ""
+}
+
 // cookies are those of flows that the plan makes and removes.
 func (p *plan) cookies() map[openflow.Cookie]bool {
 	m := map[openflow.Cookie]bool{}
@@ -215,5 +265,9 @@ func (p *plan) drift(name func(openflow.Flow) string) string {
 	say(len(p.remove), "flow had been added", "flows had been added", func(i int) string { return name(p.remove[i]) })
 	say(len(p.groups), "group was missing or changed", "groups were missing or changed", func(i int) string { return short(p.groups[i].String()) })
 	say(len(p.unused), "group had been added", "groups had been added", func(i int) string { return short(p.unused[i].String()) })
+	say(len(p.metersAdded)+len(p.metersChanged), "meter was missing or changed", "meters were missing or changed", func(i int) string {
+		return slices.Concat(p.metersAdded, p.metersChanged)[i].String()
+	})
+	say(len(p.metersUnused), "meter had been added", "meters had been added", func(i int) string { return fmt.Sprintf("meter=%d", p.metersUnused[i]) })
 	return strings.Join(parts, ", ")
 }

@@ -34,7 +34,7 @@ func BenchmarkMemory(b *testing.B) {
 		before := use()
 		o := observe(want)
 		during = use() - before
-		m := newMeter()
+		m := newTally()
 		for i, f := range list { // a switch's answer is memory of its own
 			s := openflow.FlowStats{Flow: f, Packets: uint64(i + 1), Bytes: 60}
 			s.Match = openflow.Match(append([]byte(nil), s.Match...))

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 type bridge struct {
 	flows  map[openflow.FlowKey]openflow.Flow
 	groups map[uint32]openflow.Group
+	meters map[uint32]openflow.MeterSpec
 }
 
 // do carries out modifications as a switch does.
@@ -34,6 +36,9 @@ func (b *bridge) do(t *testing.T, mods []openflow.Mod) {
 				if _, is := b.groups[id]; !is {
 					t.Fatalf("%s: there is no group %d yet", m, id)
 				}
+			}
+			if id, is := meterIn(m.Flow.Actions); is && b.meters[id].ID == 0 {
+				t.Fatalf("%s: there is no meter %d yet", m, id)
 			}
 			if was, is := b.flows[m.Flow.Key()]; is && m.Reset != (was.Cookie != m.Flow.Cookie) {
 				t.Fatalf("%s: counters begin anew: %v, its cookie was %v", m, m.Reset, was.Cookie)
@@ -68,7 +73,38 @@ func (b *bridge) do(t *testing.T, mods []openflow.Mod) {
 	}
 }
 
-func (b *bridge) clone() *bridge { return &bridge{maps.Clone(b.flows), maps.Clone(b.groups)} }
+// carry carries out a plan.
+func (b *bridge) carry(t *testing.T, p *plan) {
+	t.Helper()
+	for _, m := range p.metersAdded {
+		if _, is := b.meters[m.ID]; is {
+			t.Fatalf("add %s: there is one", m)
+		}
+		b.meters[m.ID] = m
+	}
+	b.do(t, p.mods())
+	for _, m := range p.metersChanged {
+		if _, is := b.meters[m.ID]; !is {
+			t.Fatalf("change %s: there is none", m)
+		}
+		b.meters[m.ID] = m
+	}
+	for _, id := range p.metersUnused {
+		for _, f := range b.flows {
+			if used, is := meterIn(f.Actions); is && used == id {
+				t.Fatalf("remove meter %d: %s uses it", id, f)
+			}
+		}
+		delete(b.meters, id)
+	}
+	if missed := p.missedMeter(slices.Collect(maps.Values(b.meters))); missed != "" {
+		t.Fatalf("missed: %s", missed)
+	}
+}
+
+func (b *bridge) clone() *bridge {
+	return &bridge{maps.Clone(b.flows), maps.Clone(b.groups), maps.Clone(b.meters)}
+}
 
 // look returns the observation of b.
 func (b *bridge) look(want *compile.Desired, before map[uint32]openflow.Group) (*observation, error) {
@@ -76,7 +112,7 @@ func (b *bridge) look(want *compile.Desired, before map[uint32]openflow.Group) (
 	for _, f := range b.flows {
 		o.see(f)
 	}
-	return o, o.finish(slices.Collect(maps.Values(b.groups)), before)
+	return o, o.finish(slices.Collect(maps.Values(b.groups)), slices.Collect(maps.Values(b.meters)), before)
 }
 
 // randomDesired returns flows of few keys, some of which use groups.
@@ -92,7 +128,18 @@ func randomDesired(rng *rand.Rand) *compile.Desired {
 		}
 		byKey[f.Key()] = f
 	}
-	return compile.Of(slices.Collect(maps.Values(byKey)), slices.Collect(maps.Values(groups))...)
+	d := compile.Of(slices.Collect(maps.Values(byKey)), slices.Collect(maps.Values(groups))...)
+	d.Meters = map[uint32]openflow.MeterSpec{}
+	for f := range d.Each() {
+		if id, is := meterIn(f.Actions); is && d.Meters[id].ID == 0 {
+			d.Meters[id] = randomMeter(rng, id)
+		}
+	}
+	return d
+}
+
+func randomMeter(rng *rand.Rand, id uint32) openflow.MeterSpec {
+	return openflow.MeterSpec{ID: id, Rate: 1 + rng.Uint32N(2), Burst: 1 + rng.Uint32N(2)}
 }
 
 func randomFlow(rng *rand.Rand, cookie openflow.Cookie) openflow.Flow {
@@ -104,6 +151,9 @@ func randomFlow(rng *rand.Rand, cookie openflow.Cookie) openflow.Flow {
 		f.Actions = openflow.NewActions(openflow.ToGroup{ID: compile.GroupFirst + uint32(n)})
 	} else {
 		f.Actions = openflow.NewActions(openflow.Output{Port: openflow.Port(rng.IntN(3))})
+	}
+	if n := rng.Uint32N(8); n < 3 {
+		f.Actions = openflow.NewActions(append(f.Actions.List(), openflow.Meter{ID: compile.MeterFirst + n})...)
 	}
 	return f
 }
@@ -126,7 +176,15 @@ func (b *bridge) is(t *testing.T, want *compile.Desired, others map[openflow.Flo
 	if diff := cmp.Diff(want.Groups, b.groups); diff != "" {
 		t.Fatalf("groups (-want +got):\n%s", diff)
 	}
+	left := maps.Clone(b.meters)
+	maps.DeleteFunc(left, func(id uint32, _ openflow.MeterSpec) bool { return id == theirMeter })
+	if diff := cmp.Diff(want.Meters, left); diff != "" || len(left) == len(b.meters) {
+		t.Fatalf("meters (-want +got):\n%s\nall: %v", diff, b.meters)
+	}
 }
+
+// theirMeter is one of others.
+const theirMeter = 1
 
 // Whatever is on a bridge, the plan leads to what is wanted and leaves flows of others alone; from there to the next thing wanted, the
 // difference leads as the whole comparison does.
@@ -135,7 +193,12 @@ func TestPlansLeadThere(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for n := range 1000 {
 		first, second := randomDesired(rng), randomDesired(rng)
-		b := &bridge{map[openflow.FlowKey]openflow.Flow{}, map[uint32]openflow.Group{}}
+		b := &bridge{map[openflow.FlowKey]openflow.Flow{}, map[uint32]openflow.Group{}, map[uint32]openflow.MeterSpec{theirMeter: {ID: theirMeter, Rate: 7}}}
+		for id := range uint32(4) { // of ours from before, used or not
+			if rng.IntN(2) == 0 {
+				b.meters[compile.MeterFirst+id] = randomMeter(rng, compile.MeterFirst+id)
+			}
+		}
 		others := map[openflow.FlowKey]openflow.Flow{}
 		for id := range uint32(4) { // of ours from before, which flows of ours use
 			b.groups[compile.GroupFirst+id] = openflow.NewGroup(compile.GroupFirst+id, []openflow.Action{openflow.Output{Port: openflow.Port(rng.IntN(3))}})
@@ -169,7 +232,7 @@ func TestPlansLeadThere(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d, %d: %v", seed, n, err)
 		}
-		b.do(t, o.plan.mods())
+		b.carry(t, &o.plan)
 		b.is(t, first, others)
 		if again, err := b.look(first, first.Groups); err != nil || again.plan.size() != 0 {
 			t.Fatalf("seed %d, %d: after the plan there is %+v, %v", seed, n, again.plan, err)
@@ -182,14 +245,14 @@ func TestPlansLeadThere(t *testing.T) {
 		}
 		other := b.clone()
 		p := difference(first, second)
-		b.do(t, p.mods())
+		b.carry(t, p)
 		b.is(t, second, others)
 		o, err = other.look(second, first.Groups)
 		if err != nil {
 			t.Fatalf("seed %d, %d: %v", seed, n, err)
 		}
-		if got, want := [3]int{len(p.add), len(p.replace), len(p.remove)}, [3]int{len(o.plan.add), len(o.plan.replace), len(o.plan.remove)}; got != want {
-			t.Fatalf("seed %d, %d: the difference adds, replaces and removes %v, the whole comparison %v", seed, n, got, want)
+		if got, want := [4]int{len(p.add), len(p.replace), len(p.remove), p.meters()}, [4]int{len(o.plan.add), len(o.plan.replace), len(o.plan.remove), o.plan.meters()}; got != want {
+			t.Fatalf("seed %d, %d: the difference adds, replaces, removes, and changes of meters %v, the whole comparison %v", seed, n, got, want)
 		}
 	}
 }
@@ -199,7 +262,7 @@ func TestGroupsGoLast(t *testing.T) {
 	g := openflow.NewGroup(compile.GroupFirst+1, []openflow.Action{openflow.Output{Port: 1}})
 	theirs := openflow.NewGroup(compile.GroupFirst+2, []openflow.Action{openflow.Output{Port: 1}})
 	user := openflow.Flow{Table: 40, Cookie: compile.Cookie(0, compile.KindDeliver, 0), Actions: openflow.NewActions(openflow.ToGroup{ID: g.ID})}
-	b := &bridge{map[openflow.FlowKey]openflow.Flow{user.Key(): user}, map[uint32]openflow.Group{g.ID: g, theirs.ID: theirs, 7: openflow.NewGroup(7)}}
+	b := &bridge{map[openflow.FlowKey]openflow.Flow{user.Key(): user}, map[uint32]openflow.Group{g.ID: g, theirs.ID: theirs, 7: openflow.NewGroup(7)}, nil}
 	o, err := b.look(compile.Of(nil), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -210,12 +273,34 @@ func TestGroupsGoLast(t *testing.T) {
 	}
 }
 
-// The meter tells of every packet once, whatever becomes of flows, as long as they are read before they end.
+// Meters in the range of ours are ours, unless flows of others use them.
+func TestMetersThatOthersUse(t *testing.T) {
+	spec := func(id, rate uint32) openflow.MeterSpec { return openflow.MeterSpec{ID: id, Rate: rate, Burst: 1} }
+	theirs := openflow.Flow{Priority: 1, Actions: openflow.NewActions(openflow.Meter{ID: compile.MeterFirst}, openflow.Normal())}
+	b := &bridge{map[openflow.FlowKey]openflow.Flow{theirs.Key(): theirs}, map[uint32]openflow.Group{}, map[uint32]openflow.MeterSpec{
+		compile.MeterFirst: spec(compile.MeterFirst, 1), compile.MeterFirst + 1: spec(compile.MeterFirst+1, 1), compile.MeterLast + 1: spec(compile.MeterLast+1, 1),
+	}}
+	want := compile.Of(nil)
+	o, err := b.look(want, nil)
+	if err != nil || o.plan.meters() != 1 || o.plan.metersUnused[0] != compile.MeterFirst+1 {
+		t.Errorf("plan %+v, %v; want that meter %d is removed", o.plan, err, compile.MeterFirst+1)
+	}
+	want.Meters = map[uint32]openflow.MeterSpec{compile.MeterFirst: spec(compile.MeterFirst, 2)}
+	if o, err = b.look(want, nil); err == nil || !strings.Contains(err.Error(), "del-meter") || len(o.foreign) == 0 {
+		t.Errorf("%v, strangers %q; want to be told whose meter is in the way", err, o.foreign)
+	}
+	want.Meters[compile.MeterFirst] = spec(compile.MeterFirst, 1)
+	if o, err = b.look(want, nil); err != nil || len(o.plan.metersChanged)+len(o.plan.metersAdded) != 0 {
+		t.Errorf("plan %+v, %v; want nothing of one that is as wanted", o.plan, err)
+	}
+}
+
+// The tally tells of every packet once, whatever becomes of flows, as long as they are read before they end.
 func TestMeter(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for n := range 500 {
-		m := newMeter()
+		m := newTally()
 		there := map[openflow.FlowKey]*openflow.FlowStats{}
 		want, got := map[decision]counters{}, map[decision]counters{}
 		take := func() {
@@ -295,7 +380,7 @@ func TestMeter(t *testing.T) {
 			t.Fatalf("seed %d, %d: (-counted +told):\n%s", seed, n, diff)
 		}
 	}
-	m := newMeter()
+	m := newTally()
 	first := &openflow.FlowStats{Flow: openflow.Flow{Table: 30, Cookie: compile.Cookie(0, compile.KindRule, 1000)}, Packets: 9, Bytes: 99, Age: time.Minute}
 	m.read(first, true)
 	first.Packets++
@@ -308,15 +393,15 @@ func TestMeter(t *testing.T) {
 // Whatever a switch says, what is kept of it and done about it has a bound, and what it says of others is short.
 func TestHostileSwitch(t *testing.T) {
 	o := observe(compile.Of(nil))
-	m := newMeter()
+	m := newTally()
 	for i := range uint32(removeMost + 10) {
 		s := openflow.FlowStats{Flow: openflow.Flow{Table: 30, Cookie: compile.Cookie(0, compile.KindRule, 1000+i), Match: openflow.NewMatch(openflow.Reg(0, i, ^uint32(0)))}, Packets: 1}
 		o.see(s.Flow)
 		m.read(&s, false)
 		m.read(&s, false)
 	}
-	if len(o.plan.remove) != removeMost || len(m.last) != meterLeast || len(m.grown) != meterLeast {
-		t.Errorf("%d flows to be removed, %d readings, %d rules that grew; want %d, %d, %d", len(o.plan.remove), len(m.last), len(m.grown), removeMost, meterLeast, meterLeast)
+	if len(o.plan.remove) != removeMost || len(m.last) != tallyLeast || len(m.grown) != tallyLeast {
+		t.Errorf("%d flows to be removed, %d readings, %d rules that grew; want %d, %d, %d", len(o.plan.remove), len(m.last), len(m.grown), removeMost, tallyLeast, tallyLeast)
 	}
 	o = observe(compile.Of([]openflow.Flow{{Table: 30}}))
 	for i := range uint16(20) {

@@ -91,14 +91,16 @@ type BridgeStatus struct {
 	Installed int `json:"installed"` // flows of ours that are there, as far as is known, without learned ones
 	Learned   int `json:"learned"`   // flows that the switch made itself by ours, when all were last read
 	Groups    int `json:"groups"`    // groups of ours that are there
+	Meters    int `json:"meters"`    // meters of ours that are there
 	Pending   int `json:"pending"`   // changes that are to be made
 
-	Drift    uint64   `json:"drift"`              // flows and groups of ours that others had changed, removed or added
-	Repaired uint64   `json:"repaired"`           // of them, those that were set right
-	Stepwise bool     `json:"stepwise,omitempty"` // this Open vSwitch (before 2.6) makes changes one by one: packets may meet a part of them
-	Foreign  []string `json:"foreign,omitempty"`  // flows and groups of others that bypass policy or stand in its way, the first few
-	Bypasses int      `json:"bypasses"`           // how many there are
-	Others   int      `json:"others"`             // flows of others, whatever they do, when all were last read
+	Drift    uint64   `json:"drift"`               // flows and groups of ours that others had changed, removed or added
+	Repaired uint64   `json:"repaired"`            // of them, those that were set right
+	MaxMeter *uint32  `json:"max_meter,omitempty"` // highest id of a meter that its switch has; 0: it has none; nil: it was never connected
+	Stepwise bool     `json:"stepwise,omitempty"`  // this Open vSwitch (before 2.6) makes changes one by one: packets may meet a part of them
+	Foreign  []string `json:"foreign,omitempty"`   // flows and groups of others that bypass policy or stand in its way, the first few
+	Bypasses int      `json:"bypasses"`            // how many there are
+	Others   int      `json:"others"`              // flows of others, whatever they do, when all were last read
 }
 
 // Has says whether the bridge was found to hold that revision, or a later one, and still has its connection.

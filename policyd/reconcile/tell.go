@@ -68,7 +68,7 @@ func (k *keeper) tellDrift(want *Bridge, p *plan, wait time.Duration) {
 	k.log.Warn("flows changed by others", "what", said)
 	k.emit(want, event.PolicyDrift, text, map[string]string{
 		"missing": strconv.Itoa(len(p.add)), "changed": strconv.Itoa(len(p.replace)), "added": strconv.Itoa(len(p.remove)),
-		"groups": strconv.Itoa(len(p.groups) + len(p.unused)), "times": strconv.Itoa(k.undone.recent), "again_in_seconds": strconv.Itoa(int(wait.Seconds())),
+		"groups": strconv.Itoa(len(p.groups) + len(p.unused)), "meters": strconv.Itoa(p.meters()), "times": strconv.Itoa(k.undone.recent), "again_in_seconds": strconv.Itoa(int(wait.Seconds())),
 	})
 }
 
@@ -126,7 +126,7 @@ func (k *keeper) detached(want *Bridge) {
 	k.held, k.based = nil, false
 	k.hand()
 	k.note(func(s *BridgeStatus) {
-		*s = BridgeStatus{State: StateDetached, Drift: s.Drift, Repaired: s.Repaired, Stepwise: s.Stepwise}
+		*s = BridgeStatus{State: StateDetached, Drift: s.Drift, Repaired: s.Repaired, MaxMeter: s.MaxMeter, Stepwise: s.Stepwise}
 		if !k.want.Detach {
 			s.State = StatePending
 		}

@@ -119,8 +119,7 @@ func (a *Answer) out(tx *own.Transaction, q *Question) error {
 		a.Out = d
 	}
 	if err != nil { // left as it is until somebody has put it right
-		a.Held = true
-		a.Out = &Direction{Limit: limit, By: Policing, State: StateFailed, Why: err.Error()}
+		a.Held, a.Out = true, failed(limit, err)
 		return nil
 	}
 	release := func() error {
@@ -160,6 +159,11 @@ func (a *Answer) out(tx *own.Transaction, q *Question) error {
 	return tx.Police(q.Interface, want)
 }
 
+// failed is a limit of what a VM sends where what was there before cannot be read.
+func failed(l policy.Limit, why error) *Direction {
+	return &Direction{Limit: l, By: Policing, State: StateFailed, Why: why.Error()}
+}
+
 // burstWarnings says what of a limit will disappoint at an interface.
 func burstWarnings(i *ovsdb.Interface, l policy.Limit) (list []string) {
 	mtu := uint64(usualMTU)
@@ -193,16 +197,45 @@ func smaller(theirs, ours uint64) string {
 	return "this rate is not more, and acts"
 }
 
-// String says a port's limits in words.
-func (p *Port) String() string {
-	var list []string
-	for _, x := range []struct {
-		name string
-		*Direction
-	}{{"out", p.Out}, {"in", p.In}} {
-		if x.Direction != nil {
-			list = append(list, fmt.Sprintf("%s %s by %s", x.name, x.Limit, x.By))
+// String says limits in words, with what has them in force unless others' are in their place.
+func (l Limits) String() string {
+	p := Port{}
+	if asked(l.Out) {
+		p.Out = &Direction{Limit: l.Out, By: Policing, State: StateSet}
+		if l.Meter {
+			p.Out.By = Meter
 		}
 	}
-	return p.Name + ": " + strings.Join(list, ", ")
+	if asked(l.In) {
+		p.In = &Direction{Limit: l.In, By: HTB, State: StateSet}
+	}
+	return p.rates()
 }
+
+// String says a port's limits in words.
+func (p *Port) String() string { return p.Name + ": " + p.rates() }
+
+func (p *Port) rates() string {
+	var list []string
+	if p.Out != nil {
+		list = append(list, "out "+p.Out.String())
+	}
+	if p.In != nil {
+		list = append(list, "in "+p.In.String())
+	}
+	return strings.Join(list, ", ")
+}
+
+// String says a limit in words.
+func (d *Direction) String() string {
+	text := fmt.Sprintf("%s by %s", d.Limit, words[d.By])
+	if d.State != StateSet {
+		text += fmt.Sprintf(", %s", d.State)
+	}
+	if d.Why != "" {
+		text += ": " + d.Why
+	}
+	return text
+}
+
+var words = map[Means]string{Meter: "a meter of the bridge's flows", Policing: "policing of its interface", HTB: "a queue (linux-htb) of its port"}

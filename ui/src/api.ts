@@ -1009,6 +1009,8 @@ export interface PolicydBridgePlan {
   error?: string;
   /** What its fail mode becomes, and what is lost by that; absent: it stays. */
   fail_mode?: string;
+  /** Ports of VIFs whose rates would be limited otherwise, and by what. */
+  rates?: string[] | null;
   /** Flows. */
   removed: number;
   /** Flows that it would hold. */
@@ -1627,6 +1629,8 @@ export interface ReconcileBridgeStatus {
   host_uuid: string;
   installed: number;
   learned: number;
+  max_meter?: number;
+  meters: number;
   others: number;
   peer?: string;
   pending: number;

@@ -51,7 +51,7 @@ func checkAction(a openflow.Action) (openflow.Action, error) {
 		return checkCT(a)
 	case openflow.Learn:
 		return checkLearn(a)
-	case openflow.Sample, openflow.PopVLAN, openflow.ToGroup, openflow.Goto, openflow.Conjunction:
+	case openflow.Sample, openflow.PopVLAN, openflow.ToGroup, openflow.Goto, openflow.Conjunction, openflow.Meter:
 		return a, nil
 	}
 	return nil, fmt.Errorf("%T is not modelled", a)
@@ -130,6 +130,7 @@ func (r *run) do(a openflow.Action, s *state) error {
 		return r.lookUp(table, s)
 	case openflow.Goto:
 		return r.lookUp(a.Table, s)
+	case openflow.Meter: // nothing exceeds it
 	default:
 		panic(fmt.Sprintf("BUG: %T was let in", a))
 	}

@@ -6,5 +6,5 @@
 //
 // Modelled are: lookup by priority with masks and conjunctions (ovs-fields(7), "Conjunctive Match Fields"), resubmit and goto_table with
 // the limits of Open vSwitch, registers, connection tracking as a Packet says it is, groups of type all, VLAN tags, samples, bundle, and
-// learn without its limit. NORMAL is told and not followed: it depends on what a switch has learned.
+// learn without its limit, and meters that nothing exceeds. NORMAL is told and not followed: it depends on what a switch has learned.
 package softswitch

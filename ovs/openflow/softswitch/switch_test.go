@@ -95,7 +95,6 @@ func TestRefusal(t *testing.T) {
 	f("without the protocol", of.NewMatch(append(tcp, of.TCPDst(80, 0xffff), of.LaterFragment())...))
 	f("not modelled", of.NewMatch(of.EthType(of.EthTypeIPv4), of.IPTTL(1)))
 	f("not modelled", "", of.Output{Port: of.PortFlood})
-	f("not modelled", "", of.Meter{ID: 1})
 	f("not modelled", "", of.Load{Dst: of.Whole(of.FieldEthDst), Value: 1})
 	f("without a tag", "", of.PopVLAN{})
 	f("without a tag", of.NewMatch(of.NoVLAN()), of.PopVLAN{})

@@ -38,7 +38,7 @@ func Plain(w *policytest.World) *compile.Input {
 	in := &compile.Input{
 		Inventory: inv, Bridge: Bridge, Host: flow.NewID(flow.KindHost, "host0"), Pool: flow.NewID(flow.KindPool, w.Model.Pools[0].Key),
 		Policy: w.Set, Estate: w.Estate, Sampling: compile.SampleFull, CollectorSet: 1, Domain: 7, Generation: 1,
-		Capabilities: compile.Capabilities{ConnTrack: true, Sample: true},
+		Capabilities: compile.Capabilities{ConnTrack: true, Sample: true, Meters: true},
 	}
 	for _, v := range w.VIFs() {
 		if v.Pool == in.Pool {
