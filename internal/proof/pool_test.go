@@ -253,7 +253,7 @@ func (r *poolRig) wanted() map[string]string {
 			}
 		}
 		put("vif", text(v, "uuid"), text(vm, "name_label")+"/"+text(v, "device"), text(vm, "name_label"), map[string]string{
-			"device": text(v, "device"), "mac": text(v, "MAC"), "network": name("network", v["network"]), "ips": strings.Trim(strings.ReplaceAll(fmt.Sprint(ips), " ", ","), "[]"), "ports": port,
+			"device": text(v, "device"), "mac": text(v, "MAC"), "network": name("network", v["network"]), "locking_mode": "unlocked", "ips": strings.Trim(strings.ReplaceAll(fmt.Sprint(ips), " ", ","), "[]"), "ports": port,
 		})
 	}
 	return m
