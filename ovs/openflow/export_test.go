@@ -68,3 +68,26 @@ func AppendMod(m Mod) []byte { return m.append(nil) }
 
 // Reasons are all reasons.
 func Reasons() []Reason { return slices.Clone(reasons) }
+
+// DecodeMeters reads meters as a switch sends them.
+func DecodeMeters(b []byte) (list []MeterSpec, err error) {
+	for len(b) > 0 {
+		m, n, err := meterConfig(b)
+		if err != nil {
+			return list, err
+		}
+		list = append(list, m)
+		b = b[n:]
+	}
+	return list, nil
+}
+
+// EncodeMeter is what a switch sends of a meter.
+func EncodeMeter(m MeterSpec) []byte {
+	b := appendMeterMod(nil, 0, meterAdd, m)[headerLen:] // command, flags, id, band
+	put16(b, len(b))
+	return b
+}
+
+// MeterFeatures reads the highest id of a meter.
+var MeterFeatures = meterFeatures

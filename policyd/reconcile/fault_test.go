@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/compile"
@@ -304,6 +305,36 @@ func (c old) ApplyEach(ctx context.Context, mods []openflow.Mod) error {
 	}
 	c.mu.Unlock()
 	return c.Conn.ApplyEach(ctx, mods)
+}
+
+// unmetered is a connection of a switch whose datapath has no meters.
+type unmetered struct{ reconcile.Conn }
+
+// MaxMeter says so.
+func (unmetered) MaxMeter(context.Context) (uint32, error) { return 0, nil }
+
+// Where meters are wanted and the switch has none, nothing is tried, and that is said; without them everything goes on.
+func TestWithoutMeters(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2, 4)
+	r.start(reconcile.Config{}, func(c reconcile.Conn) reconcile.Conn { return unmetered{c} })
+	r.want(1, policy(4, 20, nil))
+	r.await("it says that there are no meters", func(s reconcile.BridgeStatus) bool {
+		return s.MaxMeter != nil && *s.MaxMeter == 0 && strings.Contains(s.Error, "no meters") && s.Installed == 0
+	})
+	without := policy(4, 20, func(list []openflow.Flow) []openflow.Flow {
+		for i := range list {
+			list[i].Actions = openflow.NewActions(slices.DeleteFunc(list[i].Actions.List(), func(a openflow.Action) bool { _, is := a.(openflow.Meter); return is })...)
+		}
+		return list
+	})
+	without.Meters = nil
+	r.want(2, without)
+	r.installed(2)
+	r.holds(without)
+	if got := r.events.of(event.PolicyFailed); len(got) != 0 {
+		t.Errorf("events %v, want that nothing failed", got)
+	}
 }
 
 // A switch without bundles gets its flows one by one, from the last table to the first; what is refused is undone.
