@@ -167,7 +167,7 @@ func TestUsage(t *testing.T) {
 		fails(t, exitUsage, want, args...)
 	}
 	f(`unknown command "flow": did you mean flows?`, "flow", "top")
-	f(`unknown command "x": expected one of audit, bypass, ca, `, "x")
+	f(`unknown command "x": expected one of audit, backup, bypass, ca, `, "x")
 	f(`unknown command "tpo": did you mean top?`, "flows", "tpo")
 	f(`unknown command "migrat": did you mean migrate?`, "store", "migrat")
 	f(`unknown command "appyl": did you mean apply?`, "policy", "appyl", "p.yaml", "--confirm-within", "10m")
