@@ -6,7 +6,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -206,59 +205,31 @@ func Compare(before, after *Policy) *Difference {
 	return d
 }
 
-// saying is a setting that a policy says.
-type saying struct{ level, key, value string }
-
-// sayings returns all settings that the policy says, in the order of the document.
-func (p *Policy) sayings() (all []saying) {
-	say := func(level, key, value string) {
-		if value != "" {
-			all = append(all, saying{level, key, value})
-		}
-	}
-	say("all pools", "fail_mode", string(p.FailMode))
-	for i := range p.MirrorTargets {
-		t := &p.MirrorTargets[i]
-		say("mirror target "+t.Name, "to", t.String())
-	}
-	for _, l := range p.levels() {
-		name := levelName(l.kind, l.of)
-		for _, k := range settingKeys {
-			say(name, k.name, k.text(l.settings))
-		}
-		if l.pool != nil {
-			say(name, "fail_mode", string(l.pool.FailMode))
-			var vlans []string
-			for _, v := range l.pool.MirrorVLANs {
-				vlans = append(vlans, strconv.Itoa(int(v)))
-			}
-			say(name, "mirror_vlans", strings.Join(vlans, ", "))
-		}
-	}
-	return all
-}
-
 func (d *Difference) settings(before, after *Policy) {
-	olds, news := before.sayings(), after.sayings()
-	byPlace := func(list []saying) map[[2]string]string {
-		m := make(map[[2]string]string, len(list))
+	type place struct {
+		level LevelName
+		key   string
+	}
+	olds, news := before.Sayings(), after.Sayings()
+	byPlace := func(list []Saying) map[place]string {
+		m := make(map[place]string, len(list))
 		for _, s := range list {
-			m[[2]string{s.level, s.key}] = s.value
+			m[place{s.Level, s.Key}] = s.Value
 		}
 		return m
 	}
 	old, now := byPlace(olds), byPlace(news)
 	for _, s := range news {
-		switch was, ok := old[[2]string{s.level, s.key}]; {
+		switch was, ok := old[place{s.Level, s.Key}]; {
 		case !ok:
-			d.Settings = append(d.Settings, SettingDifference{Added, s.level, s.key, "", s.value})
-		case was != s.value:
-			d.Settings = append(d.Settings, SettingDifference{Changed, s.level, s.key, was, s.value})
+			d.Settings = append(d.Settings, SettingDifference{Added, s.title(), s.Key, "", s.Value})
+		case was != s.Value:
+			d.Settings = append(d.Settings, SettingDifference{Changed, s.title(), s.Key, was, s.Value})
 		}
 	}
 	for _, s := range olds {
-		if _, ok := now[[2]string{s.level, s.key}]; !ok {
-			d.Settings = append(d.Settings, SettingDifference{Removed, s.level, s.key, s.value, ""})
+		if _, ok := now[place{s.Level, s.Key}]; !ok {
+			d.Settings = append(d.Settings, SettingDifference{Removed, s.title(), s.Key, s.Value, ""})
 		}
 	}
 }

@@ -167,9 +167,10 @@ type level struct {
 	kind     flow.Kind // of what it is the level of; "" of the global one
 	of       string    // its name
 	at       string    // path of its name
-	settings *Settings
-	pool     *PoolSettings // nil: it is no pool
-	poolPath string        // before the keys of pool
+	settings *Settings // of those that levels returns not nil; the others are nil where the level has no such thing
+	failMode *FailMode
+	vlans    *vlans
+	target   *MirrorTarget
 }
 
 // levels returns all levels, in the order of the document.
@@ -177,12 +178,13 @@ func (p *Policy) levels() []level {
 	all := []level{{path: "global.settings", settings: &p.Global.Settings}}
 	add := func(key string, i int, kind flow.Kind, name string, s *Settings) *level {
 		at := item(key, i)
-		all = append(all, level{path: at + ".settings", kind: kind, of: name, at: at + ".name", settings: s, poolPath: at})
+		all = append(all, level{path: at + ".settings", kind: kind, of: name, at: at + ".name", settings: s})
 		return &all[len(all)-1]
 	}
 	for i := range p.Pools {
 		x := &p.Pools[i]
-		add("pools", i, flow.KindPool, x.Name, &x.Settings).pool = &x.PoolSettings
+		l := add("pools", i, flow.KindPool, x.Name, &x.Settings)
+		l.failMode, l.vlans = &x.FailMode, (*vlans)(&x.MirrorVLANs)
 	}
 	for i := range p.Networks {
 		add("networks", i, flow.KindNetwork, p.Networks[i].Name, &p.Networks[i].Settings)

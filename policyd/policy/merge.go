@@ -73,7 +73,7 @@ func Merge(base, ours, theirs *Policy, mine bool) (*Policy, []Conflict) {
 	mergeGroups(m, flow.KindAddressGroup, &m.out.AddressGroups, base.AddressGroups, ours.AddressGroups, theirs.AddressGroups,
 		func(g *AddressGroup) string { return g.Name }, joinMembers)
 	mergeGroups(m, flow.KindVMGroup, &m.out.VMGroups, base.VMGroups, ours.VMGroups, theirs.VMGroups, func(g *VMGroup) string { return g.Name }, nil)
-	mergeGroups(m, "mirror-target", &m.out.MirrorTargets, base.MirrorTargets, ours.MirrorTargets, theirs.MirrorTargets, func(t *MirrorTarget) string { return t.Name }, nil)
+	mergeGroups(m, KindMirrorTarget, &m.out.MirrorTargets, base.MirrorTargets, ours.MirrorTargets, theirs.MirrorTargets, func(t *MirrorTarget) string { return t.Name }, nil)
 	m.settings(base, ours, theirs)
 	return m.out, m.conflicts
 }
@@ -163,59 +163,50 @@ func (p *Policy) clone() *Policy {
 	return &c
 }
 
-// levelsByName returns the levels of a policy by what they are of.
-func (p *Policy) levelsByName() map[[2]string]level {
-	all := map[[2]string]level{}
-	for _, l := range p.levels() {
-		all[[2]string{string(l.kind), l.of}] = l
-	}
-	return all
-}
-
 // settings merges the settings of levels, one by one.
 func (m *merger) settings(base, ours, theirs *Policy) {
-	before, their := base.levelsByName(), theirs.levelsByName()
-	decide := func(key, name string, b, o, t string, take func()) {
-		switch {
-		case o == b, o == t:
-			return
-		case t != b:
-			m.conflicts = append(m.conflicts, Conflict{Kind: "setting", Group: key + " of " + name, Ours: "changed", Theirs: "changed"})
-			if !m.mine {
-				return
-			}
+	all := func(p *Policy) map[LevelName][]level {
+		by := map[LevelName][]level{}
+		for _, l := range p.sayers() {
+			by[l.name()] = append(by[l.name()], l)
 		}
-		take()
+		return by
 	}
-	decide("fail_mode", "all pools", string(base.FailMode), string(ours.FailMode), string(theirs.FailMode), func() { m.out.FailMode = ours.FailMode })
-	none := level{settings: &Settings{}, pool: &PoolSettings{}}
-	mine := ours.levelsByName()
-	places := slices.Collect(maps.Keys(mine))
-	for at := range before {
-		if _, ok := mine[at]; !ok {
-			places = append(places, at)
+	before, mine, their := all(base), all(ours), all(theirs)
+	names := slices.Collect(maps.Keys(mine))
+	for name := range before {
+		if _, ok := mine[name]; !ok {
+			names = append(names, name)
 		}
 	}
-	slices.SortFunc(places, func(a, b [2]string) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
-	for _, at := range places {
-		of := func(levels map[[2]string]level) level {
-			if l, ok := levels[at]; ok {
-				return l
+	slices.SortFunc(names, func(a, b LevelName) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name)) })
+	for _, name := range names {
+		if name.Kind == KindMirrorTarget {
+			continue // merged as a whole
+		}
+		for i := range sayables {
+			s := &sayables[i]
+			if !slices.Contains(s.kinds, name.Kind) {
+				continue
 			}
-			return none
-		}
-		kind, name := flow.Kind(at[0]), levelName(flow.Kind(at[0]), at[1])
-		out := func() level {
-			m.out.RulesOf(tierOf[kind], at[1]) // makes the level if it is not there
-			return m.out.levelsByName()[at]
-		}
-		b, o, t := of(before), of(mine), of(their)
-		for _, k := range settingKeys {
-			decide(k.name, name, k.text(b.settings), k.text(o.settings), k.text(t.settings), func() { k.take(out().settings, o.settings) })
-		}
-		if kind == flow.KindPool {
-			decide("fail_mode", name, string(b.pool.FailMode), string(o.pool.FailMode), string(t.pool.FailMode), func() { out().pool.FailMode = o.pool.FailMode })
-			decide("mirror_vlans", name, fmt.Sprint(b.pool.MirrorVLANs), fmt.Sprint(o.pool.MirrorVLANs), fmt.Sprint(t.pool.MirrorVLANs), func() { out().pool.MirrorVLANs = o.pool.MirrorVLANs })
+			in := func(levels []level) level {
+				if at := slices.IndexFunc(levels, func(l level) bool { return s.has(&l) }); at >= 0 {
+					return levels[at]
+				}
+				return blank()
+			}
+			b, o, t := in(before[name]), in(mine[name]), in(their[name])
+			switch was, is, other := s.text(&b), s.text(&o), s.text(&t); {
+			case is == was, is == other:
+				continue
+			case other != was:
+				of := Saying{Level: name, Key: s.key}
+				m.conflicts = append(m.conflicts, Conflict{Kind: "setting", Group: s.key + " of " + of.title(), Ours: "changed", Theirs: "changed"})
+				if !m.mine {
+					continue
+				}
+			}
+			s.take(m.out.made(name, s), &o)
 		}
 	}
 }

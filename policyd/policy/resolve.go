@@ -419,9 +419,9 @@ func (r *resolver) settings() {
 	set.MirrorTargets = make(map[string]MirrorTarget, len(r.Policy.MirrorTargets))
 	for _, t := range r.Policy.MirrorTargets {
 		set.MirrorTargets[t.Name] = t
-		if t.VLAN != 0 {
-			r.warn("mirror target %s: copies leave in VLAN %d: a switch on their way that learns addresses in it sends traffic astray", t.Name, t.VLAN)
-		}
+	}
+	for _, text := range r.Policy.Warnings() {
+		r.warn("%s", text)
 	}
 	for _, l := range r.Policy.levels() {
 		id := LevelID{Kind: l.kind}
@@ -430,14 +430,11 @@ func (r *resolver) settings() {
 				continue
 			}
 		}
-		for _, text := range l.settings.warnings() {
-			r.warn("%s.%s", l.path, text)
-		}
 		if _, ok := set.Settings[id]; !ok && !l.settings.empty() {
 			set.Settings[id] = &Said{l.of, *l.settings}
 		}
-		if p := l.pool; p != nil && (p.FailMode != "" || len(p.MirrorVLANs) > 0) {
-			set.Pools[id.Of] = &PoolSettings{p.FailMode, slices.Clone(p.MirrorVLANs)}
+		if l.kind == flow.KindPool && (*l.failMode != "" || len(*l.vlans) > 0) {
+			set.Pools[id.Of] = &PoolSettings{*l.failMode, slices.Clone(*l.vlans)}
 		}
 	}
 }

@@ -35,14 +35,21 @@ var builtIn = Settings{
 
 // settingKey is one of Settings. Its text is that of the document; "" says nothing.
 type settingKey struct {
-	name string // key in the document
-	text func(*Settings) string
-	take func(to, from *Settings)
+	name    string // key in the document
+	text    func(*Settings) string
+	take    func(to, from *Settings)
+	sayable sayable
 }
 
-func keyOf[T fmt.Stringer](name string, field func(*Settings) *T) settingKey {
+func keyOf[T any, V value[T]](name string, field func(*Settings) *T) settingKey {
 	return settingKey{
-		name, func(s *Settings) string { return (*field(s)).String() }, func(to, from *Settings) { *field(to) = *field(from) },
+		name, func(s *Settings) string { return V(field(s)).String() }, func(to, from *Settings) { *field(to) = *field(from) },
+		sayableOf[T, V](name, "global.settings."+name, Levels, func(l *level) *T {
+			if l.settings == nil {
+				return nil
+			}
+			return field(l.settings)
+		}),
 	}
 }
 
@@ -217,6 +224,20 @@ func ParseLimit(s string) (Limit, error) {
 		l.Burst = uint64(n)
 	}
 	return l, nil
+}
+
+// Warnings say what of the policy's settings will disappoint, or endangers others, each with the level that says it.
+func (p *Policy) Warnings() (list []string) {
+	for _, l := range p.levels() {
+		for _, text := range l.settings.warnings() {
+			list = append(list, levelName(l.kind, l.of)+": "+text)
+		}
+		if l.vlans != nil && len(*l.vlans) > 0 {
+			list = append(list, fmt.Sprintf("%s: copies of traffic leave in VLAN %s: a switch on their way that learns addresses there sends traffic astray",
+				levelName(l.kind, l.of), l.vlans))
+		}
+	}
+	return list
 }
 
 // warnings say what of the settings will disappoint, each with its key.
@@ -396,6 +417,8 @@ const (
 	FailSafe   FailMode = "safe"
 	FailStatic FailMode = "static"
 )
+
+func (f FailMode) String() string { return string(f) }
 
 // Allowed lists the values of FailMode.
 func (FailMode) Allowed() []string {
@@ -583,11 +606,13 @@ func (s *Settings) notes(vif *Interface) map[string][]string {
 // levelName says for people which level it is.
 func levelName(kind flow.Kind, name string) string {
 	noun := string(kind)
-	if kind == "" {
+	switch kind {
+	case "":
 		return "global"
-	}
-	if kind == flow.KindVM || kind == flow.KindVIF {
+	case flow.KindVM, flow.KindVIF:
 		noun = strings.ToUpper(noun)
+	case KindMirrorTarget:
+		noun = "mirror target"
 	}
 	return noun + " " + name
 }
