@@ -35,7 +35,7 @@ func (g *governor) failMode(s *subject, bridge string, c *compiled, st *reconcil
 	return f
 }
 
-// itself returns the VIF of a bridge that is this machine's, by an address; "": there is none. g.mu is held.
+// itself returns the VIF of a bridge that is this machine's; "": there is none. g.mu is held.
 func (g *governor) itself(bridge string, in *compile.Input) string {
 	if in.Inventory == nil || in.Estate == nil {
 		return ""
@@ -45,8 +45,11 @@ func (g *governor) itself(bridge string, in *compile.Input) string {
 		if v.Bridge != bridge {
 			continue
 		}
-		known := in.Estate.VIFs[in.VIFs[i]]
-		if g.ownMACs[v.MAC] || known != nil && slices.ContainsFunc(known.Addrs, func(a netip.Addr) bool { return slices.Contains(g.own, a) }) {
+		mac, told := v.MAC, []netip.Addr(nil)
+		if known := in.Estate.VIFs[in.VIFs[i]]; known != nil {
+			mac, told = cmp.Or(mac, known.MAC), known.Told
+		}
+		if g.own.Is(mac, told) {
 			return cmp.Or(v.Key, v.MAC.String())
 		}
 	}
@@ -134,8 +137,7 @@ func (g *governor) lostAtStart(p *estate.Pool) string {
 			continue
 		}
 		for j := range vm.VIFs {
-			v := &vm.VIFs[j]
-			if g.ownMACs[v.MAC] || slices.ContainsFunc(v.IPs, func(a netip.Addr) bool { return slices.Contains(g.own, a) }) {
+			if v := &vm.VIFs[j]; g.own.Is(v.MAC, v.Told()) {
 				return fmt.Sprintf("Weir itself is VM %s of the pool, and would have no network after a start of its host", vm.Name)
 			}
 		}

@@ -68,8 +68,7 @@ type governor struct {
 	fed       *estate.Model                         // groups of policy in the estate; nil: none were
 	started   time.Time                             // of run
 	settled   bool                                  // hosts have said what exists, or had time to
-	own       []netip.Addr                          // of this machine
-	ownMACs   map[estate.MAC]bool                   // of this machine's interfaces
+	own       compile.Machine                       // this one
 	ownSince  time.Time
 }
 
@@ -600,7 +599,7 @@ func (g *governor) instancesEnding(now time.Time) []time.Time {
 	return list
 }
 
-// addresses notes those of this machine now and then: a VM that has one is Weir's own, and is never cut off.
+// addresses notes those of this machine now and then: a VM that it is, is never cut off.
 func (g *governor) addresses(now time.Time) {
 	if now.Sub(g.ownSince) < maxPause {
 		return
@@ -610,24 +609,24 @@ func (g *governor) addresses(now time.Time) {
 	if err != nil {
 		return // those before stay
 	}
-	var own []netip.Addr
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return
+	}
+	var own compile.Machine
 	for _, a := range list {
 		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
-			own = append(own, p.Addr().Unmap().WithZone(""))
+			own.Addrs = append(own.Addrs, p.Addr().Unmap().WithZone(""))
 		}
 	}
-	slices.SortFunc(own, netip.Addr.Compare)
-	if !slices.Equal(own, g.own) {
-		g.own = own
-	}
-	if list, err := net.Interfaces(); err == nil {
-		g.ownMACs = map[estate.MAC]bool{}
-		for i := range list {
-			if mac, err := estate.ParseMAC(list[i].HardwareAddr.String()); err == nil && mac != 0 {
-				g.ownMACs[mac] = true
-			}
+	for i := range interfaces {
+		if mac, err := estate.ParseMAC(interfaces[i].HardwareAddr.String()); err == nil && mac != 0 {
+			own.MACs = append(own.MACs, mac)
 		}
 	}
+	slices.SortFunc(own.Addrs, netip.Addr.Compare)
+	slices.Sort(own.MACs)
+	g.own = own
 }
 
 // job is a bridge that is to be compiled.
@@ -793,7 +792,7 @@ func sameInput(a, b *compile.Input) bool {
 	return a.Inventory == b.Inventory && a.Policy == b.Policy && a.Estate == b.Estate && a.Bridge == b.Bridge && a.Host == b.Host && a.Pool == b.Pool &&
 		a.Sampling == b.Sampling && a.CollectorSet == b.CollectorSet && a.Domain == b.Domain && a.Generation == b.Generation &&
 		a.Capabilities == b.Capabilities && a.Limit == b.Limit && a.Bypass == b.Bypass && slices.Equal(a.VIFs, b.VIFs) &&
-		slices.Equal(a.Retired, b.Retired) && maps.Equal(a.BypassVIFs, b.BypassVIFs) && maps.Equal(a.Quarantined, b.Quarantined) && slices.Equal(a.Weir, b.Weir)
+		slices.Equal(a.Retired, b.Retired) && maps.Equal(a.BypassVIFs, b.BypassVIFs) && maps.Equal(a.Quarantined, b.Quarantined) && a.Weir.Equal(&b.Weir)
 }
 
 // take notes what was compiled; g.mu is held.

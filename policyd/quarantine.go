@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -39,7 +38,7 @@ func (s *Service) Quarantine(ctx context.Context, by audit.Actor, r QuarantineRe
 		return QuarantineStatus{}, err
 	}
 	if s.isWeirs(v.id) {
-		return QuarantineStatus{}, mistake("VIF %s has an address of Weir's: it is never quarantined", v.name)
+		return QuarantineStatus{}, mistake("VIF %s is Weir's own: it is never quarantined", v.name)
 	}
 	by.Reason = cmp.Or(r.Reason, by.Reason)
 	return s.quarantine(ctx, by, v)
@@ -102,7 +101,7 @@ func (s *Service) Release(ctx context.Context, by audit.Actor, name string) erro
 	return nil
 }
 
-// isWeirs reports whether a VIF has an address of Weir's.
+// isWeirs reports whether a VIF is that of the machine that Weir runs on.
 func (s *Service) isWeirs(id flow.ID) bool {
 	s.governor.mu.Lock()
 	own := s.governor.own
@@ -111,7 +110,7 @@ func (s *Service) isWeirs(id flow.ID) bool {
 	for i := range m.VMs {
 		for j := range m.VMs[i].VIFs {
 			v := &m.VMs[i].VIFs[j]
-			if flow.NewID(flow.KindVIF, v.Key) == id && slices.ContainsFunc(v.IPs, func(a netip.Addr) bool { return slices.Contains(own, a.Unmap()) }) {
+			if flow.NewID(flow.KindVIF, v.Key) == id && own.Is(v.MAC, v.Told()) {
 				return true
 			}
 		}

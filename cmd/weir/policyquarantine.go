@@ -25,8 +25,8 @@ func newPolicyQuarantine() *cobra.Command {
 		Short: "Have a VIF send and receive nothing, until it is released",
 		Long: `Takes a VIF off the network: whatever it sends and whatever is sent to it is dropped, ARP, too, and flows say so. It is done within a second at
 hosts that are reached and enforce policy, nowhere else; it stays over restarts and migrations, is told as an event, and is shown by weir status
-and weir policy status until weir policy release ends it. Weir itself does it where the setting quarantine asks for it. A VIF that has an address
-of Weir's cannot be quarantined; one of which policy is off (weir bypass) is not while that lasts.
+and weir policy status until weir policy release ends it. Weir itself does it where the setting quarantine asks for it. Weir's own VIF
+cannot be quarantined; one of which policy is off (weir bypass) is not while that lasts.
 
 ` + quarantineVIF,
 		Example: `  weir policy quarantine web-01/0 --reason "scans the network"`,

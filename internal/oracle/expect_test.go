@@ -239,8 +239,11 @@ func (b *bridge) isBypassed(vif int) bool {
 	if r.ID != 0 && b.BypassVIFs[r.ID] {
 		return true
 	}
-	for _, a := range r.Addrs {
-		if slices.Contains(b.Weir, a) {
+	if m := b.claimed(vif); m != 0 {
+		return slices.Contains(b.Weir.MACs, m)
+	}
+	for _, a := range r.Told {
+		if slices.Contains(b.Weir.Addrs, a) {
 			return true
 		}
 	}
@@ -397,7 +400,7 @@ func (w *way) classify() {
 // isRescue reports whether the frame may be Weir's to the host, or the answer to the question where Weir is.
 func (w *way) isRescue() bool {
 	p := &w.packet
-	for _, a := range w.Weir {
+	for _, a := range w.Weir.Addrs {
 		switch {
 		case (p.EtherType == policy.EtherIPv4 || p.EtherType == policy.EtherIPv6) && p.Src == a,
 			a.Is4() && p.EtherType == policy.EtherARP && w.arpOp == 2,

@@ -164,11 +164,11 @@ func (s *small) smaller() []func(at int) *small {
 		},
 		func(at int) *small { // settings
 			settings := []func(in *compile.Input){
-				func(in *compile.Input) { in.Retired = nil }, func(in *compile.Input) { in.Weir = nil },
+				func(in *compile.Input) { in.Retired = nil }, func(in *compile.Input) { in.Weir = compile.Machine{} },
 				func(in *compile.Input) { in.BypassVIFs = map[flow.ID]bool{} }, func(in *compile.Input) { in.Sampling = compile.SampleFull },
 				func(in *compile.Input) { in.Quarantined = nil },
 			}
-			was := []bool{len(s.in.Retired) > 0, len(s.in.Weir) > 0, len(s.in.BypassVIFs) > 0, s.in.Sampling != compile.SampleFull, len(s.in.Quarantined) > 0}
+			was := []bool{len(s.in.Retired) > 0, len(s.in.Weir.Addrs)+len(s.in.Weir.MACs) > 0, len(s.in.BypassVIFs) > 0, s.in.Sampling != compile.SampleFull, len(s.in.Quarantined) > 0}
 			for i, change := range settings {
 				if !was[i] {
 					continue

@@ -140,10 +140,7 @@ func newBridge(in *Input) (*bridge, error) {
 	if len(in.VIFs) != len(in.Inventory.VIFs) {
 		return nil, fmt.Errorf("compile bridge %q: found %d VIFs for the %d of the inventory", in.Bridge, len(in.VIFs), len(in.Inventory.VIFs))
 	}
-	b := &bridge{}
-	for _, a := range in.Weir {
-		b.weir = append(b.weir, a.Unmap().WithZone(""))
-	}
+	b := &bridge{weir: in.Weir.Addrs}
 	b.readPorts(in)
 	b.readVIFs(in)
 	if p := in.Policy.Pools[in.Pool]; p != nil {
@@ -307,7 +304,7 @@ func (b *bridge) readVIFs(in *Input) {
 		for _, p := range plugged {
 			v.ports = append(v.ports, ofPort(p))
 		}
-		v.bypassed = in.bypassed(r)
+		v.bypassed = in.bypassed(inv, r)
 		if !v.bypassed {
 			v.isolated = in.Quarantined[r.ID] && r.ID != 0
 			s := in.Policy.SettingsOf(r)
@@ -330,10 +327,8 @@ func (b *bridge) readVIFs(in *Input) {
 }
 
 // bypassed reports whether policy is off for a VIF: somebody said so, or it is Weir's own.
-func (in *Input) bypassed(r *policy.Interface) bool {
-	return in.BypassVIFs[r.ID] && r.ID != 0 || slices.ContainsFunc(r.Addrs, func(a netip.Addr) bool {
-		return slices.ContainsFunc(in.Weir, func(own netip.Addr) bool { return own.Unmap().WithZone("") == a })
-	})
+func (in *Input) bypassed(v *hosts.VIF, r *policy.Interface) bool {
+	return in.BypassVIFs[r.ID] && r.ID != 0 || in.Weir.Is(cmp.Or(v.MAC, r.MAC), r.Told)
 }
 
 // checkAddresses takes MAC addresses that are not a VIF's alone away from it: what is sent to them goes elsewhere.

@@ -1,8 +1,6 @@
 package compile
 
 import (
-	"net/netip"
-
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/policyd/policy"
@@ -56,7 +54,7 @@ type Input struct {
 	// Quarantined VIFs send and receive nothing, unless policy is off for them.
 	Quarantined map[flow.ID]bool
 
-	// Weir are addresses of Weir itself: a VIF that has one of them is never cut off, nor quarantined, and the host hears from them even by a
+	// Weir is the machine that Weir runs on: a VIF of it is never cut off, nor quarantined, and the host hears from its addresses even by a
 	// port that is not known yet.
-	Weir []netip.Addr
+	Weir Machine
 }

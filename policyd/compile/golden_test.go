@@ -102,7 +102,7 @@ var scenes = []scene{
 	{"bypass", twoVIFs, func(in *compile.Input) { twoVIFs(in); in.Bypass, in.BypassVIFs = true, map[flow.ID]bool{1: true} }},
 	{"weir", twoVIFs, func(in *compile.Input) {
 		twoVIFs(in)
-		in.Weir = []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}
+		in.Weir.Addrs = []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}
 	}},
 	{"retired", twoVIFs, func(in *compile.Input) { twoVIFs(in); in.Retired = []uint32{900} }},
 	{"new_only", twoVIFs, func(in *compile.Input) { twoVIFs(in); in.Sampling = compile.SampleNew }},

@@ -52,7 +52,7 @@ func (in *Input) Rates() map[string]Rates {
 		return rates
 	}
 	for i, v := range in.Interfaces() {
-		if v == nil || in.bypassed(v) {
+		if v == nil || in.bypassed(&in.Inventory.VIFs[i], v) {
 			continue
 		}
 		s := in.Policy.SettingsOf(v)

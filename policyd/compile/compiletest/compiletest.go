@@ -137,7 +137,10 @@ func Random(r *rand.Rand, w *policytest.World) *compile.Input {
 		AddVIF(in, 0, 0x02cc00000001, uint16(10*r.IntN(4)))
 	}
 	if chance(20) {
-		in.Weir = []netip.Addr{netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("2001:db8::3")}
+		in.Weir.Addrs = []netip.Addr{netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("2001:db8::3")}
+		if n := len(inv.VIFs); n > 0 && chance(50) { // else its addresses are also those of VIFs that are not Weir's
+			in.Weir.MACs = []estate.MAC{inv.VIFs[r.IntN(n)].MAC}
+		}
 	}
 	if entries := w.Set.Entries(); chance(30) && len(entries) > 0 {
 		in.Retired = []uint32{policytest.FirstInstance - 1, policytest.FirstInstance - 2}
