@@ -82,10 +82,10 @@ type Port struct {
 	MAC       estate.MAC // of the interface at the host; 0: not known
 	VLAN      uint16     // access VLAN; 0: none
 	VLANMode  string     // "access", "trunk", "native-tagged", "native-untagged", "dot1q-tunnel"; empty: access with a VLAN, else trunk
-	Trunks    []uint16
-	OFPort    uint32 // 0: none
-	IfIndex   uint32 // 0: none
-	Remote    string // of tunnels and patch ports, the other end
+	Trunks    []uint16   // VLANs that it is in, if it is in several, 0 for frames without a tag; empty: all
+	OFPort    uint32     // 0: none
+	IfIndex   uint32     // 0: none
+	Remote    string     // of tunnels and patch ports, the other end
 	LinkUp    bool
 	BondMode  string // of the bond, "active-backup", "balance-slb" or "balance-tcp"; empty: active-backup
 	LACP      bool   // the bond negotiates with the switch at the other end

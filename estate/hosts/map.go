@@ -119,8 +119,8 @@ func (m *mapper) port(b *ovsdb.Bridge, p *ovsdb.Port, local map[string]bool, cop
 			out.Error = "Open vSwitch has given it no OpenFlow port"
 		}
 		for _, t := range p.Trunks {
-			if v := vlan(&t); v != 0 {
-				out.Trunks = append(out.Trunks, v)
+			if t >= 0 && t < 1<<12 {
+				out.Trunks = append(out.Trunks, uint16(t))
 			}
 		}
 		switch {

@@ -151,7 +151,7 @@ func TestMapXenServer(t *testing.T) {
 	d.port(b, 7, "tap5.1", "", 6, "xs-vif-uuid="+vifB, "xs-vm-uuid="+vm1, "iface-status=inactive")
 	// One that is just being made, and one that was not.
 	d.port(b, 0, "vif6.0", "", 0, "attached-mac=02:00:00:00:00:0c")
-	d.port(b, 0, "vif7.0", "", -1).Trunks = []int64{3, 9999}
+	d.port(b, 0, "vif7.0", "", -1).Trunks = []int64{0, 3, 9999}
 	d.iface("vif7.0").Error = "could not open network device vif7.0 (No such device)"
 
 	inv := hosts.Map(hosts.Settings{Key: "k", Name: "xcp1", Pool: "lab"}, d.Rows, ours)
@@ -164,7 +164,7 @@ func TestMapXenServer(t *testing.T) {
 		`port xenbr0/vif5.0 vif of=3 if=103`,
 		`port xenbr0/vif5.1 vif of=5 if=105 vlan=7`,
 		`port xenbr0/vif6.0 vif of=0 if=100`,
-		`port xenbr0/vif7.0 vif of=0 if=99 trunks=[3] error=could not open network device vif7.0 (No such device)`,
+		`port xenbr0/vif7.0 vif of=0 if=99 trunks=[0 3] error=could not open network device vif7.0 (No such device)`,
 		`port xenbr0/xapi1 local of=2 if=102 vlan=7`,
 		`port xenbr0/xenbr0 local of=65534 if=65634`,
 		`vif `+vifA+` by xs-vif-uuid vm=`+vm1+` (`+vm1+`) device="0" mac=02:00:00:00:00:0a net=`+net1+` xenbr0/0 ports=tap5.0,vif5.0`,
