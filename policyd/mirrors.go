@@ -31,6 +31,8 @@ func mirrorsOf(in *compile.Input) (o mirror.Order) {
 		c := mirror.Copy{
 			VIF: cmp.Or(vif.Name, in.Inventory.VIFs[i].VM.Name), To: to, In: said.Mirror.Direction != policy.MirrorOut, Out: said.Mirror.Direction != policy.MirrorIn,
 		}
+		a := cmp.Or(to.GRE, to.ERSPAN)
+		c.Sink = a.IsValid() && slices.Contains(vif.Addrs, a.Unmap()) || to.VLAN != 0 && in.Inventory.VIFs[i].VLAN == to.VLAN
 		if to.VLAN != 0 && !slices.Contains(marked, to.VLAN) {
 			c.Why = fmt.Sprintf("VLAN %d is not among the mirror_vlans of the pool", to.VLAN)
 		}
@@ -73,6 +75,8 @@ func copyChanges(before, after mirror.Order) (start, stop []string) {
 			c := &o.Copies[i]
 			what := c.VIF
 			switch {
+			case c.Sink:
+				continue
 			case !c.In:
 				what += " out"
 			case !c.Out:

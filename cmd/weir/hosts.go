@@ -548,7 +548,10 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 			if m.State == mirror.StateActive {
 				line, style = fmt.Sprintf("%s, since %s", m.To, cli.Span(now.Sub(m.Since))), cli.Good
 			}
-			add("  mirror "+m.Target, style, "%s; of %s", line, strings.Join(m.VIFs, ", "))
+			if line += "; of " + strings.Join(m.VIFs, ", "); len(m.Sinks) > 0 {
+				line += "; not of " + strings.Join(m.Sinks, ", ") + ", which get them"
+			}
+			add("  mirror "+m.Target, style, "%s", line)
 		}
 		if b.Limits != nil {
 			hostRates(add, styles[b.Limits.State], b.Limits)

@@ -80,6 +80,7 @@ type group struct {
 	to       policy.MirrorTarget
 	names    []string // of targets
 	vifs     []string
+	sinks    []string
 	src, dst []ovsdb.UUID // present ports
 	why      string
 	Mirror
@@ -98,12 +99,16 @@ func (d *deciding) group() {
 		to := c.To.String()
 		g := byTo[to]
 		if g == nil {
-			g = &group{to: c.To}
+			g = &group{to: c.To, vifs: []string{}}
 			byTo[to] = g
 			d.groups = append(d.groups, g)
 		}
 		if !slices.Contains(g.names, c.To.Name) {
 			g.names = append(g.names, c.To.Name)
+		}
+		if c.Sink {
+			g.sinks = append(g.sinks, c.VIF)
+			continue
 		}
 		vif := c.VIF
 		switch {
@@ -132,8 +137,9 @@ func (d *deciding) group() {
 	for _, g := range d.groups {
 		slices.Sort(g.names)
 		slices.Sort(g.vifs)
+		slices.Sort(g.sinks)
 		g.src, g.dst = set(g.src), set(g.dst)
-		g.Mirror = Mirror{Target: strings.Join(g.names, ", "), To: g.to.String(), VIFs: slices.Compact(g.vifs), Row: prefix + g.names[0]}
+		g.Mirror = Mirror{Target: strings.Join(g.names, ", "), To: g.to.String(), VIFs: slices.Compact(g.vifs), Sinks: slices.Compact(g.sinks), Row: prefix + g.names[0]}
 		if g.tunnelled() {
 			g.Port = portPrefix + strconv.FormatUint(uint64(d.number(g)), 16)
 		} else {
@@ -199,6 +205,9 @@ func (d *deciding) choose() {
 			g.State, g.Why = StateFailed, g.why
 		case len(g.src)+len(g.dst) == 0:
 			g.State, g.Why = StateWaiting, "none of its VIFs is plugged in"
+			if len(g.vifs) == 0 {
+				g.Why = "its VIFs are those that get the copies"
+			}
 		case room == 0:
 			g.State = StateLeftOut
 			g.Why = fmt.Sprintf("a bridge has at most %d mirrors: %d of others, and those of mirror targets whose names come first", Most, len(d.others))

@@ -205,15 +205,23 @@ func TestRandomOrders(t *testing.T) {
 			if rng.IntN(4) == 0 {
 				c.In, c.Out = false, true
 			}
+			c.Sink = rng.IntN(6) == 0
 			c.Ports = []ovsdb.UUID{h.port(fmt.Sprint("vif1.", rng.IntN(6))), "ffffffff-0000-4000-8000-000000000000"}[:1+rng.IntN(2)]
 			o.Copies = append(o.Copies, c)
-			if p := c.To.Port; p == "" || p == "eth1" {
+			if p := c.To.Port; (p == "" || p == "eth1") && !c.Sink {
 				active[c.To.String()] = true
 			}
 		}
 		a := h.settle(o, works)
 		for _, m := range a.Mirrors {
-			if want := map[bool]mirror.State{true: mirror.StateActive, false: mirror.StateFailed}[active[m.To]]; m.State != want {
+			want := mirror.StateFailed
+			switch {
+			case active[m.To]:
+				want = mirror.StateActive
+			case len(m.VIFs) == 0 && m.To != "port theirs" && m.To != "port nothing" && m.To != "port br0":
+				want = mirror.StateWaiting
+			}
+			if m.State != want {
 				t.Fatalf("seed %d: %+v, want state %s", seed, m, want)
 			}
 		}
@@ -233,6 +241,25 @@ func TestRandomOrders(t *testing.T) {
 	}
 	h.settle(mirror.Order{}, works)
 	h.same(before, fmt.Sprintf("seed %d: nothing is wanted", seed))
+}
+
+// Of a VIF that gets the copies none are made, of which there would be copies in turn, also where another one is copied there.
+func TestSinks(t *testing.T) {
+	h := newHost(t, ports(2)...)
+	sink := mirror.Copy{VIF: "ids/0", Ports: []ovsdb.UUID{h.port("vif1.0")}, To: gre, In: true, Out: true, Sink: true}
+	a := h.settle(mirror.Order{Copies: []mirror.Copy{sink}}, works)
+	if len(a.Mirrors) != 1 || a.Mirrors[0].State != mirror.StateWaiting || a.Mirrors[0].Why != "its VIFs are those that get the copies" || len(h.s.Rows().Mirrors) != 0 {
+		t.Errorf("alone: %+v, %d rows", a.Mirrors, len(h.s.Rows().Mirrors))
+	}
+	a = h.settle(mirror.Order{Copies: []mirror.Copy{sink, {VIF: "web/0", Ports: []ovsdb.UUID{h.port("vif1.1")}, To: gre, In: true, Out: true}}}, works)
+	if len(a.Mirrors) != 1 || a.Mirrors[0].State != mirror.StateActive || !slices.Equal(a.Mirrors[0].VIFs, []string{"web/0"}) || !slices.Equal(a.Mirrors[0].Sinks, []string{"ids/0"}) {
+		t.Errorf("with another: %+v", a.Mirrors)
+	}
+	for _, m := range h.s.Rows().Mirrors {
+		if want := []ovsdb.UUID{h.port("vif1.1")}; !slices.Equal(m.SelectSrcPorts, want) || !slices.Equal(m.SelectDstPorts, want) {
+			t.Errorf("row %+v, want port %v only", m, want)
+		}
+	}
 }
 
 // All copies to one destination are one row; in is what the VM gets, which leaves by its port.

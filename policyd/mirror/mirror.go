@@ -25,6 +25,7 @@ type Copy struct {
 	In    bool   // what the VM gets
 	Out   bool   // what it sends
 	Why   string // why it cannot be, whatever the bridge is like; empty: it can
+	Sink  bool   // it gets the copies: none are made of it, of which copies would be made in turn
 }
 
 // State is how a mirror stands.
@@ -50,6 +51,7 @@ type Mirror struct {
 	State  State     `json:"state" doc:"active, setting, waiting, failed, left_out or yielded."`
 	Why    string    `json:"why,omitempty" doc:"Why it is not active."`
 	VIFs   []string  `json:"vifs" doc:"Whose traffic is copied; with in or out, if it is one direction only."`
+	Sinks  []string  `json:"sinks,omitempty" doc:"VIFs that have the address to which copies go, or are in that VLAN. None are made of what they send and get: of these copies there would be copies in turn."`
 	Row    string    `json:"row,omitempty" doc:"Name of the row in table Mirror."`
 	Port   string    `json:"port,omitempty" doc:"By which copies leave; absent of a VLAN."`
 	Since  time.Time `json:"since,omitzero" doc:"Of state."`

@@ -797,6 +797,8 @@ export interface MirrorMirror {
   row?: string;
   /** Of state. */
   since?: string;
+  /** VIFs that have the address to which copies go, or are in that VLAN. None are made of what they send and get: of these copies there would be copies in turn. */
+  sinks?: string[] | null;
   /** active, setting, waiting, failed, left_out or yielded. */
   state: string;
   /** Mirror targets of the policy; several with commas, if they are the same destination. */
