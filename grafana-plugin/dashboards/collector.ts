@@ -23,7 +23,7 @@ export const collector: Dashboard = board({
           4,
           stat({ title: 'Decoded', description: 'Flows that were decoded of what came.', unit: 'short', targets: [exporters({ format: 'number', what: ['flows'], by: [], filter })] }),
           stat({ title: 'Stored', description: 'Flows that the store took.', unit: 'short', thresholds: steps(colour.good), targets: [exporters({ format: 'number', what: ['stored'], by: [], filter })] }),
-          stat({ title: 'Not stored', description: 'Flows lost between decoder and store. It should be 0.', unit: 'short', thresholds: lost, targets: [exporters({ format: 'number', what: ['not_stored'], by: [], filter })] }),
+          stat({ title: 'Not stored', description: 'Flows lost between decoder and store. It should be 0.', unit: 'short', thresholds: lost, targets: [exporters({ format: 'number', what: ['not_stored'], by: [], filter })], links: [to('Queues and the store', 'servers')] }),
           stat({ title: 'Lost on the way here', description: 'What sequence numbers announced and did not come, in the unit that each exporter numbers: flows, messages or records.', unit: 'short', thresholds: odd, targets: [exporters({ format: 'number', what: ['lost'], by: [], filter })] }),
           stat({ title: 'Not decoded', description: 'Sets, template records and messages that could not be decoded.', unit: 'short', thresholds: odd, targets: [exporters({ format: 'number', what: ['dropped'], by: [], filter })] }),
           stat({ title: 'Exporters', description: 'Exporters that sent in the time range, and all that are known.', unit: 'short', names: true, overrides: [named('active', colour.good), named('total', colour.neutral)], targets: [inventory({ format: 'number', kind: 'exporter' })] }),

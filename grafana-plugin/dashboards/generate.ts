@@ -17,9 +17,10 @@ import { host } from './host.ts';
 import { network } from './network.ts';
 import { overview } from './overview.ts';
 import { policy } from './policy.ts';
+import { servers } from './servers.ts';
 import { vm } from './vm.ts';
 
-const boards: Dashboard[] = [overview, flows, vm, network, host, group, policy, denies, guards, drift, events, collector];
+const boards: Dashboard[] = [overview, flows, vm, network, host, group, policy, denies, guards, drift, events, collector, servers];
 const directory = join(import.meta.dirname, '..', '..', 'deploy', 'grafana', 'dashboards');
 
 const want = new Map(boards.map((b) => [`${b.uid}.json`, `${JSON.stringify(b, null, 2)}\n`]));

@@ -17,6 +17,7 @@ export const uid = {
   drift: 'weir-drift',
   events: 'weir-events',
   collector: 'weir-collector',
+  servers: 'weir-servers',
 } as const;
 
 /** The tag by which the dashboards list each other. */

@@ -108,7 +108,7 @@ export const overview: Dashboard = board({
             calc: 'mean',
             thresholds: steps(colour.good),
             targets: [exporters({ format: 'timeseries', what: ['stored'], by: [], rate: true })],
-            links: [to('Collector health', 'collector')],
+            links: [to('Collector health', 'collector'), to('Servers and network', 'servers')],
           }),
         ),
       ],

@@ -5,7 +5,7 @@
 import type { Builder, Dataquery } from '@grafana/grafana-foundation-sdk/cog';
 import type { DataSourceRef } from '@grafana/grafana-foundation-sdk/common';
 
-import type { Events, Exporters, Flows, Hits, Inventory, Parts, Records } from '../src/datasource/query/model.ts';
+import type { Events, Exporters, Flows, Hits, Inventory, Parts, Records, Statistics } from '../src/datasource/query/model.ts';
 
 /** The data source that the variable of that name has chosen. */
 export const datasource: DataSourceRef = { type: 'weir-datasource', uid: '${datasource}' };
@@ -47,4 +47,8 @@ export function hits(q: Hits, refId = 'A'): Target {
 
 export function inventory(q: Inventory): Target {
   return new Target('inventory', q, 'A');
+}
+
+export function statistics(q: Statistics): Target {
+  return new Target('statistics', q, 'A');
 }

@@ -109,7 +109,7 @@ const drawn = `(() => {
 // Each type of question has its editor, and an answer as soon as it is chosen.
 func TestEveryTypeOfQuery(t *testing.T) {
 	p := openEditor(t)
-	for _, kind := range []string{"Flow records", "Events", "Exporters", "Hits of rules", "Inventory", "Flows"} {
+	for _, kind := range []string{"Flow records", "Events", "Exporters", "Hits of rules", "Inventory", "Statistics", "Flows"} {
 		p.click(question)
 		p.choose("[role=option]", kind)
 		p.until(fmt.Sprintf("document.querySelector('%s').value === %q", question, kind))

@@ -21,7 +21,7 @@ import (
 )
 
 // What is in the store: two hours of flows of the demo's estate, one row a third of a second, from base on; in them
-// events, hits of rules and counters of exporters. Everything is the same in each run but for the day, which is the
+// events, hits of rules, counters of exporters and how Weir does. Everything is the same in each run but for the day, which is the
 // latest that began more than 26 hours ago: so that retention keeps it, and nothing of it is younger than an hour.
 var (
 	base  = time.Now().UTC().Add(-26 * time.Hour).Truncate(24 * time.Hour)
@@ -83,6 +83,7 @@ func newSeed(t *testing.T) *seed {
 	s.insertAdminEvents(ctx, t)
 	s.insertHits(ctx, t)
 	s.insertExporterStats(ctx, t)
+	s.insertStatistics(ctx, t)
 	return s
 }
 
@@ -261,4 +262,53 @@ func (s *seed) insertExporterStats(ctx context.Context, t *testing.T) {
 	}
 	add(time.Now(), 0)
 	must(t, store.PublishExporterStats(ctx, s.client, rows))
+}
+
+// insertStatistics stores what the processes of two machines tell of themselves, a row of each a minute: one machine has all but the
+// collectors, of which one runs beside and another by itself, and which is upgraded after an hour. In the last quarter of an hour its store is away.
+func (s *seed) insertStatistics(ctx context.Context, t *testing.T) {
+	t.Helper()
+	var servers []store.ServerStats
+	var networks []store.NetworkStats
+	for i := range uint64(seeded / time.Minute) {
+		at := base.Add(time.Duration(i) * time.Minute)
+		row := func(machine, service string, instance uint64) store.ServerStats {
+			return store.ServerStats{
+				Time: at, IntervalMs: 60_000, Instance: instance, Service: service, Machine: machine, PID: uint32(100 * instance), Version: "v1.0.0",
+				UptimeMs: 3_600_000 + i*60_000, CPUMs: 6000 * instance, MemoryBytes: (100*instance + i) << 20, Threads: 20, OpenFiles: 50, MaxOpenFiles: 1024,
+				MachineCPUs: 4, MachineCPUMs: 60_000, MachineLoad: 1.5, MachineMemoryBytes: 8 << 30, MachineMemoryFree: 6 << 30,
+				MachineUptimeMs: 86_400_000 + i*60_000, DiskBytes: 100 << 30, DiskFreeBytes: 60<<30 - i<<20,
+			}
+		}
+		policyd, embedded, near, far := row("weir-1", "policyd", 1), row("weir-1", "store", 2), row("weir-1", "collector", 3), row("weir-2", "collector", 4)
+		policyd.StoreBytes, policyd.StoreMaxBytes = 20<<30, 50<<30
+		embedded.StoreBytes, embedded.StoreMaxBytes = 20<<30, 50<<30
+		if i == 30 {
+			embedded.StoreRestarts = 1
+		}
+		for n, c := range []*store.ServerStats{&near, &far} {
+			c.Collector = uint16(n + 1)
+			c.Datagrams, c.Flows, c.FlowsStored = 600, 12_000, 12_000
+			c.SocketQueueBytes, c.SocketQueueMaxBytes, c.WALBytes, c.WALMaxBytes = 1<<20, 64<<20, 10<<20, 1<<30
+		}
+		if i >= 60 {
+			far.Version, far.UptimeMs, far.Instance = "v1.1.0", (i-60)*60_000, 5
+		}
+		if over := i + 15; over >= uint64(seeded/time.Minute) {
+			waits := over - uint64(seeded/time.Minute) + 1
+			far.FlowsStored, far.FlowsWaiting = 0, waits*12_000
+			far.WALBytes, far.WALAgeMs, far.StoreAwayMs = (10+2*waits)<<20, waits*60_000, waits*60_000
+			far.SocketDrops = waits
+		}
+		servers = append(servers, policyd, embedded, near, far)
+		vms := uint64(40)
+		if i >= 90 {
+			vms++
+		}
+		networks = append(networks, store.NetworkStats{
+			Time: at, Instance: 1, Pools: 2, PoolsActive: 1, Hosts: 4, HostsActive: 3, Networks: 6, NetworksActive: 5, VMs: vms, VMsActive: vms - 8, VIFs: vms + 10, VIFsActive: vms,
+		})
+	}
+	must(t, store.PublishServerStats(ctx, s.client, servers))
+	must(t, store.PublishNetworkStats(ctx, s.client, networks))
 }

@@ -299,6 +299,8 @@ func (e *engine) seed(t *testing.T, base time.Time) {
 		t.Fatal(err)
 	}
 
+	e.insertStatistics(t, base)
+
 	events := []event.Event{
 		{ID: 1, Time: base.Add(5 * time.Minute), Kind: event.HostConnected, Pool: pool, Host: host1, Subject: "xen-1", Text: "connected to 192.0.2.1"},
 		{ID: 2, Time: base.Add(6 * time.Minute), Kind: event.VIFPlugged, Pool: pool, Host: host1, Bridge: bridge, Network: network, VM: web, VIF: vif, Subject: "web-01/0", Text: "plugged into xenbr0", Attributes: map[string]string{"mac": "52:54:00:00:00:01"}},
@@ -325,6 +327,42 @@ func (e *engine) seed(t *testing.T, base time.Time) {
 		(1, fromUnixTimestamp64Milli(%d), 'ann', 'operator', 'session', '198.51.100.7', 'policy.apply', 'policy', 'web rules', 'done', ''),
 		(2, fromUnixTimestamp64Milli(%d), 'bob', 'viewer', 'token', '198.51.100.8', 'host.add', 'xen-3', '', 'refused', 'a viewer may not')`,
 			base.Add(50*time.Minute).UnixMilli(), base.Add(95*time.Minute).UnixMilli()))
+}
+
+// insertStatistics stores what processes tell of themselves, each minute: of weir-1, which is restarted after an hour and is silent for ten minutes
+// before that, and of a collector at weir-2.
+func (e *engine) insertStatistics(t *testing.T, base time.Time) {
+	t.Helper()
+	var servers []store.ServerStats
+	var networks []store.NetworkStats
+	for minute := uint64(1); minute <= 120; minute++ {
+		at := base.Add(time.Duration(minute)*time.Minute - time.Second)
+		up := store.ServerStats{
+			Time: at, IntervalMs: 60_000, Instance: 1, Service: "up", Machine: "weir-1", Version: "v1", UptimeMs: minute * 60_000, CPUMs: 30_000, MemoryBytes: 1000 + minute,
+			MachineCPUs: 2, MachineCPUMs: 60_000, MachineMemoryBytes: 4000, MachineMemoryFree: 1000, DiskBytes: 10_000, DiskFreeBytes: 9000 - 10*minute,
+			Flows: 600, SocketDrops: minute / 110, WALBytes: minute % 10, WALMaxBytes: 100, FlowsDropped: minute / 70,
+		}
+		switch {
+		case minute == 61: // the first row of a run does not say what others used
+			up.Instance, up.Version, up.UptimeMs, up.MachineCPUMs, up.StoreRestarts = 2, "v2", 5000, 0, 1
+		case minute > 61:
+			up.Instance, up.Version, up.UptimeMs = 2, "v2", (minute-61)*60_000+5000
+		}
+		if minute <= 50 || minute > 60 {
+			servers = append(servers, up)
+		}
+		servers = append(servers, store.ServerStats{
+			Time: at, IntervalMs: 60_000, Instance: 3, Service: "collector", Machine: "weir-2", Version: "v1", UptimeMs: minute * 60_000, CPUMs: 6000, MemoryBytes: 500,
+			MachineCPUs: 4, MachineCPUMs: 24_000, DiskBytes: 10_000, DiskFreeBytes: 5000,
+		})
+		networks = append(networks, store.NetworkStats{Time: at, Instance: 1, Pools: 1, PoolsActive: 1, Hosts: 2, HostsActive: 2 - minute/100, VMs: 3, VMsActive: 2})
+	}
+	if err := store.PublishServerStats(t.Context(), e.writer, servers); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.PublishNetworkStats(t.Context(), e.writer, networks); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (e *engine) insertFlows(t *testing.T, b *flow.Batch, slot time.Time) {

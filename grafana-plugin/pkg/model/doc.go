@@ -10,7 +10,7 @@
 // the same in TypeScript. What Grafana adds (refId, hide, datasource, intervalMs, maxDataPoints, key, …) is passed over.
 //
 //	version    1. Absent: 1.
-//	queryType  flows, records, events, exporters, hits, inventory or sql. Absent or empty: flows.
+//	queryType  flows, records, events, exporters, hits, inventory, statistics or sql. Absent or empty: flows.
 //	flows, records, …  an object of that name says what is asked. Only the one of queryType is read, and strictly: a property that
 //	           it does not have is an error. Absent: all its defaults. The others may stay, so that an editor can go back.
 //
@@ -73,6 +73,18 @@
 //	  kind          pool, host, bridge, network, vm, vif, group, address_group, vm_group, exporter; default all
 //	  match         pattern of the name with * and ?; default all
 //	  limit         of a table; default 1000
+//
+//	statistics  how processes of Weir and their machines do (table server_stats), how much of the estate is active (network_stats)
+//	  format        timeseries (default), table, number. Over time each step has the worst that was, a table and a number the latest
+//	  of            servers (default), network
+//	  what          figures, see [ServerStatistics] and [NetworkStatistics]; default [cpu] of a series, [memory] of a number, those of a
+//	                table that say how a process does; of the network all
+//	  by            of servers: machine, service, version; default [machine, service], which is each process. [] is all together
+//	  machine       name of the only machine; default all
+//	  service       the only process of each machine: up, policyd, collector, store; default all
+//	  rate          counters by second
+//	  limit         rows or series, those with most; default 1000, of series 10
+//	  step          as of flows
 //
 //	sql        a statement of one's own
 //	  format        table (default), timeseries, number, logs

@@ -117,6 +117,8 @@ func (q *Query) Plan(env Env) (*Plan, error) {
 		return q.Hits.plan(&env)
 	case TypeInventory:
 		return q.Inventory.plan(&env)
+	case TypeStatistics:
+		return q.Statistics.plan(&env)
 	case TypeSQL:
 		return q.SQL.plan(&env)
 	default:

@@ -120,6 +120,8 @@ func TestValuesAreBound(t *testing.T) {
 	f(`{"queryType": "hits", "hits": {"rule": "` + evil + `"}}`)
 	f(`{"queryType": "hits", "hits": {"format": "timeseries", "rule": "` + evil + `"}}`)
 	f(`{"queryType": "inventory", "inventory": {"match": "` + evil + `"}}`)
+	f(`{"queryType": "statistics", "statistics": {"machine": "` + evil + `"}}`)
+	f(`{"queryType": "statistics", "statistics": {"format": "table", "service": "` + evil + `"}}`)
 	f(`{"queryType": "inventory", "inventory": {"format": "table", "kind": "exporter", "match": "` + evil + `"}}`)
 }
 
@@ -161,6 +163,12 @@ func TestPlanErrors(t *testing.T) {
 	f(`{"queryType": "hits", "hits": {"format": "number", "unit": "fps"}}`, `unit: found "fps": did you mean pps? expected one of packets, bytes, pps, bps`)
 	f(`{"queryType": "hits", "hits": {"format": "number", "unused": true}}`, `unused: rules that are not met have no figures: use format table`)
 	f(`{"queryType": "inventory", "inventory": {"kind": "vms"}}`, `kind: found "vms": did you mean vm? expected one of pool, host, bridge, network, vm, vif, group, address_group, vm_group, exporter`)
+	f(`{"queryType": "statistics", "statistics": {"of": "hosts"}}`, `of: found "hosts": expected one of servers, network`)
+	f(`{"queryType": "statistics", "statistics": {"of": "network", "what": ["cpu"]}}`, `what: unknown figure "cpu" of the network: expected one of pools, pools_active, hosts, hosts_active, networks, networks_active, vms, vms_active, vifs, vifs_active`)
+	f(`{"queryType": "statistics", "statistics": {"of": "network", "machine": "weir-1"}}`, `machine: the network is one, and counts nothing: leave it out`)
+	f(`{"queryType": "statistics", "statistics": {"what": ["cpu", "cpu"]}}`, `what: found "cpu" twice`)
+	f(`{"queryType": "statistics", "statistics": {"what": ["silence"]}}`, `what: silence is of now, not of each step: use format number or table`)
+	f(`{"queryType": "statistics", "statistics": {"by": ["pid"]}}`, `by: found "pid": expected one of machine, service, version`)
 	f(`{"queryType": "sql"}`, `sql.text: found no SQL: write a SELECT`)
 	f(`{"queryType": "sql", "sql": {"text": "SELECT $__timefilter(x)"}}`, `sql.text: there is no macro $__timefilter at 8: did you mean $__timeFilter?`)
 }

@@ -22,17 +22,18 @@ type Type string
 
 // The types of queries.
 const (
-	TypeFlows     Type = "flows"
-	TypeRecords   Type = "records"
-	TypeEvents    Type = "events"
-	TypeExporters Type = "exporters"
-	TypeHits      Type = "hits"
-	TypeInventory Type = "inventory"
-	TypeSQL       Type = "sql"
+	TypeFlows      Type = "flows"
+	TypeRecords    Type = "records"
+	TypeEvents     Type = "events"
+	TypeExporters  Type = "exporters"
+	TypeHits       Type = "hits"
+	TypeInventory  Type = "inventory"
+	TypeStatistics Type = "statistics"
+	TypeSQL        Type = "sql"
 )
 
 // Types lists all types.
-var Types = []Type{TypeFlows, TypeRecords, TypeEvents, TypeExporters, TypeHits, TypeInventory, TypeSQL}
+var Types = []Type{TypeFlows, TypeRecords, TypeEvents, TypeExporters, TypeHits, TypeInventory, TypeStatistics, TypeSQL}
 
 // Format is what frames an answer becomes.
 type Format string
@@ -48,13 +49,14 @@ const (
 
 // Formats lists the formats that answers of each type can have, the default first.
 var Formats = map[Type][]Format{
-	TypeFlows:     {Timeseries, Table, Number},
-	TypeRecords:   {Table, Logs},
-	TypeEvents:    {Logs, Table, Annotations, Timeseries, Number},
-	TypeExporters: {Timeseries, Table, Number},
-	TypeHits:      {Table, Timeseries, Number},
-	TypeInventory: {Number, Table},
-	TypeSQL:       {Table, Timeseries, Number, Logs},
+	TypeFlows:      {Timeseries, Table, Number},
+	TypeRecords:    {Table, Logs},
+	TypeEvents:     {Logs, Table, Annotations, Timeseries, Number},
+	TypeExporters:  {Timeseries, Table, Number},
+	TypeHits:       {Table, Timeseries, Number},
+	TypeInventory:  {Number, Table},
+	TypeStatistics: {Timeseries, Table, Number},
+	TypeSQL:        {Table, Timeseries, Number, Logs},
 }
 
 // Query is a target that was read. Of the pointers the one of Type is set.
@@ -63,13 +65,14 @@ type Query struct {
 	Hide  bool // not to be answered
 	Type  Type
 
-	Flows     *Flows
-	Records   *Records
-	Events    *Events
-	Exporters *Exporters
-	Hits      *Hits
-	Inventory *Inventory
-	SQL       *SQL
+	Flows      *Flows
+	Records    *Records
+	Events     *Events
+	Exporters  *Exporters
+	Hits       *Hits
+	Inventory  *Inventory
+	Statistics *Statistics
+	SQL        *SQL
 }
 
 // Flows asks for sums of flows: see [query.Request], whose properties these are.
@@ -152,6 +155,19 @@ type Inventory struct {
 	Limit  int    `json:"limit,omitempty"`
 }
 
+// Statistics asks how processes of Weir do, and how much of the estate is active.
+type Statistics struct {
+	Format  Format    `json:"format,omitempty"`
+	Of      Subject   `json:"of,omitempty"`
+	What    []string  `json:"what,omitempty"`
+	By      *[]string `json:"by,omitempty"` // nil is [machine, service]
+	Machine string    `json:"machine,omitempty"`
+	Service string    `json:"service,omitempty"`
+	Rate    bool      `json:"rate,omitempty"`
+	Limit   int       `json:"limit,omitempty"`
+	Step    string    `json:"step,omitempty"`
+}
+
 // SQL asks with a statement.
 type SQL struct {
 	Format Format `json:"format,omitempty"`
@@ -170,17 +186,18 @@ func Parse(target []byte) (*Query, error) {
 		return nil, reject("query", fmt.Sprintf("at most %d are read", maxTarget), "it is %d bytes long", len(target))
 	}
 	var head struct {
-		RefID     string          `json:"refId"`
-		Hide      bool            `json:"hide"`
-		Version   *int            `json:"version"`
-		QueryType string          `json:"queryType"`
-		Flows     json.RawMessage `json:"flows"`
-		Records   json.RawMessage `json:"records"`
-		Events    json.RawMessage `json:"events"`
-		Exporters json.RawMessage `json:"exporters"`
-		Hits      json.RawMessage `json:"hits"`
-		Inventory json.RawMessage `json:"inventory"`
-		SQL       json.RawMessage `json:"sql"`
+		RefID      string          `json:"refId"`
+		Hide       bool            `json:"hide"`
+		Version    *int            `json:"version"`
+		QueryType  string          `json:"queryType"`
+		Flows      json.RawMessage `json:"flows"`
+		Records    json.RawMessage `json:"records"`
+		Events     json.RawMessage `json:"events"`
+		Exporters  json.RawMessage `json:"exporters"`
+		Hits       json.RawMessage `json:"hits"`
+		Inventory  json.RawMessage `json:"inventory"`
+		Statistics json.RawMessage `json:"statistics"`
+		SQL        json.RawMessage `json:"sql"`
 	}
 	if err := json.Unmarshal(target, &head); err != nil {
 		return nil, misread("query", err)
@@ -215,6 +232,9 @@ func Parse(target []byte) (*Query, error) {
 	case TypeInventory:
 		q.Inventory = &Inventory{}
 		part, into, format = head.Inventory, q.Inventory, &q.Inventory.Format
+	case TypeStatistics:
+		q.Statistics = &Statistics{}
+		part, into, format = head.Statistics, q.Statistics, &q.Statistics.Format
 	case TypeSQL:
 		q.SQL = &SQL{}
 		part, into, format = head.SQL, q.SQL, &q.SQL.Format
@@ -247,6 +267,8 @@ func (q *Query) Format() Format {
 		return q.Hits.Format
 	case TypeInventory:
 		return q.Inventory.Format
+	case TypeStatistics:
+		return q.Statistics.Format
 	case TypeSQL:
 		return q.SQL.Format
 	default:

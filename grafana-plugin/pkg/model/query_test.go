@@ -98,7 +98,7 @@ func TestParseErrors(t *testing.T) {
 	f(`[]`, `query: found a JSON array: expected an object`)
 	f(`{"version": 2}`, `version: found 2, want 1: a newer version of the plugin wrote it: install that`)
 	f(`{"version": 0}`, `version: found 0, want 1: edit and save it anew`)
-	f(`{"queryType": "flow"}`, `queryType: found "flow": did you mean flows? expected one of flows, records, events, exporters, hits, inventory, sql`)
+	f(`{"queryType": "flow"}`, `queryType: found "flow": did you mean flows? expected one of flows, records, events, exporters, hits, inventory, statistics, sql`)
 	f(`{"flows": {"format": "logs"}}`, `format: found "logs": expected one of timeseries, table, number`)
 	f(`{"flows": {"filters": "x"}}`, `flows: unknown property "filters": did you mean filter? expected one of format, by, filter, units, direction, split, limit, bottom, other, total, step, traffic, seen, observations, basis`)
 	f(`{"flows": {"limit": "10"}}`, `limit: found a JSON string: expected a whole number`)
@@ -122,7 +122,7 @@ func FuzzParse(f *testing.F) {
 		}
 		part := map[model.Type]any{
 			model.TypeFlows: q.Flows, model.TypeRecords: q.Records, model.TypeEvents: q.Events, model.TypeExporters: q.Exporters,
-			model.TypeHits: q.Hits, model.TypeInventory: q.Inventory, model.TypeSQL: q.SQL,
+			model.TypeHits: q.Hits, model.TypeInventory: q.Inventory, model.TypeStatistics: q.Statistics, model.TypeSQL: q.SQL,
 		}[q.Type]
 		text, err := json.Marshal(map[string]any{"refId": q.RefID, "hide": q.Hide, "version": model.Version, "queryType": q.Type, string(q.Type): part})
 		if err != nil {

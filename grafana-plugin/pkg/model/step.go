@@ -11,10 +11,11 @@ import (
 // which people know who look at its edge, but alert rules do not: so series end with the last complete step, and rates are of a range
 // that ends there.
 const (
-	flowsDelay     = 15 * time.Second // batches are sealed each second, and a split collector has a way to the store
-	exportersDelay = 15 * time.Second // after the end of its interval a row is written
-	rateDelay      = 45 * time.Second // a row tells of 30 s, and its share of a step is only known when it is there
-	hitsDelay      = 25 * time.Second // what was counted is written each 10 s
+	flowsDelay      = 15 * time.Second // batches are sealed each second, and a split collector has a way to the store
+	exportersDelay  = 15 * time.Second // after the end of its interval a row is written
+	rateDelay       = 45 * time.Second // a row tells of 30 s, and its share of a step is only known when it is there
+	hitsDelay       = 25 * time.Second // what was counted is written each 10 s
+	statisticsDelay = 15 * time.Second // after its minute a row is written
 )
 
 const day = 24 * time.Hour

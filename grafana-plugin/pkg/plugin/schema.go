@@ -32,7 +32,11 @@ type schema struct {
 	ExporterFigures []word             `json:"exporterFigures"`
 	ExporterKeys    []word             `json:"exporterKeys"`
 	EntityKinds     []word             `json:"entityKinds"`
-	Limits          []clickhouse.Limit `json:"limits"` // numbers among the settings
+	ServerFigures   []word             `json:"serverFigures"`
+	ServerKeys      []word             `json:"serverKeys"`
+	NetworkFigures  []word             `json:"networkFigures"`
+	Lookups         []word             `json:"lookups"` // what has values beside fields
+	Limits          []clickhouse.Limit `json:"limits"`  // numbers among the settings
 }
 
 type field struct {
@@ -128,6 +132,16 @@ func newSchema() *schema {
 	for _, name := range model.InventoryKinds() {
 		s.EntityKinds = append(s.EntityKinds, word{name, ""})
 	}
+	for i := range model.ServerStatistics {
+		s.ServerFigures = append(s.ServerFigures, word{model.ServerStatistics[i].Name, model.ServerStatistics[i].Doc})
+	}
+	for _, name := range model.ServerKeys() {
+		s.ServerKeys = append(s.ServerKeys, word{name, ""})
+	}
+	for i := range model.NetworkStatistics {
+		s.NetworkFigures = append(s.NetworkFigures, word{model.NetworkStatistics[i].Name, model.NetworkStatistics[i].Doc})
+	}
+	s.Lookups = []word{{model.FieldMachine, "Machines that processes of Weir run on."}}
 	return s
 }
 

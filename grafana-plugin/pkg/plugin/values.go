@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/grafana/grafana-plugin-sdk-go/data"
 
@@ -30,11 +31,14 @@ func (d *Datasource) values(r *http.Request) (any, error) {
 	if len(prefix) > maxPrefix {
 		return nil, &query.Error{Part: "prefix", Msg: "it is " + strconv.Itoa(len(prefix)) + " bytes long", Hint: "at most " + strconv.Itoa(maxPrefix) + " are read"}
 	}
-	f, ok := query.FieldByName(name)
-	if !ok {
-		return nil, &query.Error{Part: "field", Msg: "unknown field " + quote(name), Hint: "see the list of fields"}
+	var all []string
+	if name == model.FieldMachine {
+		all, err = d.machines(r.Context())
+	} else if f, ok := query.FieldByName(name); ok {
+		all, err = d.valuesOf(r.Context(), f, prefix, limit)
+	} else {
+		err = &query.Error{Part: "field", Msg: "unknown field " + quote(name), Hint: "see the list of fields"}
 	}
-	all, err := d.valuesOf(r.Context(), f, prefix, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +73,18 @@ func (d *Datasource) valuesOf(ctx context.Context, f *query.Field, prefix string
 		return texts(frames), err
 	}
 	return d.inFlows(ctx, f)
+}
+
+// machines returns the machines of which processes of Weir told something within a week.
+func (d *Datasource) machines(ctx context.Context) ([]string, error) {
+	if d.broken != nil {
+		return nil, d.broken
+	}
+	env := lastHour(d.now())
+	env.From = env.To.Add(-7 * 24 * time.Hour)
+	q := &model.Query{Type: model.TypeStatistics, Statistics: &model.Statistics{Format: model.Table, What: []string{"uptime"}, By: &[]string{"machine"}, Limit: maxValues}}
+	frames, err := d.ask(ctx, "", q, env)
+	return texts(frames), err
 }
 
 // entities looks names up, those of what still exists first.

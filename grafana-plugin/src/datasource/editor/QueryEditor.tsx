@@ -14,6 +14,7 @@ import { InventoryEditor } from './InventoryEditor';
 import { RecordsEditor } from './RecordsEditor';
 import { Preview } from './Preview';
 import { SQLEditor } from './SQLEditor';
+import { StatisticsEditor } from './StatisticsEditor';
 
 type Props = QueryEditorProps<WeirDataSource, WeirQuery, Options>;
 
@@ -24,6 +25,7 @@ const types: { value: QueryType; label: string; description: string }[] = [
   { value: 'exporters', label: 'Exporters', description: 'What exporters sent, and what was lost' },
   { value: 'hits', label: 'Hits of rules', description: 'Which rules of the policy were met' },
   { value: 'inventory', label: 'Inventory', description: 'What exists: hosts, networks, VMs' },
+  { value: 'statistics', label: 'Statistics', description: 'How Weir itself does, how much of the estate is active' },
   { value: 'sql', label: 'SQL', description: 'SQL of your own, if your role may' },
 ];
 
@@ -85,6 +87,7 @@ export function QueryEditor({ datasource, query: saved, onChange, onRunQuery, ra
       {type === 'exporters' && <ExportersEditor {...shared} part={query.exporters ?? initial.exporters} onChange={(p) => change('exporters', p)} />}
       {type === 'hits' && <HitsEditor {...shared} part={query.hits ?? initial.hits} onChange={(p) => change('hits', p)} />}
       {type === 'inventory' && <InventoryEditor {...shared} part={query.inventory ?? initial.inventory} onChange={(p) => change('inventory', p)} />}
+      {type === 'statistics' && <StatisticsEditor {...shared} part={query.statistics ?? initial.statistics} onChange={(p) => change('statistics', p)} />}
       {type === 'sql' && <SQLEditor {...shared} part={query.sql ?? initial.sql} onChange={(p) => change('sql', p, false)} />}
       {isComplete(query) && (
         <Fold label="SQL that is run">

@@ -24,7 +24,7 @@ const kinds: { name: NonNullable<VariableQuery['queryType']>; label: string; doc
 /** The editor of a variable. */
 export function VariableEditor({ datasource, query, onChange, onRunQuery }: Props) {
   const { value: schema } = useAnswer(datasource.uid, () => datasource.schema(), 0);
-  const fields = (schema?.fields ?? []).map((f) => ({ value: f.name, label: f.name, description: f.doc }));
+  const fields = [...(schema?.fields ?? []), ...(schema?.lookups ?? [])].map((f) => ({ value: f.name, label: f.name, description: f.doc }));
   const { queryType: type = 'values' } = query;
   const { field, prefix = '' } = query.values ?? firstValues;
   const change = (to: Partial<VariableQuery>) => {

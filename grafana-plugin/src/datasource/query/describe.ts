@@ -2,7 +2,7 @@ import { migrate, type WeirQuery } from './model';
 
 /** A query in words, for lists of queries. */
 export function describe(query: WeirQuery): string {
-  const { queryType, flows, records, events, exporters, hits, inventory, sql } = migrate(query);
+  const { queryType, flows, records, events, exporters, hits, inventory, statistics, sql } = migrate(query);
   switch (queryType) {
     case 'flows':
       return sentence(
@@ -22,6 +22,15 @@ export function describe(query: WeirQuery): string {
       return sentence(hits?.unused ? 'rules that were not met' : 'hits of rules', part('by', hits?.by === 'rule' ? '' : hits?.by), part('of', hits?.rule), part('with verdict', hits?.verdict));
     case 'inventory':
       return sentence('inventory', part('of', inventory?.kind), part('like', inventory?.match));
+    case 'statistics':
+      return sentence(
+        'statistics',
+        part('of the', statistics?.of),
+        list(statistics?.what),
+        part('by', list(statistics?.by)),
+        part('at', statistics?.machine),
+        part('of', statistics?.service)
+      );
     case 'sql':
       return sql?.text?.replace(/\s+/g, ' ').trim() ?? '';
     default:

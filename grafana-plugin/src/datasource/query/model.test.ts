@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { examples } from '../editor/examples';
 import { describe as inWords } from './describe';
-import { defaultQuery, filterFields, filterOf, formats, hitKeys, hitUnits, initial, isComplete, members, migrate, partOf, sources, withFilter, type QueryType, type WeirQuery } from './model';
+import { defaultQuery, filterFields, filterOf, formats, hitKeys, hitUnits, initial, isComplete, members, migrate, partOf, sources, subjects, withFilter, type QueryType, type WeirQuery } from './model';
 
 const plugin = join(__dirname, '../../..');
 const types = Object.keys(formats) as QueryType[];
@@ -53,6 +53,8 @@ test('the members are those that the backend reads', () => {
 test('words that only the model has are those that the backend reads', () => {
   const source = readFileSync(join(plugin, 'pkg/model/query.go'), 'utf8');
   expect([...source.matchAll(/^\t\w+\s+Source = "(\w+)"/gm)].map((m) => m[1])).toEqual(sources);
+  const statistics = readFileSync(join(plugin, 'pkg/model/statistics.go'), 'utf8');
+  expect([...statistics.matchAll(/^\t\w+\s+Subject = "(\w+)"/gm)].map((m) => m[1])).toEqual(subjects);
   const doc = readFileSync(join(plugin, 'pkg/model/doc.go'), 'utf8');
   expect([...doc.matchAll(/filter with the fields ([\w, ]+)/g)].map((m) => (m[1] ?? '').split(', '))).toEqual([filterFields.events, filterFields.exporters]);
   expect(/unit\s+of series and numbers: ([\w, ]+?) \(default\), (\w+)/.exec(doc)?.slice(1).join(', ').split(', ')).toEqual(hitUnits);
@@ -98,6 +100,7 @@ test('queries in words', () => {
   );
   expect(words({ queryType: 'events', events: { kinds: ['vif_added'], severity: 'warning' } })).toBe('events of vif_added from warning');
   expect(words({ queryType: 'hits', hits: { unused: true } })).toBe('rules that were not met');
+  expect(words({ queryType: 'statistics', statistics: { of: 'servers', what: ['cpu', 'memory'], machine: 'weir-1' } })).toBe('statistics of the servers cpu, memory at weir-1');
   expect(words({ queryType: 'sql', sql: { text: 'SELECT 1\n  FROM x' } })).toBe('SELECT 1 FROM x');
   expect(new Set(examples.map((e) => words(e.ask))).size).toBe(examples.length);
 });

@@ -7,7 +7,7 @@ import type { DataQuery } from '@grafana/schema';
 /** The version that new queries have. */
 export const version = 1;
 
-export type QueryType = 'flows' | 'records' | 'events' | 'exporters' | 'hits' | 'inventory' | 'sql';
+export type QueryType = 'flows' | 'records' | 'events' | 'exporters' | 'hits' | 'inventory' | 'statistics' | 'sql';
 
 /** A number, or the text of a variable that is put in its place before the query is sent. */
 export type Count = number | string;
@@ -86,6 +86,20 @@ export interface Inventory {
   limit?: Count | undefined;
 }
 
+/** How processes of Weir and their machines do, and how much of the estate is active. */
+export interface Statistics {
+  format?: 'timeseries' | 'table' | 'number';
+  of?: string;
+  what?: string[];
+  /** None is by machine and service, which is each process; an empty list is all together. */
+  by?: string[] | undefined;
+  machine?: string;
+  service?: string;
+  rate?: Flag;
+  limit?: Count | undefined;
+  step?: string;
+}
+
 /** SQL of somebody's own. */
 export interface SQL {
   format?: 'timeseries' | 'table' | 'number' | 'logs';
@@ -100,6 +114,7 @@ export interface Parts {
   exporters: Exporters;
   hits: Hits;
   inventory: Inventory;
+  statistics: Statistics;
   sql: SQL;
 }
 
@@ -135,6 +150,7 @@ export const members: { readonly [T in QueryType]: Readonly<Record<keyof Require
   exporters: { format: 'word', what: 'words', by: 'words', filter: 'filter', rate: 'flag', limit: 'count', step: 'word' },
   hits: { format: 'word', by: 'word', rule: 'word', verdict: 'word', unit: 'word', unused: 'flag', system: 'flag', limit: 'count', step: 'word' },
   inventory: { format: 'word', kind: 'word', match: 'word', limit: 'count' },
+  statistics: { format: 'word', of: 'word', what: 'words', by: 'words', machine: 'word', service: 'word', rate: 'flag', limit: 'count', step: 'word' },
   sql: { format: 'word', text: 'sql' },
 };
 
@@ -146,11 +162,15 @@ export const formats: { readonly [T in QueryType]: readonly NonNullable<Parts[T]
   exporters: ['timeseries', 'table', 'number'],
   hits: ['table', 'timeseries', 'number'],
   inventory: ['number', 'table'],
+  statistics: ['timeseries', 'table', 'number'],
   sql: ['table', 'timeseries', 'number', 'logs'],
 };
 
 /** Whose events there are. */
 export const sources = ['network', 'admin', 'all'] as const;
+
+/** What statistics are of. */
+export const subjects = ['servers', 'network'] as const;
 
 /** What hits over time can be grouped by. */
 export const hitKeys = ['rule', 'tier', 'verdict', 'scope', 'host'] as const;
@@ -172,6 +192,7 @@ export const initial: { readonly [T in QueryType]: Parts[T] } = {
   exporters: { format: 'timeseries', what: ['flows', 'lost'] },
   hits: { format: 'table' },
   inventory: { format: 'number' },
+  statistics: { format: 'timeseries', of: 'servers', what: ['cpu'] },
   sql: { format: 'table', text: '' },
 };
 

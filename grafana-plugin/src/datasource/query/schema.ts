@@ -38,6 +38,11 @@ export interface Schema {
   exporterFigures: Word[];
   exporterKeys: Word[];
   entityKinds: Word[];
+  serverFigures: Word[];
+  serverKeys: Word[];
+  networkFigures: Word[];
+  /** What has values beside fields. */
+  lookups: Word[];
 }
 
 /** A mistake in what was written, as the backend finds it. */

@@ -1,0 +1,33 @@
+SELECT
+  t AS time,
+  v1 AS `flows_dropped`
+FROM (
+  SELECT
+    t,
+    sum(v1) AS v1
+  FROM (
+    SELECT
+      t,
+      machine,
+      service,
+      toFloat64(sum(flows_dropped)) AS v1
+    FROM (
+      SELECT
+        *,
+        toDateTime(intDiv(toUnixTimestamp64Milli(time) - 1, 60000) * 60, 'UTC') AS t
+      FROM server_stats FINAL
+      WHERE time > fromUnixTimestamp64Milli({from:Int64})
+        AND time <= fromUnixTimestamp64Milli({to:Int64})
+    )
+    GROUP BY t, machine, service
+  )
+  GROUP BY t
+)
+ORDER BY t
+LIMIT 3600
+
+-- {from:Int64} = "1795665600000"
+-- {to:Int64} = "1795687140000"
+-- timeseries, at most 3600 rows, from 2026-11-26T04:00:00Z to 2026-11-26T09:59:00Z by 1m0s
+-- column time time
+-- column flows_dropped value short or 0
