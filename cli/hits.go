@@ -50,12 +50,16 @@ func Hits(ctx context.Context, db DB, r query.HitsRequest, now time.Time) ([]Rul
 	return list, nil
 }
 
-// LastHit says how long ago a rule was met last.
+// LastHit says how long ago a rule was met last, in minutes: it is known no better.
 func LastHit(h *RuleHits, now time.Time) string {
-	if h.LastHit.IsZero() {
+	switch d := now.Sub(h.LastHit).Truncate(time.Minute); {
+	case h.LastHit.IsZero():
 		return "never"
+	case d <= 0:
+		return "just now"
+	default:
+		return Span(d) + " ago"
 	}
-	return Span(max(0, now.Sub(h.LastHit)).Truncate(time.Minute)) + " ago"
 }
 
 // HitsTable shows hits. now is in the zone of the reader.

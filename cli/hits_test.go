@@ -125,3 +125,21 @@ func TestHitsRefuses(t *testing.T) {
 		}
 	}
 }
+
+// How long ago is said in minutes, since only the minute of a hit is known.
+func TestLastHit(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 30, 0, time.UTC)
+	f := func(ago time.Duration, want string) {
+		t.Helper()
+		if got := cli.LastHit(&cli.RuleHits{LastHit: now.Add(-ago)}, now); got != want {
+			t.Errorf("%s ago: %q, want %q", ago, got, want)
+		}
+	}
+	f(30*time.Second, "just now")
+	f(-time.Second, "just now") // by another clock
+	f(90*time.Second, "1m ago")
+	f(2*time.Hour+5*time.Minute+30*time.Second, "2h5m ago")
+	if got := cli.LastHit(&cli.RuleHits{}, now); got != "never" {
+		t.Errorf("of none: %q", got)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"maps"
 	"runtime"
 	"slices"
@@ -335,7 +336,7 @@ func (s *Service) PlanPolicy(ctx context.Context, r PlanRequest) (PolicyPlan, er
 		return PolicyPlan{}, err
 	}
 	list := g.tries(c, now, func(h *host) bool { return h.mode == state.ModeEnforce && c.concerns(h.UUID) })
-	p := PolicyPlan{Base: c.base, Head: c.intent.Head, Rules: []RuleChange{}, VIFs: []string{}, Hosts: []HostPlan{}, Warnings: c.warnings, Refused: refusals(list)}
+	p := PolicyPlan{Base: c.base, Head: c.intent.Head, Rules: []RuleChange{}, VIFs: []string{}, Settings: []policy.SettingChange{}, Hosts: []HostPlan{}, Warnings: c.warnings, Refused: refusals(list)}
 	p.Instances = int(c.next - c.first)
 	for _, t := range list {
 		if t.desired == nil {
@@ -353,6 +354,8 @@ func (s *Service) PlanPolicy(ctx context.Context, r PlanRequest) (PolicyPlan, er
 	}
 	p.Rules = ruleChanges(c.before, c.resolved)
 	p.VIFs = append(p.VIFs, touched(c.before, c.resolved, list)...)
+	changes, n := policy.SettingChanges(c.resolved.set, g.inForceAt(c, list))
+	p.Settings, p.SettingVIFs = append(p.Settings, changes...), n
 	p.Hosts, err = s.hostPlans(ctx, c, list)
 	return p, err
 }
@@ -606,25 +609,53 @@ func touched(before, after *resolved, list []*trial) []string {
 	}
 	all := before == nil || before.set == nil || before.set.Default.Instance != after.set.Default.Instance ||
 		changed[policy.Scope{Tier: policy.GlobalMandatory}] || changed[policy.Scope{Tier: policy.GlobalDefault}]
-	seen := map[flow.ID]bool{}
 	var names []string
-	for _, t := range list {
-		for i, id := range t.input.VIFs {
-			v := after.estate.VIFs[id]
-			if v == nil || seen[id] || t.host.seen.VIFs[i].Bridge != t.bridge {
-				continue
-			}
-			seen[id] = true
-			hit := all
-			for scope, is := range changed {
-				of := scope.Of
-				hit = hit || is && of != 0 && (of == v.ID || of == v.VM || of == v.Network || of == v.Pool)
-			}
-			if hit {
-				names = append(names, v.Name)
-			}
+	for v := range vifsOf(list, after.estate) {
+		hit := all
+		for scope, is := range changed {
+			of := scope.Of
+			hit = hit || is && of != 0 && (of == v.ID || of == v.VM || of == v.Network || of == v.Pool)
+		}
+		if hit {
+			names = append(names, v.Name)
 		}
 	}
 	slices.Sort(names)
 	return names
+}
+
+// vifsOf yields the VIFs at the bridges that were tried, each once, with the trial.
+func vifsOf(list []*trial, in *policy.Estate) iter.Seq2[*policy.Interface, *trial] {
+	return func(yield func(*policy.Interface, *trial) bool) {
+		seen := map[flow.ID]bool{}
+		for _, t := range list {
+			for i, id := range t.input.VIFs {
+				v := in.VIFs[id]
+				if v == nil || seen[id] || t.host.seen.VIFs[i].Bridge != t.bridge {
+					continue
+				}
+				seen[id] = true
+				if !yield(v, t) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// inForceAt yields the VIFs at the bridges that were tried, with the policy that is in force at the host; nil: none is.
+func (g *governor) inForceAt(c *candidate, list []*trial) iter.Seq2[*policy.Interface, *policy.Set] {
+	return func(yield func(*policy.Interface, *policy.Set) bool) {
+		g.mu.Lock()
+		sets := make(map[uint64]*policy.Set, len(g.resolved))
+		for revision, r := range g.resolved {
+			sets[revision] = r.set
+		}
+		g.mu.Unlock()
+		for v, t := range vifsOf(list, c.resolved.estate) {
+			if !yield(v, sets[c.intent.RevisionOf(t.host.UUID)]) {
+				return
+			}
+		}
+	}
 }

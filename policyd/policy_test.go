@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/event"
@@ -21,6 +23,7 @@ import (
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -276,20 +279,35 @@ func TestCanary(t *testing.T) {
 	if p := r.plan("default: deny", "hv2"); len(p.Hosts) != 1 || p.Hosts[0].Host != "hv2" || len(p.Rules) != 1 || p.Rules[0].Change != "changed" || len(p.VIFs) != 1 {
 		t.Errorf("plan %+v", p)
 	}
+	all := r.plan("global: {settings: {guard_ra: on}}")
+	one := r.plan("global: {settings: {guard_ra: on}}", "hv2")
+	if len(all.Settings) != 1 || len(one.Settings) != 1 || all.SettingVIFs != 2 || one.SettingVIFs != 1 {
+		t.Fatalf("settings at all hosts %+v, at one %+v", all.Settings, one.Settings)
+	}
+	vifs := all.Settings[0].VIFs
+	if len(vifs) != 2 || !slices.Contains(vifs, one.Settings[0].VIFs[0]) || one.Settings[0].VIFs[0] == vifs[0] && one.Settings[0].VIFs[0] == vifs[1] {
+		t.Errorf("settings at all hosts %+v, at one %+v", all.Settings, one.Settings)
+	}
+	r.apply("default: deny\nglobal: {settings: {guard_ra: on}}", "hv2")
+	all = r.plan("default: deny\nglobal: {settings: {guard_ra: on, guard_mac: on}}")
+	want := []policy.SettingChange{{Key: "guard_ra", Before: "off", BeforeLevel: "built in", After: "on", AfterLevel: "global", VIFs: slices.DeleteFunc(vifs, func(v string) bool { return v == one.Settings[0].VIFs[0] })}}
+	if diff := cmp.Diff(want, all.Settings); diff != "" || all.SettingVIFs != 1 { // hv2 has it already, and who says that guard_mac is on changes nothing
+		t.Errorf("%d VIFs (-want +got):\n%s", all.SettingVIFs, diff)
+	}
 	r.apply("default: deny", "hv2")
-	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 1 || two != 2 {
-		t.Errorf("hv1 is to have %d, hv2 %d, want 1 and 2", one, two)
+	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 1 || two != 3 {
+		t.Errorf("hv1 is to have %d, hv2 %d, want 1 and 3", one, two)
 	}
 	s, err := r.PolicyStatus(t.Context())
-	if err != nil || len(s.Only) != 1 || s.Only[0].Host != "hv2" || s.Only[0].Revision.Revision != 2 || s.Revision.Revision != 1 {
+	if err != nil || len(s.Only) != 1 || s.Only[0].Host != "hv2" || s.Only[0].Revision.Revision != 3 || s.Revision.Revision != 1 {
 		t.Errorf("%+v %v", s, err)
 	}
 	for name, want := range map[string]string{"22222222-0000-4000-8000-000000000001": "allow", "22222222-0000-4000-8000-000000000002": "deny"} {
 		r.until("rules of "+name, func() bool { e, err := r.Effective(t.Context(), name); return err == nil && e.Default == want })
 	}
 	r.apply("default: deny")
-	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 3 || two != 3 {
-		t.Errorf("hv1 is to have %d, hv2 %d, want 3", one, two)
+	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 4 || two != 4 {
+		t.Errorf("hv1 is to have %d, hv2 %d, want 4", one, two)
 	}
 	if n := len(r.numbers()); n != 2 {
 		t.Errorf("%d numbers, want 2: that of the canary is that of all", n)

@@ -77,9 +77,13 @@ type PolicyPlan struct {
 	Instances int          `json:"instances" doc:"Numbers that would be given: of rules that are new or decide otherwise."`
 	Ends      int          `json:"ends" doc:"Numbers of allow rules that would end: replies of connections that they let in stop until the VM that began is heard, and decided, anew."`
 	VIFs      []string     `json:"vifs" doc:"VIFs whose rules, or the order of which, would change; of all hosts that are concerned."`
-	Hosts     []HostPlan   `json:"hosts" doc:"By name; those with mode enforce that are concerned."`
-	Warnings  []string     `json:"warnings,omitempty"`
-	Refused   []string     `json:"refused,omitempty" doc:"Why it would be refused."`
+
+	SettingVIFs int                    `json:"setting_vifs" doc:"How many VIFs would get other values of settings; of all hosts that are concerned."`
+	Settings    []policy.SettingChange `json:"settings" doc:"What they are; what other levels would say as it is said now is left out."`
+
+	Hosts    []HostPlan `json:"hosts" doc:"By name; those with mode enforce that are concerned."`
+	Warnings []string   `json:"warnings,omitempty"`
+	Refused  []string   `json:"refused,omitempty" doc:"Why it would be refused."`
 }
 
 // RuleChange is a rule that would be another one.

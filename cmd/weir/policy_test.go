@@ -178,6 +178,7 @@ func TestPolicy(t *testing.T) {
 	more := r.file(strings.Replace(webPolicy, `"5432"`, `"80,5432"`, 1))
 	r.says(`~ Rule "postgres" has local ports 80,5432 instead of 5432: allow from address-group:inside tcp local ports 80,5432.`, "policy", "plan", more)
 	r.says("1 VIF gets other rules: db/0", "policy", "plan", more)
+	r.says("1 VIF gets other settings\n  guard_mac: on (built in) → off (VM db) for 1 VIF: db/0\n", "policy", "plan", r.file(webPolicy+"    settings: {guard_mac: off}\n"))
 	r.passes("planned", 80, false)
 	r.says("in force and verified at hv1", "policy", "apply", more, "--only", "host:hv1")
 	r.passes("applied", 80, true)

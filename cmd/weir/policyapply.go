@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
+	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/explain"
 )
 
@@ -108,7 +109,7 @@ func newPolicyPlan() *cobra.Command {
 		Use:   "plan [FILE]",
 		Short: "Show what applying a policy would change, and change nothing",
 		Long: `Says in sentences how a policy differs from what is in force, compiles it for every host with mode enforce and shows what would change there: VIFs
-whose rules would be others, flows of each bridge, and, of hosts that are not attached yet, what attaching would change in their databases. The
+whose rules or settings would be others, flows of each bridge, and, of hosts that are not attached yet, what attaching would change in their databases. The
 figures are those that applying it now would have. The exit code is 1 if the policy would be refused.
 
 The policy is that of FILE (- is standard input), of --draft, or of your draft if you have one only.`,
@@ -158,7 +159,7 @@ The policy is that of FILE (- is standard input), of --draft, or of your draft i
 	onlyFlag(cmd, &only)
 	draftFlag(cmd, &data, &draft)
 	f := cmd.Flags()
-	f.BoolVar(&all, "all", false, fmt.Sprintf("every difference, also if there are more than %d", maxPlanned))
+	f.BoolVar(&all, "all", false, fmt.Sprintf("every difference, also if there are more than %d, and every change of settings", maxPlanned))
 	f.BoolVar(&raw, "raw", false, "a unified diff of the documents, and nothing of hosts")
 	jsonFlag(cmd, &asJSON)
 	cmd.MarkFlagsMutuallyExclusive("raw", "json")
@@ -181,11 +182,9 @@ func writePlan(out *cli.Output, p *planned, name string, most int) error {
 	if err := writeDifferences(out, &p.Explained, most); err != nil {
 		return err
 	}
-	get := "get"
-	if len(p.VIFs) == 1 {
-		get = "gets"
-	}
-	fmt.Fprintf(out.W, "\n%s %s other rules%s\n", cli.Counted(len(p.VIFs), "VIF"), get, nameSome(p.VIFs))
+	fmt.Fprintf(out.W, "\n%s other rules%s\n", vifsGet(len(p.VIFs)), nameSome(p.VIFs))
+	fmt.Fprintf(out.W, "%s other settings\n", vifsGet(p.SettingVIFs))
+	writeSettingChanges(out, p.Settings, most)
 	if p.Instances+p.Ends > 0 {
 		fmt.Fprintf(out.W, "%s given, %s whose connections are decided anew\n", cli.Counted(p.Instances, "number"), cli.Counted(p.Ends, "former allow rule"))
 	}
@@ -199,6 +198,29 @@ func writePlan(out *cli.Output, p *planned, name string, most int) error {
 		fmt.Fprintf(out.W, "refused: %s\n", cli.Clean(text))
 	}
 	return nil
+}
+
+func vifsGet(n int) string {
+	if n == 1 {
+		return "1 VIF gets"
+	}
+	return fmt.Sprintf("%d VIFs get", n)
+}
+
+// maxSettingChanges is how many changes of settings a plan says unless asked for all.
+const maxSettingChanges = 12
+
+// writeSettingChanges says which VIFs get which settings; the first ones only unless most is 0.
+func writeSettingChanges(out *cli.Output, list []policy.SettingChange, most int) {
+	for i := range list {
+		if most > 0 && i == maxSettingChanges {
+			fmt.Fprintf(out.W, "  … and %s of settings: --json has all\n", cli.Counted(len(list)-i, "more change"))
+			return
+		}
+		c := &list[i]
+		text := fmt.Sprintf("%s: %s (%s) → %s (%s) for %s%s", c.Key, c.Before, c.BeforeLevel, c.After, c.AfterLevel, cli.Counted(len(c.VIFs), "VIF"), nameSome(c.VIFs))
+		writeWrapped(out, "  ", "    ", text, cli.Plain)
+	}
 }
 
 // applyFlags are how a policy is put in force.

@@ -217,6 +217,7 @@ VM db mandatory
   ~ Rule "postgres" has local ports 80,5432 instead of 5432 and has the comment "from web" instead of "from the web": allow from address-group:inside tcp local ports 80,5432.
 
 0 VIFs get other rules
+0 VIFs get other settings
 1 number given, 0 former allow rules whose connections are decided anew
 
 no host has mode enforce: nothing is touched (weir hosts mode HOST enforce)

@@ -134,6 +134,9 @@ func revisionWhat(r *policyd.Revision) string {
 	if r.Changes.Groups > 0 {
 		words = append(words, cli.Counted(r.Changes.Groups, "group"))
 	}
+	if r.Changes.Settings > 0 {
+		words = append(words, cli.Counted(r.Changes.Settings, "setting"))
+	}
 	if len(words) == 0 {
 		words = append(words, "no rule differs")
 	}

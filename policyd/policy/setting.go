@@ -542,7 +542,7 @@ func EffectiveSettings(set *Set, vif *Interface) []EffectiveSetting {
 			}
 		}
 		if x.Level == "" {
-			x.Level, x.Value = "built in", k.text(&builtIn)
+			x.Level, x.Value = levelBuiltIn, k.text(&builtIn)
 		}
 		list = append(list, x)
 	}

@@ -925,6 +925,21 @@ export interface PolicySaidSetting {
   value: string;
 }
 
+export interface PolicySettingChange {
+  /** Value that it gets. */
+  after: string;
+  /** Who says it. */
+  after_level: string;
+  /** Value, as in the policy document; off, too, where it was off, or no policy was in force. */
+  before: string;
+  /** Who said it: global, pool NAME, network NAME, VM NAME or VIF NAME; of VIFs of several, each VM or each VIF; built in, if no level did; no policy, if none was in force. */
+  before_level: string;
+  /** As in the policy document. */
+  key: string;
+  /** By name. */
+  vifs: string[] | null;
+}
+
 export interface PolicySettingDifference {
   /** Empty: nothing is said. */
   after: string;
@@ -1315,6 +1330,10 @@ export interface PolicydPolicyPlan {
   /** Why it would be refused. */
   refused?: string[] | null;
   rules: PolicydRuleChange[] | null;
+  /** How many VIFs would get other values of settings; of all hosts that are concerned. */
+  setting_vifs: number;
+  /** What they are; what other levels would say as it is said now is left out. */
+  settings: PolicySettingChange[] | null;
   /** VIFs whose rules, or the order of which, would change; of all hosts that are concerned. */
   vifs: string[] | null;
   warnings?: string[] | null;
