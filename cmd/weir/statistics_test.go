@@ -2,7 +2,9 @@ package main
 
 import (
 	"net/netip"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,5 +75,32 @@ func TestStatisticsWait(t *testing.T) {
 	first.add([]store.ServerStats{{Time: start, Service: "up", UptimeMs: 1500, CPUMs: 700, MachineCPUMs: 1 << 40}}, nil)
 	if r := first.servers[0][0]; r.IntervalMs != 1500 || r.CPUMs != 700 || r.MachineCPUMs != 0 {
 		t.Errorf("first round: %+v, want the time since the start, and none of the machine", r)
+	}
+}
+
+// The lines of `weir status` say what a row does: the page on watching Weir has these two as its example.
+func TestStatisticsLines(t *testing.T) {
+	row := store.ServerStats{
+		Service: "policyd", Machine: "weir-1", IntervalMs: 60_000, UptimeMs: 10_920_000, CPUMs: 6000, MemoryBytes: 101 << 20, MachineCPUs: 4, MachineCPUMs: 60_000,
+		MachineMemoryBytes: 8 << 30, MachineMemoryFree: 6 << 30, MachineUptimeMs: 97_200_000, DiskBytes: 100 << 30, DiskFreeBytes: 60 << 30,
+		FlowsWaiting: 7, EventsWaiting: 1, HitsWaiting: 2,
+	}
+	network := store.NetworkStats{Pools: 2, PoolsActive: 1, Hosts: 4, HostsActive: 3, Networks: 6, NetworksActive: 5, VMs: 41, VMsActive: 33, VIFs: 51, VIFsActive: 41}
+	page, err := os.ReadFile("../../docs/howto/watch-weir.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"active            " + networkLine(&network), "process policyd   " + serverLine(&row)} {
+		if !strings.Contains(string(page), line+"\n") {
+			t.Errorf("docs/howto/watch-weir.md has no line\n%s", line)
+		}
+	}
+	row.SocketQueueBytes, row.SocketQueueMaxBytes = 1<<20, 4<<20
+	if got, want := serverLine(&row), "; 7 flows, 1 events, 2 hits wait, 1.00 MiB of 4.00 MiB in sockets"; !strings.HasSuffix(got, want) {
+		t.Errorf("of a collector: %s\nwant %s", got, want)
+	}
+	row.Service, row.IntervalMs = "store", 0
+	if got := serverLine(&row); strings.Contains(got, "wait") || strings.Contains(got, "Inf") {
+		t.Errorf("of the embedded store: %s", got)
 	}
 }

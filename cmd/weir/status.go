@@ -24,8 +24,9 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how a running instance does, from socket to store",
-		Long: `Shows what is wrong now (alarm), what came in, the ledger of the flows on their way to the store, the write-ahead log, and the
-store with its disk, the sizes of its tables and what was dropped for want of space. Counters are since the start.
+		Long: `Shows what is wrong now (alarm), how much of the estate is active, how each process of this instance does (CPU, memory, disk and
+what waits, of the latest minute), what came in, the ledger of the flows on their way to the store, the write-ahead log, and the store
+with its disk, the sizes of its tables and what was dropped for want of space. Counters are since the start.
 
 --json prints all of it, as GET /api/v1/status of the API answers it; the list "alarms" is empty if nothing is wrong.`,
 		Args: cobra.NoArgs,
@@ -69,8 +70,14 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 		style, text := sourceLine(&e.Sources[i], now)
 		add("source "+e.Sources[i].Title, style, "%s", text)
 	}
+	if s.Network != nil {
+		add("active", cli.Plain, "%s", networkLine(s.Network))
+	}
 	addPeers(add, s)
 	addHosts(add, s)
+	for i := range s.Servers {
+		add("process "+s.Servers[i].Service, cli.Plain, "%s", serverLine(&s.Servers[i]))
+	}
 	addCollector(add, s)
 	addLog(add, &s.Writer.WAL, now)
 	addStore(add, s, now)
@@ -79,6 +86,39 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 }
 
 type addRow func(what string, style cli.Style, format string, args ...any)
+
+// networkLine says how much of the estate is active.
+func networkLine(n *store.NetworkStats) string {
+	var parts []string
+	for _, x := range []struct {
+		active, all uint64
+		of          string
+	}{
+		{n.PoolsActive, n.Pools, "pools"}, {n.HostsActive, n.Hosts, "hosts"}, {n.NetworksActive, n.Networks, "networks"}, {n.VMsActive, n.VMs, "VMs"},
+		{n.VIFsActive, n.VIFs, "VIFs"},
+	} {
+		parts = append(parts, fmt.Sprintf("%d of %d %s", x.active, x.all, x.of))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// serverLine says how a process and its machine did in the latest minute.
+func serverLine(r *store.ServerStats) string {
+	size := func(n uint64) string { return cli.Bytes(float64(n)) }
+	span := func(ms uint64) string { return cli.Span(time.Duration(ms) * time.Millisecond) }
+	used := func(ms uint64) float64 { return float64(ms) / float64(max(r.IntervalMs, 1)) }
+	line := fmt.Sprintf("at %s, up %s; %.2f CPUs, %s; machine %.2f of %d CPUs, %s of %s memory free, up %s; disk %s of %s free",
+		r.Machine, span(r.UptimeMs), used(r.CPUMs), size(r.MemoryBytes), used(r.MachineCPUMs), r.MachineCPUs, size(r.MachineMemoryFree), size(r.MachineMemoryBytes),
+		span(r.MachineUptimeMs), size(r.DiskFreeBytes), size(r.DiskBytes))
+	if r.Service == "store" {
+		return line // nothing waits there
+	}
+	line += fmt.Sprintf("; %d flows, %d events, %d hits wait", r.FlowsWaiting, r.EventsWaiting, r.HitsWaiting)
+	if r.SocketQueueMaxBytes > 0 {
+		line += fmt.Sprintf(", %s of %s in sockets", size(r.SocketQueueBytes), size(r.SocketQueueMaxBytes))
+	}
+	return line
+}
 
 // addPeers shows the other processes of this Weir: collectors that follow this one, the policyd that it follows.
 func addPeers(add addRow, s *api.Status) {
