@@ -32,7 +32,7 @@ in force at hosts with mode enforce (weir hosts mode), and nowhere else. weir by
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
-		newPolicyDraft(), newPolicyEdit(), newPolicyRule(), newPolicyImport(), newPolicyExport(), newPolicyValidate(), newPolicyDiff(), newPolicyPlan(), newPolicyApply(),
+		newPolicyDraft(), newPolicyEdit(), newPolicyRule(), newPolicySet(), newPolicyUnset(), newPolicySettings(), newPolicyImport(), newPolicyExport(), newPolicyValidate(), newPolicyDiff(), newPolicyPlan(), newPolicyApply(),
 		newPolicyConfirm(), newPolicyRollback(), newPolicyHistory(), newPolicyRestore(), newPolicyStatus(), newPolicyEffective(), newPolicyHits(),
 		newPolicyQuarantine(), newPolicyRelease(), newPolicyQuarantined(),
 	)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -39,6 +40,7 @@ func (g *policyChange) command() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			before := p.policy.Warnings()
 			what, err := g.do(&p, args)
 			if err != nil {
 				return err
@@ -48,7 +50,8 @@ func (g *policyChange) command() *cobra.Command {
 				return err
 			}
 			if d != nil {
-				return changeDraft(cmd, c, d, string(text), what, asJSON)
+				warnings := slices.DeleteFunc(p.policy.Warnings(), func(w string) bool { return slices.Contains(before, w) })
+				return changeDraft(cmd, c, d, string(text), what, warnings, asJSON)
 			}
 			if how.reason == "" {
 				how.reason = what
@@ -73,18 +76,24 @@ func (g *policyChange) command() *cobra.Command {
 	return cmd
 }
 
-// changeDraft makes an edit of a draft.
-func changeDraft(cmd *cobra.Command, c *client.API, d *policyd.DraftText, text, what string, asJSON bool) error {
+// changeDraft makes an edit of a draft. Warnings are what is to be known of the edit.
+func changeDraft(cmd *cobra.Command, c *client.API, d *policyd.DraftText, text, what string, warnings []string, asJSON bool) error {
 	var saved policyd.DraftText
 	if err := c.Change(cmd.Context(), http.MethodPut, draftPath(d.Name), policyd.DraftEdit{Policy: text, Version: d.Version, What: what}, &saved); err != nil {
 		return withPlaces(err, "draft "+d.Name)
 	}
 	out := outputOf(cmd, asJSON)
 	if asJSON {
-		return cli.WriteJSON(out, saved)
+		return cli.WriteJSON(out, struct {
+			policyd.DraftText
+			Warnings []string `json:"warnings,omitempty"`
+		}{saved, warnings})
 	}
 	fmt.Fprintf(out.W, "draft %s: %s\n\n", cli.Clean(saved.Name), cli.Clean(saved.What))
-	return writeAgainstCurrent(cmd.Context(), out, c, &saved)
+	if err := writeAgainstCurrent(cmd.Context(), out, c, &saved); err != nil {
+		return err
+	}
+	return tellWarnings(out.W, warnings)
 }
 
 // changeCurrent puts a policy in force in place of the one that it was made of, once it was shown and confirmed.

@@ -453,8 +453,8 @@ no rule names it: once one does, this says which VMs are in it
 	good(t, "state", "restore", copied, "--data", elsewhere)
 }
 
-// Single rules are added, moved, switched and removed, in force and in drafts.
-func TestRuleCommands(t *testing.T) {
+// Single rules are added, moved, switched and removed, and settings said and taken back, in force and in drafts.
+func TestRuleAndSettingCommands(t *testing.T) {
 	p := &policyCLI{t, startPolicyd(t)}
 	first := write(t, t.TempDir(), "first.yaml", []byte(webPolicy))
 	if r := p.run("policy", "apply", first); r.code != exitOK {
@@ -506,6 +506,75 @@ VM db mandatory  1  ssh   allow from 10.0.0.0/8 tcp local ports 22  off
 		{exitFailed, `"dbb" is no VM; did you mean "db"?`, "add deny --in vm:dbb"},
 	} {
 		p.is(x.code, "", x.want, append([]string{"policy", "rule"}, append(strings.Fields(x.args), "--yes")...)...)
+	}
+	settingCommands(p)
+}
+
+// settingCommands wants settings to be said and taken back, in force, where revision 7 is the newest, and in drafts.
+func settingCommands(p *policyCLI) {
+	const nowhere = "no host has mode enforce: it is in force nowhere yet (weir hosts mode HOST enforce)\n"
+	p.is(exitOK, "in revision 7, in force, no setting is said: weir policy settings --known lists those that there are\n", "", "policy", "settings")
+	p.is(exitOK, "in revision 7, in force, vm:db says no setting: weir policy settings --known lists those that there are\n", "", "policy", "settings", "vm:db")
+	p.is(exitOK, "applied as revision 8: 2 rules\n"+nowhere, "", "policy", "set", "vm:db", "rate_out=100Mbit/s", "guard_ip=on", "--yes")
+	r := weirIn(p, "n\n", "policy", "set", "vif:web/0", "rate_in=20Mbit/s burst 2kB", "--data", p.data)
+	if r.code != exitFailed || r.stdout != "" || !strings.Contains(r.err, "warning: VIF web/0: rate_in: a burst of 2kB is less than what comes in 0.8 s") || !strings.Contains(r.err, "nothing was changed") {
+		p.Errorf("weir policy set, answered no: %+v", r)
+	}
+	p.is(exitOK, `LEVEL  SETTING   VALUE
+vm:db  rate_out  100Mbit/s
+vm:db  guard_ip  on
+`, "", "policy", "settings")
+	p.is(exitOK, "applied as revision 9: 2 rules\n"+nowhere, "", "policy", "unset", "vm:db", "rate_out", "guard_ip", "--yes", "--reason", "enough")
+	p.is(exitOK, "revision 9 compared with revision 7:\nNo difference.\n", "", "policy", "diff", "7", "9")
+	if out := p.run("policy", "history").stdout; !strings.Contains(out, "2 settings") || !strings.Contains(out, "vm:db says rate_out=100Mbit/s, guard_ip=on") || !strings.Contains(out, "enough") {
+		p.Errorf("weir policy history:\n%s", out)
+	}
+
+	// In a draft, what is to be known of the edit is said; what it names may come later, but mirror targets.
+	p.is(exitOK, "draft s is begun with revision 9: weir policy edit s\n", "", "policy", "draft", "new", "s")
+	p.is(exitOK, `draft s: pool:lab says mirror_vlans=900
+
+draft s compared with revision 9, in force:
+1 setting differs: it may let more pass and stop more.
+
+Settings
+  + Mirror_vlans of pool lab is 900; nothing was said before
+warning: pool lab: copies of traffic leave in VLAN 900: a switch on their way that learns addresses there sends traffic astray
+`, "", "policy", "set", "pool:lab", "mirror_vlans=900", "--draft", "s")
+	for _, args := range [][]string{{"mirror-target:wire", "to=vlan 900"}, {"vm:web", "mirror=wire out"}, {"global", "fail_mode=safe"}} {
+		if r := p.run(append([]string{"policy", "set", "--draft", "s"}, args...)...); r.code != exitOK || strings.Contains(r.stdout, "warning") {
+			p.Errorf("weir policy set %q in a draft: %+v", args, r)
+		}
+	}
+	p.is(exitFailed, "", `vms[1].settings.mirror: "wier" is no mirror target; did you mean "wire"?`, "policy", "set", "vm:web", "mirror=wier", "--draft", "s")
+	want := []saidSetting{{"global", "fail_mode", "safe"}, {"mirror-target:wire", "to", "vlan 900"}, {"pool:lab", "mirror_vlans", "900"}, {"vm:web", "mirror", "wire out"}}
+	if diff := cmp.Diff(want, parse[[]saidSetting](p, p.run("policy", "settings", "--draft", "s", "--json").stdout)); diff != "" {
+		p.Errorf("weir policy settings --json (-want +got):\n%s", diff)
+	}
+	p.is(exitOK, "LEVEL   SETTING  VALUE\nvm:web  mirror  wire out\n", "", "policy", "settings", "vm:web", "--draft", "s")
+	p.is(exitFailed, "", `"lab" is no pool`, "policy", "apply", "--draft", "s")
+
+	for _, x := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{exitUsage, `LEVEL: found "netwrk:front", want global, pool:NAME, network:NAME, vm:NAME, vif:VM/DEVICE or mirror-target:NAME; did you mean network:NAME?`, []string{"set", "netwrk:front", "rate_out=off"}},
+		{exitUsage, `setting "rate.out" is unknown; did you mean "rate_out"?` + "\n" + `setting "guard_ip": found "onn", want on or off; did you mean "on"?`, []string{"set", "vm:db", "rate.out=off", "guard_ip=onn"}},
+		{exitUsage, `"burst": expected SETTING=VALUE; a value with spaces stands in quotes`, []string{"set", "vm:db", "rate_out=20Mbit/s", "burst", "2MB"}},
+		{exitUsage, `setting "guard_ip" is there twice`, []string{"set", "vm:db", "guard_ip=on", "guard_ip=off"}},
+		{exitUsage, "weir policy unset leaves it to the levels above", []string{"set", "vm:db", "rate_out=inherit"}},
+		{exitUsage, `setting "fail_mode": found vm:db, want global or pool:NAME`, []string{"set", "vm:db", "fail_mode=safe"}},
+		{exitUsage, `setting "speed" is unknown`, []string{"unset", "vm:db", "speed"}},
+		{exitNotFound, "in revision 9, in force, vm:db does not say rate_out", []string{"unset", "vm:db", "rate_out"}},
+		{exitFailed, `"dbb" is no VM; did you mean "db"?`, []string{"set", "vm:dbb", "rate_out=off"}},
+	} {
+		p.is(x.code, "", x.want, append(append([]string{"policy"}, x.args...), "--yes")...)
+	}
+	known := parse[[]policy.Setting](p, p.run("policy", "settings", "global", "--known", "--json").stdout)
+	if i := slices.IndexFunc(known, func(s policy.Setting) bool { return s.Key == "guard_mac" }); len(known) < 10 || i < 0 || known[i].Default != "on" || !slices.Equal(known[i].Values, []string{"on", "off"}) ||
+		slices.ContainsFunc(known, func(s policy.Setting) bool { return s.Key == "to" || s.Doc == "" }) {
+		p.Errorf("weir policy settings global --known --json: %+v", known)
 	}
 }
 
@@ -578,6 +647,7 @@ func TestPolicyCompletion(t *testing.T) {
 	if r := p.run("policy", "draft", "new", "web"); r.code != exitOK {
 		t.Fatal(r)
 	}
+	directive := "4" // no file names
 	f := func(want string, words ...string) {
 		t.Helper()
 		at := len(words) - 1
@@ -585,7 +655,7 @@ func TestPolicyCompletion(t *testing.T) {
 			at = i
 		}
 		r := weir(t, append([]string{"__complete"}, slices.Insert(words, at, "--data", p.data)...)...)
-		if got, _, _ := strings.Cut(r.stdout, ":4\n"); r.code != exitOK || got != want {
+		if got, _, _ := strings.Cut(r.stdout, ":"+directive+"\n"); r.code != exitOK || got != want {
 			t.Errorf("complete %q: %q, want %q", words, r.stdout, want)
 		}
 	}
@@ -596,4 +666,18 @@ func TestPolicyCompletion(t *testing.T) {
 	f("inside\t10.1.0.0/24\n", "group", "show", "")
 	f("postgres\tallow from address-group:inside tcp local ports 5432\nnothing-else\tdeny from any any\n", "policy", "rule", "move", "postgres", "--before", "no")
 	f("postgres\tallow from address-group:inside tcp local ports 5432\nnothing-else\tdeny from any any\n", "policy", "rule", "disable", "nothing-else", "")
+
+	if r := p.run("policy", "set", "mirror-target:ids", "to=port eth1", "--yes"); r.code != exitOK {
+		t.Fatal(r)
+	}
+	f("vm:db\nvm:web\n", "policy", "set", "vm:")
+	f("vif:web/0\n", "policy", "set", "vif:w")
+	f("mirror-target:ids\n", "policy", "settings", "mirror-target:")
+	f("guard_ip=off\nguard_ip=on\n", "policy", "set", "vm:web", "guard_mac=off", "guard_ip=")
+	f("mirror=ids\nmirror=off\n", "policy", "set", "global", "mirror=")
+	f("to\n", "policy", "unset", "mirror-target:ids", "")
+	f("", "policy", "set", "vm:web", "speed=")
+	directive = "6" // and no space behind it
+	f("network:\n", "policy", "unset", "n")
+	f("fail_mode=\n", "policy", "set", "pool:lab", "f")
 }

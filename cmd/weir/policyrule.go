@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weirhq/weir/cli"
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/internal/nearest"
 	"github.com/weirhq/weir/policyd/policy"
 )
@@ -114,29 +114,28 @@ func (l *ruleList) add(cmd *cobra.Command, text string) {
 	f.BoolVar(&l.byDefault, "default", false, "its default rules instead of the mandatory ones")
 }
 
-// listTiers are the tiers of the words of --in: of mandatory rules and of default ones.
-var listTiers = map[string][2]policy.Tier{
-	"global":  {policy.GlobalMandatory, policy.GlobalDefault},
-	"pool":    {policy.PoolMandatory, policy.PoolDefault},
-	"network": {policy.NetworkMandatory, policy.NetworkDefault},
-	"vm":      {policy.VMMandatory, policy.VMDefault},
-	"vif":     {policy.VIFRules, policy.VIFRules},
+// listTiers are the tiers of a kind of levels: of mandatory rules and of default ones.
+var listTiers = map[flow.Kind][2]policy.Tier{
+	"":               {policy.GlobalMandatory, policy.GlobalDefault},
+	flow.KindPool:    {policy.PoolMandatory, policy.PoolDefault},
+	flow.KindNetwork: {policy.NetworkMandatory, policy.NetworkDefault},
+	flow.KindVM:      {policy.VMMandatory, policy.VMDefault},
+	flow.KindVIF:     {policy.VIFRules, policy.VIFRules},
 }
 
 // of returns which list that is.
 func (l *ruleList) of() (policy.Tier, string, error) {
-	kind, name, named := strings.Cut(l.in, ":")
-	tiers, ok := listTiers[kind]
+	level, err := policy.ParseLevel(l.in, policy.Levels)
+	tiers := listTiers[level.Kind]
 	switch {
-	case !ok || (kind == "global") == named || named && name == "":
-		near := nearest.Word(kind, slices.Sorted(maps.Keys(listTiers)))
-		return 0, "", usagef("--in %q: expected global, pool:NAME, network:NAME, vm:NAME or vif:VM/DEVICE%s", l.in, after("; did you mean ", near))
-	case kind == "vif" && l.byDefault:
+	case err != nil:
+		return 0, "", usagef("--in: %w", err)
+	case level.Kind == flow.KindVIF && l.byDefault:
 		return 0, "", usagef("found --default: a VIF has one list of rules only")
 	case l.byDefault:
-		return tiers[1], name, nil
+		return tiers[1], level.Name, nil
 	}
-	return tiers[0], name, nil
+	return tiers[0], level.Name, nil
 }
 
 // rulePlace is where in a list a rule is put.

@@ -374,11 +374,11 @@ func (r *resolver) rules() {
 			}
 			if first, ok := seen[scope]; ok {
 				if l.tier != PoolDefault && l.tier != NetworkDefault && l.tier != VMDefault {
-					r.refuse(l.at, "%q is the same %s as at %s: put the rules together", l.of, r.Names.kinds[l.kind].noun, first)
+					r.refuse(l.at, "%q is the same %s as %s: put rules and settings together", l.of, r.Names.kinds[l.kind].noun, first)
 				}
 				continue
 			}
-			seen[scope] = strings.TrimSuffix(l.at, ".name")
+			seen[scope] = fmt.Sprintf("%q, at %s", l.of, strings.TrimSuffix(l.at, ".name"))
 		}
 		for i := range l.rules {
 			rule := &l.rules[i]
