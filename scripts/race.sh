@@ -10,4 +10,4 @@ set -euo pipefail
 packages=(./api/... ./collector/... ./estate/... ./enricher/... ./store/... ./event/... ./policyd/... ./ovs/... ./grafana-plugin/pkg/...)
 [ $# -eq 0 ] || packages=("$@")
 export CGO_ENABLED=1
-each_module go test -race -short -vet=off -timeout 10m -- "${packages[@]}"
+each_module go test -race -short -vet=off -timeout 20m -- "${packages[@]}"
