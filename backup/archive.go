@@ -12,7 +12,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -218,7 +217,7 @@ func match(text []byte, found []Member) (*Manifest, error) {
 	if len(m.Members) != len(found) {
 		return nil, fmt.Errorf("found %d members, want %d", len(found), len(m.Members))
 	}
-	tables := map[string]bool{}
+	tables, names := map[string]bool{}, map[string]bool{}
 	for _, t := range m.Tables {
 		if !tableName.MatchString(t.Name) || tables[t.Name] {
 			return nil, fmt.Errorf("table %q in the manifest: want lower-case letters, digits and _, and each once", t.Name)
@@ -229,6 +228,10 @@ func match(text []byte, found []Member) (*Manifest, error) {
 		if found[i] != want {
 			return nil, fmt.Errorf("member %q is damaged: found %+v, want %+v", want.Name, found[i], want)
 		}
+		if names[want.Name] {
+			return nil, fmt.Errorf("member %q is there twice", want.Name)
+		}
+		names[want.Name] = true
 		if table, _, ok := splitRows(want.Name); ok && !tables[table] {
 			return nil, fmt.Errorf("member %q is of a table that the manifest does not have", want.Name)
 		}
@@ -278,12 +281,24 @@ func checkName(n int, h *tar.Header) error {
 	switch {
 	case (n == 0) != (h.Name == formMember):
 		return fmt.Errorf("it is no backup of Weir's: member %d is %q", n, h.Name)
-	case h.Typeflag != tar.TypeReg:
+	case h.Typeflag != tar.TypeReg || isSparse(h):
 		return fmt.Errorf("member %q is no plain file", h.Name)
+	case file && h.Size > maxFile || rows && h.Size > maxRows:
+		return fmt.Errorf("member %q has %d bytes, more than one of a backup", h.Name, h.Size)
 	case n == 0 || h.Name == stateMember || h.Name == manifestMember || h.Name == hashMember || rows || file:
 		return nil
 	}
 	return fmt.Errorf("member %q is none of a backup", h.Name)
+}
+
+// isSparse tells whether a member has holes, which are not in the archive: it could have any size.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 var rowsName = regexp.MustCompile(`^tables/([a-z][a-z0-9_]{0,60})/([0-9]{6,9})\.native\.zst$`)
@@ -297,10 +312,12 @@ func splitRows(name string) (table, number string, ok bool) {
 	return m[1], m[2], true
 }
 
-// splitFile tells which file of the data directory a member is: a path that stays there.
+// splitFile tells which file of the data directory a member is: a path that stays there, and is not where state, locks and restores are.
 func splitFile(name string) (file string, ok bool) {
 	file, ok = strings.CutPrefix(name, filesPrefix)
-	return file, ok && file != "." && fs.ValidPath(file) && filepath.IsLocal(file) && path.Clean(file) == file
+	top, _, _ := strings.Cut(file, "/")
+	own := top == "run" || strings.HasPrefix(top, stateMember) || top == copiedState || top == unfinished || top == finished
+	return file, ok && file != "." && fs.ValidPath(file) && filepath.IsLocal(file) && !own
 }
 
 // inflate returns the rows of a member, which are at most so many bytes.

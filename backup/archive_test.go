@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -160,11 +162,13 @@ func TestCheckHostile(t *testing.T) {
 	for _, name := range []string{
 		"files/../state.db", "files/ca/../../x", "files//x", "files/", "files/./x", "/etc/passwd", "../x", "x", "tables/flows/1.native.zst",
 		"tables/../flows/000001.native.zst", "tables/FLOWS/000001.native.zst", "files/a/..", "state.db/x", formMember,
+		"files/run/lock", "files/run", "files/state.db", "files/state.db-wal", "files/.restoring/x", "files/.restored/x", "files/copy-of-state.db",
 	} {
 		f("member", nil, first, tar.Header{Name: name})
 	}
 	f("no plain file", nil, first, tar.Header{Name: "files/x", Typeflag: tar.TypeSymlink, Linkname: "/etc"})
 	f("no plain file", nil, first, tar.Header{Name: "files/x", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"})
+	f("is there twice", nil, first, tar.Header{Name: "files/x"}, tar.Header{Name: "files/x"})
 	f("no backup of Weir's", nil, tar.Header{Name: "files/x"})
 	f("form 2, want 1", func(m *Manifest) { m.Form = 2 }, first)
 	f("after 9 migrations, this weir knows 8", func(m *Manifest) { m.Migration = 9 }, first)
@@ -172,6 +176,55 @@ func TestCheckHostile(t *testing.T) {
 	f("each once", func(m *Manifest) { m.Tables = append(m.Tables, m.Tables[0]) }, first)
 	f("lower-case letters", func(m *Manifest) { m.Tables[0].Name = "x; DROP TABLE flows" }, first)
 	f("is of a table that the manifest does not have", func(m *Manifest) { m.Tables = nil }, first, tar.Header{Name: "tables/flows/000001.native.zst"})
+}
+
+// A member may say that it has holes, or any size; neither is believed, nor is it read.
+func TestCheckBombs(t *testing.T) {
+	f := func(want string, blocks ...[]byte) {
+		t.Helper()
+		first := forged(t, []tar.Header{{Name: formMember}}, nil)[:1024]
+		b := bytes.Join(append([][]byte{first}, blocks...), nil)
+		if _, err := Check(bytes.NewReader(append(b, make([]byte, 1024)...)), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want an error with %q", err, want)
+		}
+	}
+	header := func(h tar.Header) []byte {
+		t.Helper()
+		var b bytes.Buffer
+		if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	f("more than one of a backup", header(tar.Header{Name: "files/x", Size: maxFile + 1}))
+	f("more than one of a backup", header(tar.Header{Name: "tables/flows/000001.native.zst", Size: maxRows + 1}))
+	f("a manifest of", header(tar.Header{Name: manifestMember, Size: maxManifest + 1}))
+
+	// A terabyte that is one hole, in the form of GNU tar 1.0: its map is the beginning of the member.
+	var records string
+	for _, kv := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=state.db", "GNU.sparse.realsize=1099511627776"} {
+		n := len(kv) + 2
+		for n != len(fmt.Sprintf("%d %s\n", n, kv)) {
+			n++
+		}
+		records += fmt.Sprintf("%d %s\n", n, kv)
+	}
+	extended := header(tar.Header{Name: "x", Size: int64(len(records)), Format: tar.FormatUSTAR})
+	extended[156] = tar.TypeXHeader
+	checksum(extended)
+	sparse := append([]byte("1\n1099511627776\n0\n"), make([]byte, 512)...)[:512]
+	padded := append([]byte(records), make([]byte, 512)...)[:512]
+	f("no plain file", extended, padded, header(tar.Header{Name: "state.db", Size: 512, Format: tar.FormatUSTAR}), sparse)
+}
+
+// checksum sets that of a header.
+func checksum(header []byte) {
+	copy(header[148:], "        ")
+	sum := 0
+	for _, c := range header {
+		sum += int(c)
+	}
+	copy(header[148:], fmt.Sprintf("%06o\x00 ", sum))
 }
 
 func TestCheckOtherForm(t *testing.T) {
@@ -256,6 +309,89 @@ func TestSettle(t *testing.T) {
 	if err := Empty(data); err == nil || !strings.Contains(err.Error(), `is not empty, "ca" is there`) {
 		t.Errorf("Empty of an instance: %v", err)
 	}
+}
+
+// What commands leave in a home, and a configuration that waits, is nothing.
+func TestEmpty(t *testing.T) {
+	data := t.TempDir()
+	for _, name := range []string{"run/lock", ".cache/weir/x", configFile} {
+		if err := extract(filepath.Join(data, name), strings.NewReader("")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Empty(data); err != nil {
+		t.Error(err)
+	}
+	if err := Empty(filepath.Join(data, "nothing")); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a backup that was killed left goes with the next one; one that is being written stays, and a file that is there is not replaced.
+func TestBegin(t *testing.T) {
+	dir := t.TempDir()
+	f, err := begin(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sweep(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(f.Name()); err != nil {
+		t.Errorf("a file that is written was swept: %v", err)
+	}
+	to := filepath.Join(dir, "x")
+	if err := os.WriteFile(to, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := rename(f.Name(), to); !errors.Is(err, os.ErrExist) {
+		t.Errorf("rename to a name that is taken: %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := sweep(dir); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v are left, want what is not of a backup", entries, err)
+	}
+	if b, err := os.ReadFile(to); err != nil || string(b) != "mine" {
+		t.Errorf("%q, %v: the file that was there has changed", b, err)
+	}
+}
+
+// Files are in the archive once, and what could not be restored is told of, and not left out.
+func TestAddFiles(t *testing.T) {
+	data := t.TempDir()
+	for _, name := range []string{"ca/ca.pem", "elsewhere", "run/key"} {
+		if err := extract(filepath.Join(data, name), strings.NewReader(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, to := range map[string]string{"linked": "elsewhere", "hosts": "ca"} {
+		if err := os.Symlink(to, filepath.Join(data, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := func(want, fault string, files ...string) {
+		t.Helper()
+		a, err := newWriter(io.Discard, Manifest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = addFiles(a, "", Deps{Data: data, Files: files})
+		var got []string
+		for _, m := range a.manifest.Members[1:] {
+			got = append(got, m.Name)
+		}
+		if strings.Join(got, " ") != want || (fault == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), fault) {
+			t.Errorf("%q: %q, %v; want %q, and an error with %q", files, got, err, want, fault)
+		}
+	}
+	f("files/ca/ca.pem files/linked", "", "ca", "ca/ca.pem", "linked", "nothing")
+	f("", "move it", "run/key")
+	f("", "neither a file nor a directory", "hosts")
 }
 
 // FuzzCheck reads anything without a panic, and believes nothing that is not a backup.

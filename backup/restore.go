@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/weirhq/weir/store"
 )
@@ -21,6 +20,9 @@ const (
 	unfinished = ".restoring"
 	finished   = ".restored"
 )
+
+// copiedState is the state of a backup in unfinished, until it is that of the instance.
+const copiedState = "copy-of-" + stateMember
 
 // marker is a table of a store that is a server, while it is filled.
 const marker = "weir_restoring"
@@ -89,7 +91,7 @@ func Empty(data string) error {
 		return fmt.Errorf("look at data directory: %w", err)
 	}
 	for _, e := range entries {
-		if n := e.Name(); n != "run" && n != configFile {
+		if n := e.Name(); n != "run" && n != configFile && n != ".cache" { // of a user whose home the directory is, as Debian's weir
 			return fmt.Errorf("data directory %q is not empty, %q is there: a backup is restored into an empty one; move it away first", data, n)
 		}
 	}
@@ -150,10 +152,11 @@ func restore(ctx context.Context, file string, to Target) (*Manifest, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if err := fillInstance(ctx, f, m, dir, to); err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+	err = fillInstance(ctx, f, m, dir, to)
+	if err == nil {
+		err = syncAll(dir)
 	}
-	if err := handOver(dir, to.Data); err != nil {
+	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := errors.Join(os.Rename(dir, filepath.Join(to.Data, finished)), syncDir(to.Data)); err != nil {
@@ -196,8 +199,7 @@ type loading struct {
 	to       Target
 	manifest *Manifest
 	dir      string
-	done     uint64 // bytes of members
-	state    bool
+	done     uint64        // bytes of members
 	client   *store.Client // nil until the first rows
 	end      func() error
 	tables   []table // that the store has
@@ -219,11 +221,10 @@ func (l *loading) member(ctx context.Context, name string, r io.Reader) error {
 		}
 		return l.rows(ctx, name, table, r)
 	}
-	if name != stateMember || l.state {
-		return fmt.Errorf("member %q twice, or none of a backup", name)
+	if name != stateMember {
+		return fmt.Errorf("member %q is none of a backup", name)
 	}
-	l.state = true
-	copied := filepath.Join(l.dir, "copy-of-"+stateMember)
+	copied := filepath.Join(l.dir, copiedState)
 	if err := extract(copied, r); err != nil {
 		return err
 	}
@@ -330,17 +331,9 @@ func (l *loading) finish(ctx context.Context) error {
 	return nil
 }
 
-// handOver has all files and directories below dir be on the disk, and, where that is root's to do, belong to whom the data directory belongs.
-func handOver(dir, data string) error {
-	info, err := os.Stat(data)
-	if err != nil {
-		return err
-	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
+// syncAll has all files and directories below dir be on the disk.
+func syncAll(dir string) error {
 	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
-		if err == nil && ok && os.Geteuid() == 0 {
-			err = os.Lchown(name, int(owner.Uid), int(owner.Gid))
-		}
 		if err != nil || !e.Type().IsRegular() && !e.IsDir() {
 			return err
 		}

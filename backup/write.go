@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/store"
 )
 
@@ -50,7 +52,10 @@ func write(ctx context.Context, file string, o Options, d Deps) (m *Manifest, er
 		return nil, errors.Join(err, fs.ErrExist)
 	}
 	dir := filepath.Dir(file)
-	f, err := os.CreateTemp(dir, ".weir-backup-*") // mode 0600
+	if err := sweep(dir); err != nil {
+		return nil, err
+	}
+	f, err := begin(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -63,22 +68,84 @@ func write(ctx context.Context, file string, o Options, d Deps) (m *Manifest, er
 	if err == nil {
 		err = f.Sync()
 	}
+	if err == nil {
+		err = rename(f.Name(), file)
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	// A link, unlike a new name, does not replace a file that somebody made meanwhile.
-	if err := os.Link(f.Name(), file); err != nil {
-		return nil, err
-	}
-	return m, errors.Join(os.Remove(f.Name()), syncDir(dir))
+	return m, syncDir(dir)
 }
 
+// begun is how files begin that are not written to their end; the process that writes one has it locked.
+const begun = ".weir-backup-"
+
+// begin makes a file that another process does not sweep, and nobody else can read.
+func begin(dir string) (*os.File, error) {
+	for {
+		f, err := os.CreateTemp(dir, begun+"*") // mode 0600
+		if err != nil {
+			return nil, err
+		}
+		// Where files cannot be locked, none is swept.
+		_ = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		_, err = os.Lstat(f.Name())
+		if err == nil {
+			return f, nil
+		}
+		closing := f.Close()
+		if !errors.Is(err, fs.ErrNotExist) || closing != nil { // it was not swept before it was locked
+			return nil, errors.Join(err, closing)
+		}
+	}
+}
+
+// sweep removes what backups that were killed left in a directory.
+func sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), begun) || !e.Type().IsRegular() {
+			continue
+		}
+		f, err := os.OpenFile(filepath.Join(dir, e.Name()), os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			continue // it is gone, or of somebody else
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			err = os.Remove(f.Name())
+		}
+		if err = errors.Join(err, f.Close()); err != nil {
+			return fmt.Errorf("remove what an interrupted backup left: %w", err)
+		}
+	}
+	return nil
+}
+
+// rename gives a file its name, unless there is one of that name by now. Not all file systems know both ways.
+func rename(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return errors.Join(os.Link(from, to), os.Remove(from))
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// syncDir has a directory, or a file, be on the disk. Not all file systems do that for directories.
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	if err = f.Sync(); errors.Is(err, unix.EINVAL) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // fill writes the archive.
@@ -86,7 +153,7 @@ func fill(ctx context.Context, w io.Writer, o Options, d Deps) (_ *Manifest, err
 	if d.Watch == nil {
 		d.Watch = func(string, uint64, uint64) {}
 	}
-	unlock, err := alone(d.Data)
+	unlock, err := instance.LockBackup(d.Data) // each drops the clones of others
 	if err != nil {
 		return nil, err
 	}
@@ -126,29 +193,13 @@ func fill(ctx context.Context, w io.Writer, o Options, d Deps) (_ *Manifest, err
 	if err != nil {
 		return nil, err
 	}
-	if err := addFiles(a, state, o, d); err != nil {
+	if err := addFiles(a, state, d); err != nil {
 		return nil, err
 	}
 	if err := addTables(ctx, a, k, d); err != nil {
 		return nil, err
 	}
 	return &a.manifest, a.close()
-}
-
-// alone makes this the only backup that is made of a data directory: each drops the clones of others.
-func alone(data string) (unlock func(), err error) {
-	name := filepath.Join(data, "run", "backup.lock")
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another backup is being made of it: %w", err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil // closing is what unlocks
 }
 
 // copyState copies the state into a file of its own; "" if there is none.
@@ -168,7 +219,7 @@ func copyState(ctx context.Context, d Deps) (file string, remove func(), err err
 }
 
 // addFiles adds the state and the files of the data directory.
-func addFiles(a *writer, state string, o Options, d Deps) error {
+func addFiles(a *writer, state string, d Deps) error {
 	if state != "" {
 		f, err := os.Open(state)
 		if err != nil {
@@ -183,13 +234,36 @@ func addFiles(a *writer, state string, o Options, d Deps) error {
 			return err
 		}
 	}
+	added := map[string]bool{}
 	for _, name := range d.Files {
 		err := filepath.WalkDir(filepath.Join(d.Data, name), func(file string, e fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
-			if err != nil || !e.Type().IsRegular() {
+			if err != nil || e.IsDir() {
 				return err
+			}
+			info, err := os.Stat(file) // a link is followed: what is there after a restore is a file
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(d.Data, file)
+			if err != nil || added[rel] {
+				return err
+			}
+			if !info.Mode().IsRegular() {
+				return fmt.Errorf("%q is neither a file nor a directory: put there what it leads to", rel)
+			}
+			added[rel] = true
+			member := filesPrefix + filepath.ToSlash(rel)
+			if _, ok := splitFile(member); !ok {
+				return fmt.Errorf("file %q is where none can be restored to: move it", rel)
+			}
+			if info.Size() > maxFile {
+				return fmt.Errorf("file %q: found %d bytes, want at most %d", rel, info.Size(), maxFile)
 			}
 			b, err := os.ReadFile(file)
 			if errors.Is(err, fs.ErrNotExist) { // it was replaced by another
@@ -198,14 +272,7 @@ func addFiles(a *writer, state string, o Options, d Deps) error {
 			if err != nil {
 				return err
 			}
-			rel, err := filepath.Rel(d.Data, file)
-			if err == nil && len(b) > maxFile {
-				err = fmt.Errorf("file %q: found %d bytes, want at most %d", rel, len(b), maxFile)
-			}
-			if err != nil {
-				return err
-			}
-			return a.add(filesPrefix+filepath.ToSlash(rel), b)
+			return a.add(member, b)
 		})
 		if err != nil {
 			return fmt.Errorf("add files: %w", err)

@@ -90,7 +90,7 @@ rule. Two Weirs with the same state must not run at once: each would take the ho
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := instance.DataDir(data)
-			if err := os.MkdirAll(dir, 0o700); err != nil {
+			if err := errors.Join(instance.Stranger(dir), os.MkdirAll(dir, 0o700)); err != nil {
 				return fmt.Errorf("restore state: %w", err)
 			}
 			unlock, err := instance.Lock(dir)

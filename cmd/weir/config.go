@@ -188,23 +188,26 @@ func (c *config) rebase(file, data string) {
 	if file != "" {
 		dir = filepath.Dir(file)
 	}
-	server, receiver := &c.Store.Server, &c.Events.Syslog.TLS
-	paths := []*string{
-		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile,
-		&c.Store.WAL.Dir, &c.Store.Fold.File, &c.Collector.State.File, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
-		&c.Follow.CA, &c.Follow.Cert, &c.Follow.Key, &c.Follow.Cache,
-		&receiver.CAFile, &receiver.CertFile, &receiver.KeyFile,
-		&c.API.TLS.CertFile, &c.API.TLS.KeyFile,
-	}
-	for i := range c.Estate.XAPI {
-		paths = append(paths, &c.Estate.XAPI[i].PasswordFile, &c.Estate.XAPI[i].CAFile)
-	}
-	for i := range c.Estate.Libvirt {
-		paths = append(paths, &c.Estate.Libvirt[i].CAFile, &c.Estate.Libvirt[i].CertFile, &c.Estate.Libvirt[i].KeyFile)
-	}
-	for _, p := range paths {
+	for _, p := range append(c.readFiles(), &c.Store.WAL.Dir, &c.Store.Fold.File, &c.Collector.State.File, &c.Follow.Cache) {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+}
+
+// readFiles are the files that the configuration names for Weir to read: what people write and Weir does not.
+func (c *config) readFiles() []*string {
+	server, receiver := &c.Store.Server, &c.Events.Syslog.TLS
+	files := []*string{
+		&c.Estate.File, &server.PasswordFile, &c.Store.Reader.PasswordFile, &server.TLS.CAFile, &server.TLS.CertFile, &server.TLS.KeyFile,
+		&c.Follow.CA, &c.Follow.Cert, &c.Follow.Key, &receiver.CAFile, &receiver.CertFile, &receiver.KeyFile,
+		&c.API.TLS.CertFile, &c.API.TLS.KeyFile,
+	}
+	for i := range c.Estate.XAPI {
+		files = append(files, &c.Estate.XAPI[i].PasswordFile, &c.Estate.XAPI[i].CAFile)
+	}
+	for i := range c.Estate.Libvirt {
+		files = append(files, &c.Estate.Libvirt[i].CAFile, &c.Estate.Libvirt[i].CertFile, &c.Estate.Libvirt[i].KeyFile)
+	}
+	return files
 }

@@ -36,8 +36,8 @@ func newBackup() *cobra.Command {
 		Short: "Write all that an instance knows into one file, while it runs or not",
 		Long: `Writes policy, users, hosts and all else that people told Weir, its authority, the history of the estate, events, statistics, flows and their sums
 into one new file, which weir restore makes an instance of, here or elsewhere. In a directory the file is named after the machine and the time.
-The instance goes on meanwhile. All is of one moment, which is printed; flows that waited in the write-ahead log then are not in it. Neither are the
-files in /etc/weir, and what they name outside of the data directory.
+The instance goes on meanwhile. All is of one moment, which is printed; flows that waited in the write-ahead log then are not in it. Neither are
+files outside of the data directory, such as those in /etc/weir; passwords and certificates that the configuration names within it are.
 
 The file holds the authority's key, digests of passwords and the passwords of the embedded store: only you can read it, keep it so. It takes about
 as much space as the tables do. docs/howto/back-up.md has a job for cron.`,
@@ -55,6 +55,9 @@ as much space as the tables do. docs/howto/back-up.md has a job for cron.`,
 			env, err := prepare(data, configFile, cmd.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if err := instance.Stranger(env.data); err != nil {
+				return fmt.Errorf("back up: %w", err)
 			}
 			file := args[0]
 			if info, err := os.Stat(file); err == nil && info.IsDir() {
@@ -119,12 +122,12 @@ func sinceOf(text string, now time.Time) (time.Time, error) {
 // anew, comes back from hosts and exporters, or is of the process.
 func backedUpFiles(e *env, o backup.Options) []string {
 	files := []string{"ca", "learned.json", "hosts", "weir.yaml", "estate.yaml", filepath.Join("store", "users.json")}
-	more := []string{e.config.Estate.File}
+	more := append(e.config.readFiles(), &e.file)
 	if !o.WithoutFlows {
-		more = append(more, e.config.Store.Fold.File) // which sums are this collector's
+		more = append(more, &e.config.Store.Fold.File) // which sums are this collector's
 	}
 	for _, f := range more {
-		if rel, err := filepath.Rel(e.data, f); f != "" && err == nil && filepath.IsLocal(rel) && !slices.Contains(files, rel) {
+		if rel, err := filepath.Rel(e.data, *f); *f != "" && err == nil && filepath.IsLocal(rel) && !slices.Contains(files, rel) {
 			files = append(files, rel)
 		}
 	}
@@ -243,7 +246,7 @@ Restore only files that you trust: who made one is superuser of the instance.`,
 				return printBackup(out, "whole", args[0], m, time.Since(begin))
 			}
 			dir := restoreDir(data)
-			if err := os.MkdirAll(dir, 0o700); err != nil {
+			if err := errors.Join(instance.Stranger(dir), os.MkdirAll(dir, 0o700)); err != nil {
 				return fmt.Errorf("restore: %w", err)
 			}
 			unlock, err := instance.Lock(dir)

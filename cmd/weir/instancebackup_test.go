@@ -169,6 +169,30 @@ func TestBackup(t *testing.T) {
 	}
 }
 
+// What the configuration names in the data directory is backed up, and nothing of elsewhere.
+func TestBackedUpFiles(t *testing.T) {
+	data := t.TempDir()
+	write(t, data, "weir.yaml", []byte(`
+estate:
+  file: names.yaml
+  xapi:
+    - {name: lab, addresses: [192.0.2.1], user: weir, password_file: xapi.password, ca_file: /etc/ssl/pool.pem}
+store: {reader: {user: reads, password_file: ../reader.password}}
+api: {tls: {cert_file: tls/cert.pem, key_file: tls/key.pem}}
+`))
+	e, err := prepare(data, "", io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "ca learned.json hosts weir.yaml estate.yaml store/users.json names.yaml tls/cert.pem tls/key.pem xapi.password"
+	if got := strings.Join(backedUpFiles(e, backup.Options{WithoutFlows: true}), " "); got != want {
+		t.Errorf("files without flows: %s; want %s", got, want)
+	}
+	if got := strings.Join(backedUpFiles(e, backup.Options{}), " "); got != want+" fold.json" {
+		t.Errorf("files: %s; want %s", got, want+" fold.json")
+	}
+}
+
 // checkedBackup is the manifest of a backup, which is whole.
 func checkedBackup(t *testing.T, file string) *backup.Manifest {
 	t.Helper()

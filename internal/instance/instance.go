@@ -140,22 +140,46 @@ var ErrRunning = errors.New("another weir runs there")
 
 // Lock makes this process the only one that runs in data, which exists, until unlock or its end, whichever is first.
 func Lock(data string) (unlock func(), err error) {
+	unlock, err = lock(data, "lock")
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = ErrRunning
+		if i, readErr := Read(data); readErr == nil {
+			err = fmt.Errorf("%w, pid %d", ErrRunning, i.PID)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory %q: %w", data, err)
+	}
+	return unlock, nil
+}
+
+// ErrBackup is returned by LockBackup while another backup is made.
+var ErrBackup = errors.New("another backup is being made of it")
+
+// LockBackup makes this process the only one that makes a backup of data, which exists, likewise. An instance may run there.
+func LockBackup(data string) (unlock func(), err error) {
+	unlock, err = lock(data, "backup.lock")
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = ErrBackup
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory %q: %w", data, err)
+	}
+	return unlock, nil
+}
+
+// lock locks a file of the directory run, which is made if it is not there.
+func lock(data, name string) (unlock func(), err error) {
 	dir := filepath.Dir(path(data))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
+		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
+		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrRunning
-			if i, readErr := Read(data); readErr == nil {
-				err = fmt.Errorf("%w, pid %d", ErrRunning, i.PID)
-			}
-		}
-		return nil, errors.Join(fmt.Errorf("lock data directory %q: %w", data, err), f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
 	return func() { _ = f.Close() }, nil // closing is what unlocks; there is nothing to flush
 }

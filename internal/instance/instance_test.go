@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/weirhq/weir/internal/instance"
@@ -63,4 +64,38 @@ func TestLockIsExclusive(t *testing.T) {
 		t.Fatalf("Lock after unlock: %v", err)
 	}
 	again()
+}
+
+// A backup is made beside an instance that runs, and no two at once.
+func TestLockBackup(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := instance.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	end, err := instance.LockBackup(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := instance.LockBackup(dir); !errors.Is(err, instance.ErrBackup) {
+		t.Errorf("second LockBackup: %v, want ErrBackup", err)
+	}
+	end()
+}
+
+func TestStranger(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(instance.Stranger(dir), instance.Stranger(filepath.Join(dir, "nothing"))); err != nil {
+		t.Error(err)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a directory away")
+	}
+	if err := os.Chown(dir, 1, 1); err != nil { // daemon on Debian
+		t.Fatal(err)
+	}
+	if err := instance.Stranger(dir); err == nil || !strings.Contains(err.Error(), "sudo -u ") {
+		t.Errorf("root in the directory of another: %v", err)
+	}
 }

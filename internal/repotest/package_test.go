@@ -48,7 +48,7 @@ var arrows = map[string][]string{
 	"query":     {"flow", "internal"},
 	"estate":    {"flow", "event", "internal", "ovs"},
 	"store":     {"flow", "event", "internal", "sql"},
-	"backup":    {"store"},
+	"backup":    {"internal", "store"},
 	"collector": {"flow", "event", "internal", "estate", "store", "query", "ovs"},
 	"enricher":  {"flow", "internal", "estate", "store", "query", "ovs"},
 	"policyd":   {"flow", "event", "internal", "estate", "store", "query", "ovs"},
