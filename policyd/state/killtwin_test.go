@@ -72,7 +72,7 @@ func followTwin(file string) error {
 	}
 }
 
-// A process that is killed at any moment while it changes drafts, revisions, what waits to be confirmed, hosts and bypasses leaves the last change done, or not.
+// A process that is killed at any moment while it changes drafts, revisions, what waits to be confirmed, hosts, bypasses and quarantines leaves the last change done, or not.
 func TestKillTwin(t *testing.T) {
 	rounds := 25
 	if testing.Short() {

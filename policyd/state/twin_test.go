@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -26,6 +27,7 @@ type twin struct {
 	back     map[string]uint64
 	drafts   map[[2]string]draft
 	bypasses map[string]string // reasons by name of the host
+	isolated map[string]string // reasons by name of a VIF that is quarantined
 	next     uint32            // instance
 	newest   uint64            // revision that there is
 	made     uint64            // last revision that was ever made
@@ -54,14 +56,14 @@ type draft struct {
 func newTwin() *twin {
 	return &twin{
 		hosts: map[string]string{}, revs: map[uint64]rev{}, force: map[string]uint64{}, back: map[string]uint64{}, drafts: map[[2]string]draft{},
-		bypasses: map[string]string{}, given: map[uint32]string{},
+		bypasses: map[string]string{}, isolated: map[string]string{}, given: map[uint32]string{},
 	}
 }
 
 func (w *twin) clone() *twin {
 	c := *w
 	c.hosts, c.revs, c.force, c.back, c.drafts = maps.Clone(w.hosts), maps.Clone(w.revs), maps.Clone(w.force), maps.Clone(w.back), maps.Clone(w.drafts)
-	c.bypasses, c.given = maps.Clone(w.bypasses), maps.Clone(w.given)
+	c.bypasses, c.isolated, c.given = maps.Clone(w.bypasses), maps.Clone(w.isolated), maps.Clone(w.given)
 	for k, d := range c.drafts {
 		d.steps = slices.Clone(d.steps)
 		c.drafts[k] = d
@@ -105,6 +107,9 @@ func (w *twin) dump() string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(w.bypasses)) {
 		fmt.Fprintf(&b, "bypass %s %s\n", name, w.bypasses[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.isolated)) {
+		fmt.Fprintf(&b, "quarantine %s %s\n", name, w.isolated[name])
 	}
 	fmt.Fprintf(&b, "live %v\n", slices.Sorted(maps.Values(w.live())))
 	fmt.Fprintf(&b, "next %d, newest %d, audits %d\n", w.next, w.newest, w.audits)
@@ -163,6 +168,9 @@ func dump(ctx context.Context, s *state.State) (string, error) {
 	}
 	for _, x := range i.Bypasses {
 		fmt.Fprintf(&b, "bypass %s %s\n", x.Name, x.Reason)
+	}
+	for _, x := range i.Quarantines {
+		fmt.Fprintf(&b, "quarantine %s %s\n", x.Name, x.Reason)
 	}
 	var live []uint32
 	for _, n := range i.Live {
@@ -235,8 +243,10 @@ func (g *steps) random(w *twin) step {
 		return g.moveDraft(w)
 	case k < 91:
 		return g.dropDraft(w)
-	case k < 97:
+	case k < 94:
 		return g.bypass(w)
+	case k < 97:
+		return g.quarantine(w)
 	}
 	return g.prune(w)
 }
@@ -583,6 +593,31 @@ func (g *steps) bypass(w *twin) step {
 		return nil
 	}, func(ctx context.Context, s *state.State) error {
 		_, err := s.SetBypass(ctx, by, state.Bypass{Kind: state.BypassHost, Target: uuid, Name: name})
+		return err
+	}}
+}
+
+func (g *steps) quarantine(w *twin) step {
+	id := 1 + g.r.IntN(4)
+	vif, name := flow.ID(id), fmt.Sprintf("vm%d/0", id)
+	by := act
+	by.Reason = fmt.Sprintf("reason %d", g.n)
+	if _, on := w.isolated[name]; on && g.r.IntN(3) > 0 || g.r.IntN(5) == 0 {
+		return step{"release " + name, func(w *twin) error {
+			if _, ok := w.isolated[name]; !ok {
+				return state.ErrNotFound
+			}
+			delete(w.isolated, name)
+			w.audits++
+			return nil
+		}, func(ctx context.Context, s *state.State) error { return s.EndQuarantine(ctx, by, vif) }}
+	}
+	return step{"quarantine " + name, func(w *twin) error {
+		w.isolated[name] = by.Reason
+		w.audits++
+		return nil
+	}, func(ctx context.Context, s *state.State) error {
+		_, err := s.SetQuarantine(ctx, by, vif, name)
 		return err
 	}}
 }
