@@ -159,8 +159,13 @@ func (g *governor) run(ctx context.Context) error {
 		default:
 		}
 		next := g.look(time.Now())
-		for _, e := range g.s.offenders.tell(time.Now()) {
+		now := time.Now()
+		offences, due := g.s.offenders.tell(now)
+		for _, e := range offences {
 			g.s.deps.Events.Emit(e)
+		}
+		if !due.IsZero() {
+			next = min(next, due.Sub(now))
 		}
 		g.changes.Tell()
 		timer := time.NewTimer(min(next, maxPause))

@@ -2,6 +2,7 @@ package policyd
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,8 +14,11 @@ import (
 	"github.com/weirhq/weir/policyd/reconcile"
 )
 
-// tellOffenceAgain is how long after an event of a VIF and a guard there is the next one, of all that was dropped meanwhile.
-const tellOffenceAgain = 10 * time.Minute
+// An offence of a VIF and a guard is told of when there was time for what came together to be counted together, and then now and then.
+const (
+	tellOffenceAfter = 10 * time.Second // of the first packets
+	tellOffenceAgain = 10 * time.Minute // after an event there is the next one, of all that was dropped meanwhile
+)
 
 // What a VIF may do before it is quarantined, if it is to be: a stray frame now and then is none of its faults.
 const (
@@ -22,8 +26,8 @@ const (
 	strayEvery   = time.Minute // and one more
 )
 
-// offenders tell of VIFs of which guards drop packets: at once when it begins, and then now and then, so that the events of an offence say
-// together how many packets it were. They know which are to be quarantined.
+// offenders tell of VIFs of which guards drop packets: when it begins, and then now and then, so that the events of an offence say together how many
+// packets it were. They know which are to be quarantined.
 type offenders struct {
 	mu      sync.Mutex
 	tallies map[offence]*tally      // guarded by mu
@@ -65,13 +69,13 @@ type offence struct {
 
 // tally is what is known of an offence.
 type tally struct {
-	untold, total uint64 // packets
-	told          time.Time
+	untold, total uint64      // packets
+	due           time.Time   // to be told, or forgotten
 	about         event.Event // whom it is of
 }
 
-// add takes what guards dropped, and returns what is to be told, and who is to be quarantined. who says whose a port is.
-func (o *offenders) add(now time.Time, hits []reconcile.Hit, who func(reconcile.Key, openflow.Port) suspect) (tell []event.Event, caught []culprit) {
+// add takes what guards dropped, and returns who is to be quarantined. who says whose a port is.
+func (o *offenders) add(now time.Time, hits []reconcile.Hit, who func(reconcile.Key, openflow.Port) suspect) (caught []culprit) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, h := range hits {
@@ -87,7 +91,7 @@ func (o *offenders) add(now time.Time, hits []reconcile.Hit, who func(reconcile.
 		x := offence{h.Where, h.Port, about.VIF, h.Instance}
 		t := o.tallies[x]
 		if t == nil {
-			t = &tally{}
+			t = &tally{due: now.Add(tellOffenceAfter)}
 			if o.tallies == nil {
 				o.tallies = map[offence]*tally{}
 			}
@@ -96,7 +100,7 @@ func (o *offenders) add(now time.Time, hits []reconcile.Hit, who func(reconcile.
 		t.about = about
 		t.untold, t.total = t.untold+h.Packets, t.total+h.Packets
 	}
-	return o.due(now), caught
+	return caught
 }
 
 // stray counts what was dropped of a VIF that may have to be quarantined, and returns it if it has to; o.mu is held.
@@ -120,31 +124,27 @@ func (o *offenders) stray(now time.Time, who *suspect, h reconcile.Hit) *culprit
 	return &culprit{who.VIF, who.Subject, fmt.Sprintf("%d packets were dropped: %s", uint64(t.packets), flow.SystemRules[h.Instance-1].Text)}
 }
 
-// tell returns what is to be told by now.
-func (o *offenders) tell(now time.Time) []event.Event {
+// tell returns what is to be told by now, forgets what has ended, and says when there may be more; zero: not before something is added.
+func (o *offenders) tell(now time.Time) (list []event.Event, next time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.due(now)
-}
-
-// due returns what is to be told, and forgets what has ended; o.mu is held.
-func (o *offenders) due(now time.Time) (list []event.Event) {
 	for vif, t := range o.strays {
 		if t.forget(now); t.packets == 0 {
 			delete(o.strays, vif)
 		}
 	}
 	for x, t := range o.tallies {
-		switch {
-		case now.Sub(t.told) < tellOffenceAgain:
-		case t.untold == 0:
-			delete(o.tallies, x)
-		default:
+		if !now.Before(t.due) {
+			if t.untold == 0 {
+				delete(o.tallies, x)
+				continue
+			}
 			list = append(list, t.event(now, x))
-			t.untold, t.told = 0, now
+			t.untold, t.due = 0, now.Add(tellOffenceAgain)
 		}
+		next = earlier(next, t.due)
 	}
-	return list
+	return list, next
 }
 
 func (t *tally) event(now time.Time, x offence) event.Event {
@@ -164,12 +164,15 @@ func (t *tally) event(now time.Time, x offence) event.Event {
 
 // hits takes what flows of rules counted: of guards offenders are told of, the rest of the world gets sums by rule.
 func (s *Service) hits(list []reconcile.Hit) {
-	tell, caught := s.offenders.add(time.Now(), list, s.governor.whose)
-	for _, e := range tell {
-		s.deps.Events.Emit(e)
+	guarded := slices.ContainsFunc(list, func(h reconcile.Hit) bool { return h.Port != 0 })
+	for _, c := range s.offenders.add(time.Now(), list, s.governor.whose) {
+		select {
+		case s.caught <- c:
+		default: // it is caught again if it goes on
+		}
 	}
-	for _, c := range caught {
-		s.catch(c)
+	if guarded {
+		s.governor.poke() // to be told of
 	}
 	if s.deps.Hits == nil {
 		return

@@ -118,10 +118,22 @@ func (s *Service) isWeirs(id flow.ID) bool {
 	return false
 }
 
-// catch quarantines a VIF of which guards dropped packets again and again.
-func (s *Service) catch(c culprit) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+// maxCaught is how many VIFs may wait to be quarantined.
+const maxCaught = 1024
+
+// catchAll quarantines VIFs of which guards dropped packets again and again, until ctx is done.
+func (s *Service) catchAll(ctx context.Context) error {
+	for {
+		select {
+		case c := <-s.caught:
+			s.catch(ctx, c)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *Service) catch(ctx context.Context, c culprit) {
 	i, err := s.deps.State.Intent(ctx)
 	if err == nil {
 		if s.isWeirs(c.vif) || slices.ContainsFunc(i.Quarantines, func(q state.Quarantine) bool { return q.VIF == c.vif }) {
@@ -129,7 +141,7 @@ func (s *Service) catch(c culprit) {
 		}
 		_, err = s.quarantine(ctx, audit.Actor{User: audit.Weir, Source: "guard", Reason: c.reason}, vif{c.vif, c.name})
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		s.log.Error("VIF that spoofs not quarantined", "vif", c.name, "err", err)
 	}
 }

@@ -73,6 +73,7 @@ type Service struct {
 	openflow   *openflow.Listener
 	governor   *governor
 	offenders  offenders
+	caught     chan culprit // who are to be quarantined
 
 	look chan struct{} // has an element: look again, though no host has changed
 
@@ -107,7 +108,7 @@ func New(cfg Config, d Deps) (*Service, error) {
 	if d.Log == nil || d.State == nil {
 		return nil, errors.New("make policyd: a dependency is missing: want Log and State")
 	}
-	s := &Service{cfg: cfg, deps: d, log: d.Log.With("part", "policyd"), hosts: map[string]*host{}, look: make(chan struct{}, 1)}
+	s := &Service{cfg: cfg, deps: d, log: d.Log.With("part", "policyd"), hosts: map[string]*host{}, look: make(chan struct{}, 1), caught: make(chan culprit, maxCaught)}
 	var err error
 	s.fleet, err = hosts.NewFleet(cfg.Config, hosts.Deps{
 		Log: d.Log, Metrics: d.Metrics, Events: d.Events, Listeners: d.Listeners, Identity: d.Identity, Authority: d.Authority, Dial: d.Dial,
@@ -160,6 +161,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.follow(ctx) })
 	g.Go(func() error { return s.reconciler.Run(ctx) })
 	g.Go(func() error { return s.governor.run(ctx) })
+	g.Go(func() error { return s.catchAll(ctx) })
 	g.Go(func() error { return s.rollBackLate(ctx) })
 	g.Go(func() error { return s.tellAudit(ctx) })
 	g.Go(func() error { return s.takeSnapshots(ctx) })

@@ -25,7 +25,7 @@ func TestHosts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs weir up and Open vSwitch")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()

@@ -36,7 +36,7 @@ func TestLibvirtMigration(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs weir up and Open vSwitch")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	must := func(err error) {
 		t.Helper()

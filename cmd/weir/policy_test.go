@@ -35,7 +35,7 @@ type policyRun struct {
 // startPolicyRun starts it; encrypted: its database is reached, and its bridge dials, by TLS.
 func startPolicyRun(t *testing.T, encrypted bool) *policyRun {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	r := &policyRun{T: t, ctx: ctx, data: t.TempDir()}
 	bed := ovsbedtest.New(t)

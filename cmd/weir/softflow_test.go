@@ -28,7 +28,7 @@ func TestSoftflowd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs weir up and softflowd")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()

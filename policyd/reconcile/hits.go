@@ -103,3 +103,15 @@ func (m *tally) take() map[decision]counters {
 	m.grown = map[decision]counters{}
 	return grown
 }
+
+// takeGuards is take of those of guards; the others wait.
+func (m *tally) takeGuards() map[decision]counters {
+	taken := map[decision]counters{}
+	for d, c := range m.grown {
+		if d.port != 0 {
+			taken[d] = c
+			delete(m.grown, d)
+		}
+	}
+	return taken
+}

@@ -261,7 +261,7 @@ func (k *keeper) leave(ctx context.Context) {
 		if err := l.Flows(ctx, ours, func(s openflow.FlowStats) { k.tally.read(&s, false) }); err != nil {
 			k.log.Debug("counters not read at the end", "err", err)
 		}
-		k.hand()
+		k.hand(k.tally.take())
 	}
 	l.Close()
 }
@@ -680,7 +680,9 @@ func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, who
 	if whole {
 		if asked || now.Sub(k.handed) >= k.r.cfg.Audit {
 			k.handed = now
-			k.hand()
+			k.hand(k.tally.take())
+		} else { // of an offence others want to know sooner
+			k.hand(k.tally.takeGuards())
 		}
 		if target == want.Desired {
 			k.answer(nil)
@@ -870,8 +872,7 @@ func (k *keeper) answer(err error) {
 }
 
 // hand gives away by how much counters grew.
-func (k *keeper) hand() {
-	grown := k.tally.take()
+func (k *keeper) hand(grown map[decision]counters) {
 	if len(grown) == 0 || k.r.deps.Hits == nil {
 		return
 	}

@@ -128,7 +128,7 @@ type Packet struct {
 
 // Config is for all bridges. Zero fields have the defaults that are named.
 type Config struct {
-	Audit time.Duration // all flows of a bridge are read at least so often, and hits are handed over; a minute
+	Audit time.Duration // all flows of a bridge are read at least so often, and hits are handed over, those of guards with each reading; a minute
 }
 
 // Deps are what a Reconciler uses and does not own.

@@ -124,7 +124,7 @@ func (k *keeper) tellFailed(want *Bridge, err error) {
 func (k *keeper) detached(want *Bridge) {
 	k.rounds, k.failures, k.stuck, k.unsure = 0, 0, nil, false
 	k.held, k.based = nil, false
-	k.hand()
+	k.hand(k.tally.take())
 	k.note(func(s *BridgeStatus) {
 		*s = BridgeStatus{State: StateDetached, Drift: s.Drift, Repaired: s.Repaired, MaxMeter: s.MaxMeter, Stepwise: s.Stepwise}
 		if !k.want.Detach {
