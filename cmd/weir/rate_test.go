@@ -100,8 +100,8 @@ func (b *blast) rates(ctx context.Context, during time.Duration) (sent, received
 func (r *policyRun) goes(b *blast, what string, kbit float64) {
 	r.Helper()
 	var all []string
-	for range 40 {
-		sent, got := b.rates(r.ctx, 3*time.Second)
+	for range 60 {
+		sent, got := b.rates(r.ctx, 2*time.Second)
 		all = append(all, fmt.Sprintf("%.0f of %.0f", got, sent))
 		if sent >= 1.5*kbit && got > .85*kbit && got < 1.15*kbit {
 			r.Logf("%s: %.0f kbit/s set; came, of those sent: %s", what, kbit, strings.Join(all, ", "))
@@ -191,7 +191,7 @@ func TestRates(t *testing.T) {
 	up, _ := stream.Received()
 	begin := time.Now()
 	r.must(stream.Goes(ctx))
-	window, end := context.WithTimeout(ctx, 3*time.Second)
+	window, end := context.WithTimeout(ctx, 2*time.Second)
 	<-window.Done()
 	end()
 	now, _ := stream.Received()

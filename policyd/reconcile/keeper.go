@@ -661,6 +661,10 @@ func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, who
 	k.noted, k.unsure = false, false
 	repairs := k.repairs
 	k.repairs = 0
+	if target == want.Desired {
+		k.failures, k.tried, k.stuck = 0, nil, nil
+		k.tellInstalled(want)
+	}
 	k.note(func(s *BridgeStatus) {
 		s.Installed, s.Groups, s.Meters, s.Pending = target.Len(), len(target.Groups), len(target.Meters), 0
 		s.Repaired += uint64(repairs)
@@ -673,10 +677,6 @@ func (k *keeper) right(want *Bridge, target *compile.Desired, now time.Time, who
 			s.State = StateInstalled
 		}
 	})
-	if target == want.Desired {
-		k.failures, k.tried, k.stuck = 0, nil, nil
-		k.tellInstalled(want)
-	}
 	if whole {
 		if asked || now.Sub(k.handed) >= k.r.cfg.Audit {
 			k.handed = now
@@ -787,13 +787,6 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 	default:
 		k.tried = want.Desired // nothing was changed: what is known stays known
 	}
-	k.note(func(s *BridgeStatus) {
-		s.Error = short(err.Error())
-		if is && k.want.Desired == want.Desired {
-			s.State = StateFailed
-		}
-	})
-	k.answer(err)
 	if text := err.Error(); text != k.said {
 		k.said = text
 		k.log.Warn("flows not installed", "err", err)
@@ -802,6 +795,13 @@ func (k *keeper) failed(want *Bridge, l *link, err error, now time.Time) time.Du
 			k.why = "what had not gone in before did"
 		}
 	}
+	k.note(func(s *BridgeStatus) {
+		s.Error = short(err.Error())
+		if is && k.want.Desired == want.Desired {
+			s.State = StateFailed
+		}
+	})
+	k.answer(err)
 	if k.tried != nil && k.held != nil && k.held != want.Desired && !k.back {
 		return 0 // what was there before is looked after meanwhile
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/weirhq/weir/policyd/compile"
 )
 
-// Everything that is told is told once.
+// Everything that is told is told once, before the status says it: who has seen it there finds what was told.
 
 // words says what a change is about, as people call it.
 func (k *keeper) words(m openflow.Mod) string {
@@ -125,6 +125,11 @@ func (k *keeper) detached(want *Bridge) {
 	k.rounds, k.failures, k.stuck, k.unsure = 0, 0, nil, false
 	k.held, k.based = nil, false
 	k.hand(k.tally.take())
+	why := k.why
+	k.why, k.said = "", ""
+	if why != "" {
+		k.emit(want, event.PolicyRemoved, fmt.Sprintf("bridge %q holds nothing of Weir's any more: %s", want.Name, why), map[string]string{})
+	}
 	k.note(func(s *BridgeStatus) {
 		*s = BridgeStatus{State: StateDetached, Drift: s.Drift, Repaired: s.Repaired, MaxMeter: s.MaxMeter, Stepwise: s.Stepwise}
 		if !k.want.Detach {
@@ -132,11 +137,6 @@ func (k *keeper) detached(want *Bridge) {
 		}
 	})
 	k.answer(nil)
-	why := k.why
-	k.why, k.said = "", ""
-	if why != "" {
-		k.emit(want, event.PolicyRemoved, fmt.Sprintf("bridge %q holds nothing of Weir's any more: %s", want.Name, why), map[string]string{})
-	}
 }
 
 func (k *keeper) emit(b *Bridge, kind event.Kind, text string, facts map[string]string) {
