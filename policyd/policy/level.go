@@ -290,15 +290,15 @@ func (p *Policy) made(name LevelName, s *sayable) *level {
 }
 
 // sayable returns what a level of that name may say by a key.
-func (name LevelName) sayable(key string) (*sayable, error) {
+func (l LevelName) sayable(key string) (*sayable, error) {
 	var keys []string
 	for i := range sayables {
 		s := &sayables[i]
-		switch here := slices.Contains(s.kinds, name.Kind); {
+		switch here := slices.Contains(s.kinds, l.Kind); {
 		case s.key == key && here:
 			return s, nil
 		case s.key == key:
-			return nil, fmt.Errorf("setting %q: found %s, want %s", key, name, choice(forms(s.kinds)))
+			return nil, fmt.Errorf("setting %q: found %s, want %s", key, l, choice(forms(s.kinds)))
 		case here:
 			keys = append(keys, s.key)
 		}
@@ -306,7 +306,7 @@ func (name LevelName) sayable(key string) (*sayable, error) {
 	if near := nearest.Word(key, keys); near != "" {
 		return nil, fmt.Errorf("setting %q is unknown; did you mean %q?", key, near)
 	}
-	return nil, fmt.Errorf("setting %q is unknown: %s may say %s", key, name, choice(keys))
+	return nil, fmt.Errorf("setting %q is unknown: %s may say %s", key, l, choice(keys))
 }
 
 // Say has a level say a setting, in place of what it said before; text is that of the document, lists are written with commas. The level is made if it is not
@@ -356,6 +356,7 @@ func (p *Policy) Unsay(name LevelName, key string) (said bool, err error) {
 		p.VIFs = slices.DeleteFunc(p.VIFs, func(x VIF) bool { return x.Name == name.Name && x.Settings.empty() && len(x.Rules) == 0 })
 	case KindMirrorTarget:
 		p.MirrorTargets = slices.DeleteFunc(p.MirrorTargets, func(x MirrorTarget) bool { return x.String() == "" })
+	default: // the global level is always there
 	}
 	return true, nil
 }

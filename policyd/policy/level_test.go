@@ -72,6 +72,7 @@ func TestSay(t *testing.T) {
 				level.Name = ""
 			case policy.KindMirrorTarget:
 				level.Name = "ids"
+			default:
 			}
 			if read, err := policy.ParseLevel(level.String(), policy.Sayers); err != nil || read != level {
 				t.Errorf("level %s is read as %v, %v", level, read, err)

@@ -613,6 +613,7 @@ func levelName(kind flow.Kind, name string) string {
 		noun = strings.ToUpper(noun)
 	case KindMirrorTarget:
 		noun = "mirror target"
+	default:
 	}
 	return noun + " " + name
 }
