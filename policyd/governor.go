@@ -824,7 +824,7 @@ func limitsOf(in *compile.Input) map[string]shape.Limits {
 		if limits == nil {
 			limits = map[string]shape.Limits{}
 		}
-		limits[name] = shape.Limits{Out: r.Out, In: r.In, Meter: r.Metered}
+		limits[name] = shape.Limits{Out: r.Out, In: r.In, Meter: r.Metered, Beside: r.Beside}
 	}
 	return limits
 }

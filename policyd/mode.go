@@ -498,7 +498,11 @@ func (s *Service) Effective(_ context.Context, name string) (Effective, error) {
 	e.Settings = policy.EffectiveSettings(r.set, x)
 	notes := s.rateNotes(v.id)
 	for i := range e.Settings {
-		e.Settings[i].Notes = append(e.Settings[i].Notes, notes[e.Settings[i].Key]...)
+		for _, n := range notes[e.Settings[i].Key] {
+			if x := &e.Settings[i]; !slices.Contains(x.Notes, n) { // what the platform limits is known to both
+				x.Notes = append(x.Notes, n)
+			}
+		}
 	}
 	return e, nil
 }

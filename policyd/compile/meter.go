@@ -43,6 +43,7 @@ func (b *bridge) meters(p *plan) {
 type Rates struct {
 	Out, In policy.Limit
 	Metered bool
+	Beside  string // what the platform limits by itself; empty: nothing
 }
 
 // Rates returns them for each interface of the bridge of which a rate is asked, by its name. Where policy is off, none is.
@@ -60,7 +61,7 @@ func (in *Input) Rates() map[string]Rates {
 			continue
 		}
 		for _, p := range in.plugged(&in.Inventory.VIFs[i]) {
-			rates[p.Name] = Rates{s.RateOut, s.RateIn, in.Capabilities.Meters}
+			rates[p.Name] = Rates{s.RateOut, s.RateIn, in.Capabilities.Meters, v.RateNote(s.RateOut)}
 		}
 	}
 	return rates

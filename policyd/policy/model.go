@@ -248,6 +248,18 @@ type Platform struct {
 	Allowed string // addresses that it may use if it is locked
 }
 
+// RateNote says which limit the platform has of what the VM sends, and which acts if Weir has out; "" if it has none.
+func (p *Platform) RateNote(out Limit) string {
+	if p.Rate == 0 {
+		return ""
+	}
+	text := "XAPI limits it to " + rateText(p.Rate) + " by itself"
+	if !out.Off {
+		text += "; the smaller acts, " + rateText(min(p.Rate, out.Rate))
+	}
+	return text
+}
+
 func platformOf(v *estate.VIF) Platform {
 	p := Platform{Locking: v.Attributes[estate.VIFLocking]}
 	p.Rate, _ = strconv.ParseUint(v.Attributes[estate.VIFRate], 10, 64) // 0 if there is none

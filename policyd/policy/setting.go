@@ -554,11 +554,7 @@ func (s *Settings) notes(vif *Interface) map[string][]string {
 	notes := map[string][]string{}
 	note := func(key, format string, args ...any) { notes[key] = append(notes[key], fmt.Sprintf(format, args...)) }
 
-	if r := vif.Rate; r != 0 {
-		text := "XAPI limits it to " + rateText(r) + " by itself"
-		if !s.RateOut.Off {
-			text += "; the smaller acts, " + rateText(min(r, s.RateOut.Rate))
-		}
+	if text := vif.RateNote(s.RateOut); text != "" {
 		note("rate_out", "%s", text)
 	}
 

@@ -116,6 +116,9 @@ func (a *Answer) out(tx *own.Transaction, q *Question) error {
 	var d *Direction
 	if asked(limit) {
 		d = &Direction{Limit: limit, By: Policing, State: StateSet, Warnings: burstWarnings(q.Interface, limit)}
+		if q.Limits.Beside != "" {
+			d.Warnings = append(d.Warnings, q.Limits.Beside)
+		}
 		a.Out = d
 	}
 	if err != nil { // left as it is until somebody has put it right

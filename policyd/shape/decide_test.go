@@ -86,6 +86,9 @@ func TestDecide(t *testing.T) {
 			limits: metered, host: (*host).polices, want: "vif1.0: out 20Mbit/s burst 100kB by a meter of the bridge's flows",
 			changes: []string{"ingress_policing: 0 kbit/s burst 7 kbit", "external_ids:weir-former-ingress-policing: "},
 		},
+		"a meter, and the platform": {
+			limits: shape.Limits{Out: metered.Out, Meter: true, Beside: "XAPI limits it to 5Mbit/s by itself; the smaller acts, 5Mbit/s"}, want: "vif1.0: out 20Mbit/s burst 100kB by a meter of the bridge's flows", warn: "XAPI limits it to 5Mbit/s",
+		},
 		"a meter, and others police more": {
 			limits: metered, host: func(h *host) { h.vif.IngressPolicingRate = 50_000 }, want: "vif1.0: out 20Mbit/s burst 100kB by a meter of the bridge's flows", warn: "policed to 50Mbit/s by others, too: this rate is not more, and acts",
 		},

@@ -7,6 +7,8 @@ type Limits struct {
 	Out   policy.Limit // of what the VM sends
 	In    policy.Limit // of what it gets
 	Meter bool         // a meter of the bridge's flows has Out in force
+
+	Beside string // what the platform limits of what the VM sends, by itself, for people; empty: nothing
 }
 
 // State is how a limit stands.
