@@ -243,7 +243,7 @@ func TestGuards(t *testing.T) {
 	})
 
 	// Where a level asks for it, Weir does it by itself.
-	r.weir("policy", "apply", r.file(strings.Replace(guardPolicy, "guard_ip: on", "guard_ip: on, quarantine: mac", 1)))
+	r.weir("policy", "set", "vm:web", "quarantine=mac", "--yes")
 	for range 4 {
 		send(refused[flow.SystemSpoofedMAC])
 	}

@@ -169,8 +169,8 @@ func TestRates(t *testing.T) {
 	if plan := r.weir("policy", "plan", r.file(ratePolicy(`"10Mbit/s burst 100kB"`, "off"))); !strings.Contains(plan, "out 10Mbit/s burst 100kB by a meter") {
 		t.Errorf("weir policy plan:\n%s", plan)
 	}
-	apply := func(p string) { r.weir("policy", "apply", r.file(p)) }
-	apply(ratePolicy(`"10Mbit/s burst 100kB"`, `"30Mbit/s burst 100kB"`))
+	set := func(args ...string) { r.weir(append([]string{"policy", "set", "vm:web", "--yes"}, args...)...) }
+	set("rate_out=10Mbit/s burst 100kB")
 	r.goes(out, "meter, changed while traffic goes on", 10_000)
 	out.end()
 
@@ -178,7 +178,7 @@ func TestRates(t *testing.T) {
 	r.goes(in, "htb", 30_000)
 	class, err := r.host.VSCtl(ctx, "--bare", "get", "port", r.web.Port.Name, "qos")
 	r.must(err)
-	apply(ratePolicy(`"10Mbit/s burst 100kB"`, `"15Mbit/s burst 100kB"`))
+	set("rate_in=15Mbit/s burst 100kB")
 	r.goes(in, "htb, changed while traffic goes on", 15_000)
 	if now, err := r.host.VSCtl(ctx, "--bare", "get", "port", r.web.Port.Name, "qos"); err != nil || now != class {
 		t.Errorf("the port's QoS is %s after a change of the rate, was %s: %v", now, class, err)
@@ -226,7 +226,7 @@ func TestRates(t *testing.T) {
 	r.goes(in, "htb, after others gave way", 15_000)
 
 	// Removed, nothing is left.
-	apply("vms: [{name: web, settings: {rate_out: off, rate_in: off}}]\n")
+	set("rate_out=off", "rate_in=off")
 	apptest.Eventually(t, soon, "no row and no meter is left", func() error {
 		if found, err := r.host.VSCtl(ctx, "--bare", "--columns=_uuid", "list", "qos", "--", "list", "queue"); err != nil || strings.TrimSpace(found) != "" {
 			return fmt.Errorf("rows %q, %w", found, err)
@@ -242,7 +242,7 @@ func TestRates(t *testing.T) {
 		}
 		return nil
 	})
-	apply(ratePolicy("10Mbit/s", "15Mbit/s"))
+	set("rate_out=10Mbit/s", "rate_in=15Mbit/s")
 	apptest.Eventually(t, soon, "rows are there", func() error {
 		if found := rows(); !strings.Contains(found, "weir-former-qos") {
 			return errors.New(found)
