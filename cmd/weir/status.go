@@ -94,7 +94,10 @@ func networkLine(n *store.NetworkStats) string {
 		active, all uint64
 		of          string
 	}{
-		{n.PoolsActive, n.Pools, "pools"}, {n.HostsActive, n.Hosts, "hosts"}, {n.NetworksActive, n.Networks, "networks"}, {n.VMsActive, n.VMs, "VMs"},
+		{n.PoolsActive, n.Pools, "pools"},
+		{n.HostsActive, n.Hosts, "hosts"},
+		{n.NetworksActive, n.Networks, "networks"},
+		{n.VMsActive, n.VMs, "VMs"},
 		{n.VIFsActive, n.VIFs, "VIFs"},
 	} {
 		parts = append(parts, fmt.Sprintf("%d of %d %s", x.active, x.all, x.of))
