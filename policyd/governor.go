@@ -964,7 +964,7 @@ func (g *governor) ofHost(h *host, session ovsdb.Status) (bridges map[string]exp
 
 // attachSettings says how the bridges of a host are to dial Weir.
 func (g *governor) attachSettings(h *host, session ovsdb.Status) attach.Settings {
-	set := attach.Settings{Wipe: h.Mode == state.ModeEnforce, Probe: g.cfg.Probe}
+	set := attach.Settings{Wipe: h.Mode == state.ModeEnforce, Probe: g.cfg.Probe, Dialled: h.Target.Host != ""}
 	if l := g.listenerFor(session); l != nil {
 		set.TLS, set.Reach = l.TLS, l.reach()
 	}

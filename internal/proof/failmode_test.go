@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -37,7 +38,8 @@ const (
 	portHost    = 7300 // and the number of a host, from a host itself into the network
 )
 
-// failRig is a Weir, and a host for each fail mode: bridge br0 with VMs a and b, and the host itself, joined with others at lan.
+// failRig is a Weir, and a host for each fail mode: bridge br0 with VMs a and b, and the host itself, joined with others at lan. Weir dials two of them by ways of
+// their own. Of the one that is safe first, the bridge is the only way: it dials Weir through it, by lan, which leads there.
 type failRig struct {
 	*testing.T
 	ctx   context.Context
@@ -55,6 +57,7 @@ type failHost struct {
 	a, b    ovsbed.VM
 	vms     int
 	before  string // fail_mode of its bridge, as it was before Weir came
+	inside  bool   // its bridge is its only way to Weir
 	allowed *traffic.Probe
 	denied  *traffic.Probe
 	itself  *traffic.Probe // from the host into the network
@@ -73,7 +76,7 @@ func newFailRig(t *testing.T) *failRig {
 	r.must(r.lan.AddAddress(ctx, bridge, netip.PrefixFrom(lanAddr, 24)))
 	pools, vms := []string{}, ""
 	for i, pool := range failModes {
-		h := &failHost{pool: pool, number: i + 1}
+		h := &failHost{pool: pool, number: i + 1, inside: pool == "safe"}
 		h.Host, err = bed.Host(ctx, "hv-"+pool)
 		r.must(err)
 		r.must(h.AddBridge(ctx, bridge))
@@ -89,19 +92,24 @@ func newFailRig(t *testing.T) *failRig {
 			vms += fmt.Sprintf("  - {name: %s, pool: %s, vifs: [{device: \"0\", mac: %q, ips: [%s]}]}\n", vm.Name, pool, vm.MAC, vm.Addrs[0].Addr())
 		}
 	}
-	listener, err := net.Listen("tcp4", ":0") // a port that is free, and stays the same when Weir is started again
-	r.must(err)
-	r.must(listener.Close())
+	r.lead()
+	ports := r.freePorts(2) // which stay the same when Weir is started again
 	r.must(os.WriteFile(filepath.Join(r.data, "estate.yaml"), []byte("pools: ["+strings.Join(pools, ", ")+"]\nvms:\n"+vms), 0o600))
 	r.must(os.WriteFile(filepath.Join(r.data, "weir.yaml"), fmt.Appendf(nil, `
 estate: {file: estate.yaml}
 collector: {listen: ["0.0.0.0:0"], active_timeout: 10m}
-hosts: {grace: 2s, session: {probe: 2s}}
+hosts: {grace: 2s, session: {probe: 2s}, listeners: [{addr: "0.0.0.0:%d", tls: false, insecure: true}]}
 policy: {inactivity_probe: 1s, listeners: [{addr: "0.0.0.0:%d", tls: false, insecure: true}]}
-`, listener.Addr().(*net.TCPAddr).Port), 0o600))
+`, ports[0], ports[1]), 0o600))
 	r.start()
 	for _, pool := range failModes {
-		target, err := r.hosts[pool].Listen(ctx, false)
+		h := r.hosts[pool]
+		if h.inside {
+			r.command("hosts", "add", "hv-"+pool, "--dials-in", "--insecure", "--uuid", h.UUID, "--pool", pool)
+			r.must(h.SetManagers(ctx, fmt.Sprintf("tcp:%v:%d", r.lan.Root, ports[0])))
+			continue
+		}
+		target, err := h.Listen(ctx, false)
 		r.must(err)
 		r.command("hosts", "add", "hv-"+pool, target, "--pool", pool)
 	}
@@ -122,6 +130,42 @@ var lanAddr = netip.MustParseAddr("10.3.0.100")
 // addr is that of the host itself in its bridge.
 func (h *failHost) addr() netip.Addr { return netip.AddrFrom4([4]byte{10, 3, 0, byte(100 + h.number)}) }
 
+// lead makes lan the way between hosts without one and Weir.
+func (r *failRig) lead() {
+	r.Helper()
+	for _, h := range r.hosts {
+		if !h.inside {
+			continue
+		}
+		r.must(h.SetManagement(false))
+		a := r.alias(h).String()
+		_, err := r.lan.Namespace.Run(r.ctx, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward && ip route add "+a+"/32 dev "+bridge)
+		r.must(err)
+		out, err := exec.CommandContext(r.ctx, "ip", "route", "add", a+"/32", "via", r.lan.Exporter.String()).CombinedOutput() // which ends with the link
+		if err != nil {
+			r.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
+// alias is an address of a host by which Weir knows it, where lan leads to it: of no other test on this machine.
+func (r *failRig) alias(h *failHost) netip.Addr {
+	root := r.lan.Root.As4()
+	return netip.AddrFrom4([4]byte{10, byte(64 + h.number), root[2], root[3]})
+}
+
+// freePorts returns ports of TCP that are free.
+func (r *failRig) freePorts(n int) (ports []int) {
+	r.Helper()
+	for range n {
+		l, err := net.Listen("tcp4", ":0")
+		r.must(err)
+		defer func() { r.must(l.Close()) }()
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports
+}
+
 // address gives the host its address, also after the switch has made the interface anew.
 func (r *failRig) address(h *failHost) {
 	r.Helper()
@@ -129,6 +173,13 @@ func (r *failRig) address(h *failHost) {
 	r.must(err)
 	if !strings.Contains(string(out), h.addr().String()+"/") {
 		r.must(h.AddAddress(r.ctx, bridge, netip.PrefixFrom(h.addr(), 24)))
+	}
+	if h.inside && !strings.Contains(string(out), r.alias(h).String()) {
+		r.must(h.AddAddress(r.ctx, bridge, netip.PrefixFrom(r.alias(h), 32)))
+	}
+	if h.inside {
+		_, err := h.Namespace.Run(r.ctx, "ip", "route", "replace", r.lan.Root.String()+"/32", "via", lanAddr.String(), "dev", bridge, "src", r.alias(h).String())
+		r.must(err)
 	}
 }
 
@@ -314,8 +365,8 @@ func TestFailModes(t *testing.T) {
 	}
 
 	r.says("fails open", "hv-open", "after 3s without Weir policy is gone and everything passes", "nothing passes for 3s, then everything does")
-	r.says("fails safe", "hv-safe", "policy stays in force", "nothing passes until Weir is back")
-	r.says("fails static", "hv-static", "policy stays in force", "nothing passes until Weir is back")
+	r.says("fails safe", "hv-safe", "policy stays in force", "nothing passes until Weir is back\n")
+	r.says("fails static", "hv-static", "policy stays in force", "nothing passes until Weir is back; if this bridge is the way by which Weir dials")
 
 	r.away("Weir is killed", r.weir.Kill, r.start, own)
 	r.away("Weir is frozen", func() { r.signal(syscall.SIGSTOP) }, func() { r.signal(syscall.SIGCONT) }, own)
@@ -401,13 +452,13 @@ func (r *failRig) away(what string, go_, back func(), modes map[string]string) {
 func (r *failRig) told() {
 	r.Helper()
 	p := r.phase("a host is cut off")
-	h := r.hosts["safe"]
+	h := r.hosts["static"]
 	r.must(h.SetManagement(false))
-	r.event("fail_mode_entered", "hv-safe/"+bridge)
+	r.event("fail_mode_entered", "hv-static/"+bridge)
 	r.must(h.SetManagement(true))
-	r.event("fail_mode_left", "hv-safe/"+bridge)
-	p.none("safe", h.denied)
-	p.all("safe", h.allowed)
+	r.event("fail_mode_left", "hv-static/"+bridge)
+	p.none("static", h.denied)
+	p.all("static", h.allowed)
 	for _, pool := range failModes {
 		r.event("fail_mode_changed", "hv-"+pool+"/"+bridge)
 	}

@@ -18,6 +18,9 @@ type Settings struct {
 	// Probe is after how much silence a bridge asks whether Weir is there, from a second; after as much again it dials anew, and after three
 	// times that without Weir, a bridge that fails open opens. 0: DefaultProbe.
 	Probe time.Duration
+
+	// Dialled says that Weir dials the host's database over the network: in-band control lets a bridge without flows dial Weir, and Weir not the host.
+	Dialled bool
 }
 
 // DefaultProbe is that of Open vSwitch.

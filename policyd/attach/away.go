@@ -257,6 +257,9 @@ func (w *Away) tell(q *Question, others []Controller) {
 		}
 	case secure:
 		w.IfSwitchRestarts = "nothing passes until Weir is back"
+		if up, _ := hostIsUp(q.Rows, b); up && q.Settings.Dialled {
+			w.IfSwitchRestarts += "; if this bridge is the way by which Weir dials the host's database, a Weir that was started anew, too, does not come back: have the host dial Weir"
+		}
 		if len(ours) == 0 {
 			w.IfSwitchRestarts = "nothing passes until somebody writes flows: the bridge is secure"
 		}

@@ -292,3 +292,34 @@ func (w *walk) round(from, to policy.FailMode) {
 	}
 	w.asBefore()
 }
+
+// Who dials a host through its bridge is told that he does not come back if both were started anew; whom the host dials is.
+func TestWhoDials(t *testing.T) {
+	for name, c := range map[string]struct {
+		dialled bool
+		link    string
+		want    bool
+	}{
+		"Weir dials, and the host is at the bridge":      {true, "up", true},
+		"Weir dials, and the host is not at the bridge":  {true, "down", false},
+		"the host dials, and it is at the bridge itself": {false, "up", false},
+	} {
+		h := newHost()
+		h.inBand()
+		h.local.LinkState = c.link
+		tx, err := own.Begin(h.Rows, instance)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := attach.Decide(tx, attach.Question{
+			Settings: attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653"), Dialled: c.dialled}, Rows: h.Rows, Has: current, Bridge: h.b, Wanted: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		says := a.Away.IfSwitchRestarts
+		if !strings.HasPrefix(says, "nothing passes until Weir is back") || strings.Contains(says, "does not come back") != c.want {
+			t.Errorf("%s: %q", name, says)
+		}
+	}
+}
