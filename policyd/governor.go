@@ -696,12 +696,8 @@ func (g *governor) inputs(subjects []*subject, now time.Time) []*job {
 			work = append(work, &job{at: c, input: in, revision: revision, former: c.desired})
 		}
 	}
-	for key := range g.bridges {
-		if !there[key] {
-			delete(g.bridges, key)
-			delete(g.maxMeters, key)
-		}
-	}
+	maps.DeleteFunc(g.bridges, func(key reconcile.Key, _ *compiled) bool { return !there[key] })
+	maps.DeleteFunc(g.maxMeters, func(key reconcile.Key, _ uint32) bool { return !there[key] })
 	return work
 }
 

@@ -250,12 +250,7 @@ func (d *deciding) change() error {
 		}
 	}
 	d.Want = strings.Join(wanted, "\n")
-	if d.Yielded {
-		for _, g := range d.groups {
-			if g.State == StateActive {
-				g.State, g.Why = StateYielded, "somebody else removes it again and again"
-			}
-		}
+	if d.Yielded && d.yield() {
 		d.finish()
 		return nil
 	}
@@ -266,8 +261,36 @@ func (d *deciding) change() error {
 	return err
 }
 
+// yield leaves what is wanted as it is, takes away the rest, of which nobody wants copies any more, and says whether something is wanted.
+func (d *deciding) yield() bool {
+	stays := map[string]bool{} // rows and ports, whose names are not those of each other
+	for _, g := range d.groups {
+		if g.State == StateActive {
+			g.State, g.Why = StateYielded, "somebody else removes it again and again"
+			stays[g.Row] = true
+			stays[g.Port] = g.tunnelled()
+		}
+	}
+	if len(stays) == 0 {
+		return false
+	}
+	d.Held = true // VLANs at least
+	for _, m := range d.ours {
+		if !stays[m.Name] {
+			d.Changes = true
+			d.tx.RemoveMirror(d.Bridge, m)
+		}
+	}
+	for _, p := range d.tunnels {
+		if !stays[p.Name] {
+			d.Changes = true
+			d.tx.RemovePort(d.Bridge, p)
+		}
+	}
+	return true
+}
+
 func (d *deciding) finish() {
-	d.Held = d.Yielded && (len(d.ours) > 0 || len(d.tunnels) > 0)
 	for _, g := range d.groups {
 		d.Mirrors = append(d.Mirrors, g.Mirror)
 		d.Changes = d.Changes || g.State == StateSetting

@@ -459,3 +459,51 @@ func TestCopiesInVLANsReachNoVM(t *testing.T) {
 	h.server.VSCtl("--no-wait", "clear", "port", "vif1.1", "trunks")
 	h.same(before, "after release")
 }
+
+// While Weir yields to others, what is wanted stays as it is there, and copies of which nobody wants any more end.
+func TestYielded(t *testing.T) {
+	h := newHost(t, ports(2)...)
+	before := h.state()
+	copyOf := func(vif string, to policy.MirrorTarget) mirror.Copy {
+		return mirror.Copy{VIF: vif, Ports: []ovsdb.UUID{h.port(vif)}, To: to, In: true}
+	}
+	a, b := copyOf("vif1.0", gre), copyOf("vif1.1", policy.MirrorTarget{Name: "far", GRE: netip.MustParseAddr("192.0.2.9")})
+	wire := copyOf("vif1.0", rspan)
+	guests := h.guests()
+	h.settle(mirror.Order{Copies: []mirror.Copy{a, b, wire}, Guests: guests}, works)
+	yields := func(q *mirror.Question) { q.Yielded = true }
+	rows := func() (names []string) {
+		ours, _ := own.Mirrors(h.s.Rows(), h.bridge())
+		tunnels, _ := own.Ports(h.s.Rows(), h.bridge())
+		for _, m := range ours {
+			names = append(names, m.Name)
+		}
+		return append(names, fmt.Sprint(len(tunnels), " tunnels"))
+	}
+	left := func(what string, o mirror.Order, want ...string) {
+		t.Helper()
+		answer, tx := h.decide(o, yields)
+		if tx.Operations() != nil {
+			h.transact(tx)
+			answer, tx = h.decide(o, yields)
+		}
+		if tx.Operations() != nil || answer.Changes || answer.Undone != "" {
+			t.Errorf("%s: %+v, want nothing left to be done", what, answer)
+		}
+		for _, m := range answer.Mirrors {
+			if m.State != mirror.StateYielded {
+				t.Errorf("%s: %+v", what, m)
+			}
+		}
+		if got := rows(); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", what, got, want)
+		}
+	}
+	left("all is wanted", mirror.Order{Copies: []mirror.Copy{a, b, wire}, Guests: guests}, "weir-far", "weir-ids", "weir-wire", "2 tunnels")
+	left("one is not", mirror.Order{Copies: []mirror.Copy{a, wire}, Guests: guests}, "weir-ids", "weir-wire", "1 tunnels")
+	h.server.VSCtl("--no-wait", "clear", "bridge", "br0", "mirrors")
+	ovsdbtest.Until(t, "it is known", func() bool { return len(h.bridge().Mirrors) == 0 })
+	left("others removed them", mirror.Order{Copies: []mirror.Copy{a, wire}, Guests: guests}, "1 tunnels")
+	left("nothing is", mirror.Order{}, "0 tunnels")
+	h.same(before, "nothing is wanted")
+}
