@@ -538,7 +538,7 @@ draft s compared with revision 9, in force:
 1 setting differs: it may let more pass and stop more.
 
 Settings
-  + Mirror_vlans of pool lab is 900; nothing was said before
+  + Pool lab: mirror_vlans is 900; nothing was said before
 warning: pool lab: copies of traffic leave in VLAN 900: a switch on their way that learns addresses there sends traffic astray
 `, "", "policy", "set", "pool:lab", "mirror_vlans=900", "--draft", "s")
 	for _, args := range [][]string{{"mirror-target:wire", "to=vlan 900"}, {"vm:web", "mirror=wire out"}, {"global", "fail_mode=safe"}} {

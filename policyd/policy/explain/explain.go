@@ -129,14 +129,14 @@ func Of(before, after *policy.Policy, now time.Time) *Explanation {
 // settingPoint says what became of a setting. What that does to packets depends on the levels around it: it may do either.
 func settingPoint(d *policy.SettingDifference) Point {
 	p := Point{Mark: map[policy.Change]string{policy.Added: "+", policy.Removed: "-", policy.Changed: "~"}[d.Change], Effect: Both}
-	of := fmt.Sprintf("%s of %s", d.Key, d.Level)
+	what := sentence(d.Level) + ": " + d.Key
 	switch d.Change {
 	case policy.Added:
-		p.Text = fmt.Sprintf("%s is %s; nothing was said before", sentence(of), d.After)
+		p.Text = fmt.Sprintf("%s is %s; nothing was said before", what, d.After)
 	case policy.Removed:
-		p.Text = fmt.Sprintf("%s was %s; nothing is said any more", sentence(of), d.Before)
+		p.Text = fmt.Sprintf("%s was %s; nothing is said any more", what, d.Before)
 	default:
-		p.Text = fmt.Sprintf("%s is %s; it was %s", sentence(of), d.After, d.Before)
+		p.Text = fmt.Sprintf("%s is %s; it was %s", what, d.After, d.Before)
 	}
 	return p
 }
