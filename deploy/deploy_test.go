@@ -1,5 +1,5 @@
-// Package deploy_test installs Weir as people do, by its packages, on a Debian of its own: a root in namespaces of mounts, processes and
-// network, which are gone when the test is, however it ends. No systemd runs there: units are checked, not started.
+// Package deploy_test installs and runs Weir as people do, by its packages, on a Debian of its own with systemd: a root in namespaces of mounts,
+// processes, network and cgroups, which are gone when the test is, however it ends.
 package deploy_test
 
 import (
@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -24,65 +23,113 @@ import (
 // has 96.
 const exposure = 15
 
-// A machine is a running Debian without an init.
+// A machine is a running Debian, whose first process is systemd.
 type machine struct {
-	t    *testing.T
-	pid  int // of its first process, as seen from outside
-	root string
+	t     *testing.T
+	pid   int             // of systemd, as seen from outside
+	ended <-chan struct{} // closed when systemd has
 }
 
-// setUp runs in the namespaces of the machine, with directory $1, the root that is laid over $2, and packages $3. Its end is the
-// machine's: it waits for that of its standard input, which only the test holds.
+// setUp runs in the namespaces of the machine, with directory $1, the root that is laid over $2, packages $3, and $4, the name of its cgroup. In
+// the end it is the machine's systemd.
 const setUp = `set -e
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 machine "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
+mkdir "$1/upper" "$1/work" "$1/root" "$1/cgroup"
+mount -t cgroup2 machine "$1/cgroup"
+cgroup=$1/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/$4
+mkdir "$cgroup"
+echo 0 >"$cgroup/cgroup.procs"
+exec unshare --cgroup sh -c "$5" machine "$@"`
+
+// setUpInCgroup goes on where the cgroup is the root of all.
+const setUpInCgroup = `set -e
+umount "$1/cgroup"
 mount -t overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" machine "$1/root"
-mount -t proc proc "$1/root/proc"
-mkdir "$1/root/packages"
-mount --bind "$3" "$1/root/packages"
+cd "$1/root"
+mkdir packages old
+ln -s /dev/null etc/systemd/system/systemd-sysctl.service # the kernel is not the machine's to set
+mount --bind "$3" packages
+mount -t proc proc proc
+mount -t sysfs -o ro machine sys
+mount -t cgroup2 machine sys/fs/cgroup
+mount -t tmpfs -o mode=755 machine run
+mount -t tmpfs -o mode=755 machine dev
+for node in null zero full random urandom tty; do cp -a "/dev/$node" dev/; done
+ln -s /proc/self/fd dev/fd
+ln -s pts/ptmx dev/ptmx
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666 machine dev/pts
+mount -t tmpfs machine dev/shm
 ip link set lo up
-echo ready
-exec cat`
+hostname machine
+pivot_root . old
+umount -l /old
+exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal systemd.unit=multi-user.target`
+
+// cgroupPrefix begins the names of the cgroups of machines.
+const cgroupPrefix = "weir-deploy-"
+
+// dropCgroups removes the cgroups of machines that have ended.
+const dropCgroups = `mount --make-rprivate / && mount -t cgroup2 machine "$1" && find "$1" -depth -type d -path "*/$2*" -exec rmdir {} \; 2>/dev/null; true`
 
 // boot starts a machine that finds the directory packages as /packages.
 func boot(t *testing.T, packages string) *machine {
 	t.Helper()
-	dir := t.TempDir()
+	dir, cgroups := t.TempDir(), t.TempDir()
 	base := strings.TrimSpace(script(t, nil, "debian-root.sh"))
-	cmd := exec.Command("sh", "-c", setUp, "machine", dir, base, packages)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	alive, err := cmd.StdinPipe()
+	drop := func() {
+		cmd := exec.Command("sh", "-c", dropCgroups, "machine", cgroups, cgroupPrefix)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("remove cgroups: %v\n%s", err, out)
+		}
+	}
+	drop() // of a test that was killed
+
+	console, err := os.Create(filepath.Join(t.TempDir(), "console"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	cmd := exec.Command("sh", "-c", setUp, "machine", dir, base, packages, fmt.Sprint(cgroupPrefix, os.Getpid()), setUpInCgroup)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Pdeathsig:  syscall.SIGKILL, // and with systemd goes all that runs below it
 	}
+	cmd.Stdout, cmd.Stderr = console, console
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	m := &machine{t, cmd.Process.Pid, ended}
 	t.Cleanup(func() {
-		if err := errors.Join(alive.Close(), cmd.Wait()); err != nil {
-			t.Errorf("machine: %v\n%s", err, stderr.String())
+		if t.Failed() {
+			log, _ := m.command(context.Background(), "journalctl --no-pager --lines 100 --unit 'weir*'").CombinedOutput()
+			t.Logf("journal of the machine:\n%s", log)
 		}
+		_ = cmd.Process.Kill()
+		<-ended
+		drop()
+		if b, err := os.ReadFile(console.Name()); t.Failed() || err != nil {
+			t.Logf("console of the machine: %v\n%s", err, b)
+		}
+		_ = console.Close()
 	})
-	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
-		t.Fatalf("machine: %v\n%s", err, stderr.String())
-	}
-	return &machine{t, cmd.Process.Pid, filepath.Join(dir, "root")}
+	m.becomes("test -d /packages && systemctl is-system-running", "running\n")
+	return m
 }
 
 // command is one of the machine's shell.
 func (m *machine) command(ctx context.Context, text string) *exec.Cmd {
 	cmd := exec.CommandContext(
-		ctx, "nsenter", "--target", fmt.Sprint(m.pid), "--mount", "--pid", "--net",
-		"chroot", m.root, "sh", "-c", "cd / && "+text,
+		ctx, "nsenter", "--target", fmt.Sprint(m.pid), "--mount", "--pid", "--net", "--ipc", "--uts", "--root", "--wd",
+		"env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "HOME=/root", "sh", "-c", text,
 	)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "HOME=/root"}
+	cmd.Dir = "/"
 	return cmd
 }
 
@@ -93,6 +140,25 @@ func (m *machine) try(text string) (string, error) {
 		err = fmt.Errorf("%s: %w\n%s", text, err, out)
 	}
 	return string(out), err
+}
+
+// becomes waits until a command prints want and nothing else.
+func (m *machine) becomes(text, want string) {
+	m.t.Helper()
+	late := time.After(5 * time.Minute)
+	for {
+		got, err := m.try(text)
+		if err == nil && got == want {
+			return
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-m.ended:
+			m.t.Fatal("the machine has ended")
+		case <-late:
+			m.t.Fatalf("%s\n%s%v\nwant\n%s", text, got, err, want)
+		}
+	}
 }
 
 func (m *machine) run(text string) string {
@@ -134,7 +200,7 @@ func needRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		reason = "only root may make a machine"
 	}
-	for _, name := range []string{"debootstrap", "nsenter", "ip"} {
+	for _, name := range []string{"debootstrap", "nsenter", "unshare", "pivot_root", "ip"} {
 		if _, err := exec.LookPath(name); err != nil {
 			reason = err.Error()
 		}
@@ -175,15 +241,28 @@ func TestPackages(t *testing.T) {
 	m.says("weir check-config --config /etc/weir/weir.yaml >/dev/null && weir version | head -n 1 | cut -d ' ' -f 2", "v1.0.0\n")
 	checkUnits(t, m)
 	runBySocket(t, m, dir)
+	restore(m)
 
+	// What runs is started anew by an upgrade, and what does not stays down.
 	m.run("echo '# mine' >>/etc/weir/weir.yaml; echo secret >/etc/weir/store-password")
-	before := m.run("sha256sum /etc/weir/weir.yaml /var/lib/weir/state.db")
+	config, pid := m.run("sha256sum /etc/weir/weir.yaml"), m.run(mainPID)
 	m.run("dpkg -i /packages/new/*.deb")
 	m.says("dpkg-query -W -f '${Version}' weir", "1.0.1+2.g0123abc")
-	m.says("sha256sum /etc/weir/weir.yaml /var/lib/weir/state.db", before)
+	m.says("sha256sum /etc/weir/weir.yaml", config)
 	m.says("find /etc/systemd -name 'weir*'", "")
+	m.says(states, "active\nactive\ninactive\ninactive\n")
+	if now := m.run(mainPID); now == pid {
+		t.Errorf("process %s of before the upgrade still runs", strings.TrimSpace(now))
+	}
+	m.says(asWeir+"weir sql --format TSV 'SELECT count() FROM flows'", "14\n")
+
+	// Another role takes the place of the one that runs.
+	m.run("systemctl start weir-policyd")
+	m.says(states, "inactive\ninactive\nactive\ninactive\n")
 
 	m.run("dpkg -r weir")
+	m.says(states, "inactive\ninactive\ninactive\ninactive\n")
+	before := m.run("sha256sum /etc/weir/weir.yaml /var/lib/weir/state.db")
 	m.says("sha256sum /etc/weir/weir.yaml /var/lib/weir/state.db", before)
 	m.says("ls /usr/bin/weir /lib/systemd/system/weir.service /usr/lib/sysctl.d/60-weir.conf 2>/dev/null || true", "")
 	m.run("dpkg -i /packages/new/*.deb")
@@ -219,44 +298,47 @@ func checkUnits(t *testing.T, m *machine) {
 	}
 }
 
-// runBySocket has the installed Weir started by the first datagram, which is not lost, as the user and with the files of its unit.
+// Commands of the machine's shell.
+const (
+	states  = "systemctl is-active weir.socket weir weir-policyd weir-collector || true"
+	mainPID = "systemctl show --property MainPID --value weir"
+	asWeir  = "runuser -u weir -- env HOME=/var/lib/weir " // as sudo -u weir does
+)
+
+// runBySocket has systemd start Weir with the first datagram, which is not lost, nor is one that comes while Weir does not run; and looks at the
+// sandbox that it is in.
 func runBySocket(t *testing.T, m *machine, dir string) {
 	if err := os.WriteFile(filepath.Join(dir, "datagram"), netFlow5(7), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	const up = "/usr/bin/weir up --data /var/lib/weir --config /etc/weir/weir.yaml"
-	cmd := m.command(ctx, "exec runuser -u weir -- systemd-socket-activate --datagram --listen=2055 "+up)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-
-	sent := false
-	for got := ""; got != "7\n"; {
-		select {
-		case err := <-ended:
-			t.Fatalf("weir up: %v\n%s", err, out.String())
-		case <-ctx.Done():
-			t.Fatalf("flows are %q, want 7", got)
-		case <-time.After(200 * time.Millisecond):
-		}
-		if !sent { // as soon as somebody listens, and once
-			_, err := m.try("grep -q :0807 /proc/net/udp6 /proc/net/udp && bash -c 'cat /packages/datagram >/dev/udp/127.0.0.1/2055'")
-			sent = err == nil
-			continue
-		}
-		got, _ = m.try("weir sql --format TSV 'SELECT count() FROM flows' 2>/dev/null")
-	}
+	const send = "bash -c 'cat /packages/datagram >/dev/udp/127.0.0.1/2055'"
+	const flows = asWeir + "weir sql --format TSV 'SELECT count(), countIf(src_vm_name != dst_vm_name) FROM flows'"
+	m.run("systemctl start weir.socket")
+	m.says(states, "active\ninactive\ninactive\ninactive\n")
+	m.run(send)
+	m.becomes(flows, "7\t0\n")
 	m.says("stat -c %U /var/lib/weir/state.db", "weir\n")
-	m.run(`kill -TERM "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' /var/lib/weir/run/instance.json)"`)
-	if err := <-ended; err != nil {
-		t.Errorf("weir up ended with %v\n%s", err, out.String())
+	for _, pid := range []string{"$(" + mainPID + ")", "$(echo $(cat /proc/$(" + mainPID + ")/task/*/children))"} { // Weir, and its store
+		m.says("sed -nE 's/^(CapEff|NoNewPrivs|Seccomp):\\s*//p' /proc/"+pid+"/status", "0000000000000000\n1\n2\n")
 	}
+	m.run("systemctl stop weir")
+	m.run(send)
+	m.becomes(flows, "14\t0\n")
+}
+
+// restore makes a backup and an instance of it, as docs/howto/back-up.md says.
+func restore(m *machine) {
+	m.run("install -d -o weir -g weir /var/backups/weir")
+	if out, err := m.try("weir backup /root/x"); err == nil || !strings.Contains(out, "sudo -u weir") {
+		m.t.Errorf("a backup by root: %v\n%s", err, out)
+	}
+	m.run(asWeir + "weir backup /var/backups/weir")
+	m.run("systemctl stop weir.socket weir && mv /var/lib/weir /var/lib/weir.before && install -d -o weir -g weir -m 0700 /var/lib/weir")
+	m.run(asWeir + "weir doctor || test -d /var/lib/weir/.cache") // the directory is a home, too
+	m.run(asWeir + "weir restore --config /etc/weir/weir.yaml /var/backups/weir/*.weirbackup")
+	m.run("systemctl start weir.socket weir")
+	m.says(asWeir+"weir sql --format TSV 'SELECT count() FROM flows'", "14\n")
+	m.run("rm -r /var/lib/weir.before /var/backups/weir")
 }
 
 // netFlow5 is a datagram with n flows that just ended (NetFlow version 5: a header of 24 bytes, records of 48).
