@@ -57,6 +57,7 @@ var operations = map[string]account.Permission{
 	"get-policy":          {Least: account.Viewer, Area: account.AreaPolicy},
 	"list-policies":       {Least: account.Viewer, Area: account.AreaPolicy},
 	"get-effective-rules": {Least: account.Viewer, Area: account.AreaPolicy},
+	"list-vif-settings":   {Least: account.Viewer, Area: account.AreaPolicy},
 	"check-policy":        {Least: account.Operator, Area: account.AreaPolicy}, // it takes a core for a while
 	"plan-policy":         {Least: account.Operator, Area: account.AreaPolicy},
 	"apply-policy":        {Least: account.Operator, Area: account.AreaPolicy, Change: audit.PolicyApply},

@@ -23,6 +23,7 @@ type PolicyService interface {
 	PlanPolicy(ctx context.Context, r policyd.PlanRequest) (policyd.PolicyPlan, error)
 	ApplyPolicy(ctx context.Context, by audit.Actor, r policyd.ApplyRequest) (policyd.Applied, error)
 	Effective(ctx context.Context, vif string) (policyd.Effective, error)
+	EffectiveSettings(ctx context.Context, r policyd.EffectiveRequest) (list []policyd.EffectiveVIF, more bool, err error)
 
 	PlanMode(ctx context.Context, host string, mode state.Mode) (policyd.ModePlan, error)
 	SetMode(ctx context.Context, by audit.Actor, host string, mode state.Mode) error
@@ -92,6 +93,12 @@ func (s *Server) policyRoutes(api huma.API) {
 		return answer(s, func() (policyd.Effective, error) { return p.Effective(ctx, q.VIF) })
 	})
 	read(api, huma.Operation{
+		OperationID: "list-vif-settings", Method: http.MethodGet, Path: "/api/v1/policy/effective/settings", Tags: []string{"policy"},
+		Summary: "What is asked of the ports of VIFs, who says it, and what is overridden", Errors: []int{http.StatusNotFound},
+	}, func(ctx context.Context, q *effectiveQuery) (*body[effectiveBody], error) {
+		return s.effectiveSettings(ctx, q)
+	})
+	read(api, huma.Operation{
 		OperationID: "plan-host-mode", Method: http.MethodGet, Path: "/api/v1/hosts/{name}/mode", Tags: []string{"hosts"},
 		Summary: "What another mode would change at a host",
 	}, func(ctx context.Context, q *struct {
@@ -100,6 +107,33 @@ func (s *Server) policyRoutes(api huma.API) {
 	},
 	) (*body[policyd.ModePlan], error) {
 		return answer(s, func() (policyd.ModePlan, error) { return p.PlanMode(ctx, q.Name, modeOf(q.Mode)) })
+	})
+}
+
+type effectiveQuery struct {
+	Of        string `query:"of" required:"true" maxLength:"520" doc:"estate, or pool:, network:, vm: or vif: and its name, pool/name, or UUID."`
+	Unguarded bool   `query:"unguarded" doc:"Only VIFs at which guards that are on are not enforced in full."`
+	PageQuery
+}
+
+type effectiveBody struct {
+	VIFs []policyd.EffectiveVIF `json:"vifs" doc:"By name."`
+	Page
+}
+
+// effectiveSettings is the answer with a page of VIFs.
+func (s *Server) effectiveSettings(ctx context.Context, q *effectiveQuery) (*body[effectiveBody], error) {
+	after, err := decodeCursor(q.Cursor)
+	if err != nil {
+		return nil, wrong("cursor", err)
+	}
+	return answer(s, func() (effectiveBody, error) {
+		list, more, err := s.deps.Policy.EffectiveSettings(ctx, policyd.EffectiveRequest{Of: q.Of, Unguarded: q.Unguarded, After: after, Limit: q.Limit})
+		page := effectiveBody{VIFs: list}
+		if more {
+			page.Next = encodeCursor(list[len(list)-1].Key())
+		}
+		return page, err
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/weirhq/weir/api"
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/state"
@@ -60,6 +61,17 @@ func (p *policies) ApplyPolicy(_ context.Context, by audit.Actor, r policyd.Appl
 
 func (p *policies) Effective(_ context.Context, vif string) (policyd.Effective, error) {
 	return policyd.Effective{VIF: vif}, p.answer(vif)
+}
+
+func (p *policies) EffectiveSettings(_ context.Context, r policyd.EffectiveRequest) ([]policyd.EffectiveVIF, bool, error) {
+	list := []policyd.EffectiveVIF{}
+	for i := range flow.ID(3) {
+		if v := (policyd.EffectiveVIF{ID: i, VIF: r.Of, Hosts: []policyd.EffectiveHost{}}); v.Key() > r.After {
+			list = append(list, v)
+		}
+	}
+	most := min(r.Limit, len(list))
+	return list[:most], most < len(list), p.answer(strings.TrimPrefix(r.Of, "vm:"))
 }
 
 func (p *policies) PlanMode(_ context.Context, host string, mode state.Mode) (policyd.ModePlan, error) {
@@ -165,6 +177,32 @@ func TestChangePolicy(t *testing.T) {
 	}
 }
 
+// Settings of many VIFs are told in pages, each VIF once.
+func TestEffectiveSettingsInPages(t *testing.T) {
+	_, _, do := adminServer(t)
+	var ids []string
+	path := "/api/v1/policy/effective/settings?of=network:lan&limit=2"
+	for next := path; next != ""; {
+		a := do("GET", next, "")
+		var page struct {
+			VIFs []struct{ ID, VIF string }
+			Next string
+		}
+		if err := json.Unmarshal([]byte(a.body), &page); err != nil || a.status != http.StatusOK || len(ids) > 3 {
+			t.Fatalf("%s: %d %s %v", next, a.status, a.body, err)
+		}
+		for _, v := range page.VIFs {
+			ids = append(ids, v.ID)
+		}
+		if next = ""; page.Next != "" {
+			next = path + "&cursor=" + page.Next
+		}
+	}
+	if !slices.Equal(ids, []string{"0", "1", "2"}) {
+		t.Errorf("VIFs %q", ids)
+	}
+}
+
 // What anybody may read is the same both ways.
 func TestReadPolicy(t *testing.T) {
 	r, _, do := adminServer(t)
@@ -172,21 +210,27 @@ func TestReadPolicy(t *testing.T) {
 		status int
 		text   string
 	}{
-		"/api/v1/policy/status":                  {200, `"revision":3`},
-		"/api/v1/policy":                         {200, `"policy":"default: deny"`},
-		"/api/v1/policy?revision=2":              {200, `"revision":2`},
-		"/api/v1/policy?revision=9":              {404, "not found"},
-		"/api/v1/policy?revision=first":          {422, "query.revision"},
-		"/api/v1/policy/revisions?limit=2":       {200, `"revisions":[{`},
-		"/api/v1/policy/revisions?limit=0":       {422, "query.limit"},
-		"/api/v1/policy/effective?vif=db%2F0":    {200, `"vif":"db/0"`},
-		"/api/v1/policy/effective?vif=none":      {404, "not found"},
-		"/api/v1/policy/effective?vif=wrong":     {422, "that is wrong"},
-		"/api/v1/policy/effective":               {422, "query.vif"},
-		"/api/v1/hosts/hv1/mode?mode=enforce":    {200, `"mode":"enforce"`},
-		"/api/v1/hosts/hv1/mode?mode=enfrce":     {422, "query.mode"},
-		"/api/v1/hosts/none/mode?mode=observe":   {404, "not found"},
-		"/api/v1/hosts/broken/mode?mode=inherit": {503, "disk full"},
+		"/api/v1/policy/status":               {200, `"revision":3`},
+		"/api/v1/policy":                      {200, `"policy":"default: deny"`},
+		"/api/v1/policy?revision=2":           {200, `"revision":2`},
+		"/api/v1/policy?revision=9":           {404, "not found"},
+		"/api/v1/policy?revision=first":       {422, "query.revision"},
+		"/api/v1/policy/revisions?limit=2":    {200, `"revisions":[{`},
+		"/api/v1/policy/revisions?limit=0":    {422, "query.limit"},
+		"/api/v1/policy/effective?vif=db%2F0": {200, `"vif":"db/0"`},
+		"/api/v1/policy/effective?vif=none":   {404, "not found"},
+		"/api/v1/policy/effective?vif=wrong":  {422, "that is wrong"},
+		"/api/v1/policy/effective":            {422, "query.vif"},
+
+		"/api/v1/policy/effective/settings?of=network:lan&limit=2": {200, `"next":`},
+		"/api/v1/policy/effective/settings?of=vm:none":             {404, "not found"},
+		"/api/v1/policy/effective/settings?of=vm:wrong":            {422, "that is wrong"},
+		"/api/v1/policy/effective/settings":                        {422, "query.of"},
+		"/api/v1/policy/effective/settings?of=lan&cursor=!":        {422, "query.cursor"},
+		"/api/v1/hosts/hv1/mode?mode=enforce":                      {200, `"mode":"enforce"`},
+		"/api/v1/hosts/hv1/mode?mode=enfrce":                       {422, "query.mode"},
+		"/api/v1/hosts/none/mode?mode=observe":                     {404, "not found"},
+		"/api/v1/hosts/broken/mode?mode=inherit":                   {503, "disk full"},
 	} {
 		for way, a := range map[string]answer{"TCP": r.get(path), "the socket": do("GET", path, "")} {
 			if a.status != want.status || !strings.Contains(a.body, want.text) {

@@ -76,6 +76,7 @@ func story(r *rig) []step {
 		do("quarantine-vif", "POST", "policy/quarantine", 404, o{"vif": "web-01/0", "reason": "scans"}), get("list-quarantines", "policy/quarantine"),
 		do("release-vif", "DELETE", "policy/quarantine?vif=web-01/0", 404, nil),
 		{"get-effective-rules", 404, get("", "policy/effective?vif=web-01%2F0").ask}, // none is plugged
+		{"list-vif-settings", 200, get("", "policy/effective/settings?of=estate&limit=3").ask},
 
 		do("take-snapshot", "POST", "snapshots", 201, o{"reason": "before the exam"}), get("list-snapshots", "snapshots"),
 		{"download-snapshot", 404, get("", "snapshots/none").ask},

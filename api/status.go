@@ -118,6 +118,7 @@ func (s *Status) PolicyLine() string {
 		{p.Offline, strconv.Itoa(p.Offline) + " offline"},
 		{p.Bypasses, plural(p.Bypasses, "bypass", "es")},
 		{p.Quarantined, plural(p.Quarantined, "VIF", "s") + " quarantined"},
+		{p.Unguarded, plural(p.Unguarded, "VIF", "s") + " not guarded in full (weir policy effective estate --unguarded)"},
 		{int(p.Drift), plural(int(p.Drift), "flow", "s") + " changed by others"},
 	} {
 		if more.n > 0 {

@@ -47,16 +47,17 @@ type Style uint8
 
 // The styles.
 const (
-	Plain Style = iota
-	Bold        // headers, totals
-	Dim         // what is said in passing
-	Good        // as it should be
-	Warn        // should be looked at
-	Bad         // is wrong
+	Plain  Style = iota
+	Bold         // headers, totals
+	Dim          // what is said in passing
+	Good         // as it should be
+	Warn         // should be looked at
+	Bad          // is wrong
+	Struck       // does not count
 )
 
 // codes are the terminal's codes of styles (ECMA-48 SGR).
-var codes = [...]string{Plain: "", Bold: "\x1b[1m", Dim: "\x1b[2m", Good: "\x1b[32m", Warn: "\x1b[33m", Bad: "\x1b[31m"}
+var codes = [...]string{Plain: "", Bold: "\x1b[1m", Dim: "\x1b[2m", Good: "\x1b[32m", Warn: "\x1b[33m", Bad: "\x1b[31m", Struck: "\x1b[9m"}
 
 // Paint returns s in the style, on outputs that show colours. s must be clean: see [Clean].
 func (o *Output) Paint(s string, style Style) string {

@@ -111,6 +111,8 @@ type compiled struct {
 	before   uint64                  // the revision that was asked before
 	mirrors  mirror.Order            // of input
 	limits   map[string]shape.Limits // of input
+
+	unguarded int // VIFs of input at which guards that are on are not enforced in full
 }
 
 func newGovernor(s *Service, cfg *PolicyConfig) *governor {
@@ -512,7 +514,7 @@ func (g *governor) look(now time.Time) time.Duration {
 	for _, w := range work {
 		all.Go(func() error {
 			w.desired, w.err = w.at.compile(w.input)
-			w.limits = limitsOf(&w.input)
+			w.limits, w.unguarded = limitsOf(&w.input), unguardedOf(&w.input)
 			if w.err == nil && w.former != nil && slices.Equal(w.former.Warnings, w.desired.Warnings) && compile.Diff(w.former, w.desired).Empty() {
 				w.desired = w.former // nobody has to look whether a bridge has it
 			}
@@ -643,6 +645,8 @@ type job struct {
 	desired  *compile.Desired
 	limits   map[string]shape.Limits
 	err      error
+
+	unguarded int
 }
 
 func (c *compiled) compile(in compile.Input) (*compile.Desired, error) {
@@ -803,7 +807,7 @@ func (g *governor) take(w *job) {
 	if w.err != nil {
 		return // what it holds stays
 	}
-	c.limits = w.limits
+	c.limits, c.unguarded = w.limits, w.unguarded
 	if w.desired != c.desired {
 		g.number++
 		c.desired, c.number = w.desired, g.number
@@ -811,6 +815,19 @@ func (g *governor) take(w *job) {
 	if c.revision != w.revision {
 		c.before, c.revision, c.since = c.revision, w.revision, c.number
 	}
+}
+
+// unguardedOf returns at how many VIFs of a bridge guards that are on are not enforced in full.
+func unguardedOf(in *compile.Input) (n int) {
+	if in.Bypass {
+		return 0
+	}
+	for i, id := range in.VIFs {
+		if v := in.Estate.VIFs[id]; v != nil && in.Inventory.VIFs[i].Bridge == in.Bridge && in.Policy.Unguarded(v) {
+			n++
+		}
+	}
+	return n
 }
 
 // limitsOf returns what rates are asked of the interfaces of a bridge; nil: none.

@@ -260,6 +260,58 @@ func TestRefusedPolicy(t *testing.T) {
 	}
 }
 
+// sees wants the settings of the VIFs of pool lab to be told, each as it is at its host: that of tried has guard_ip on, and no address that was told.
+func (r *rig) sees(tried, other string) {
+	r.t.Helper()
+	ask := func(q policyd.EffectiveRequest) (names []string) {
+		r.t.Helper()
+		list, more, err := r.EffectiveSettings(r.t.Context(), q)
+		if err != nil || more != (q.Limit == 1 && q.After == "") {
+			r.t.Fatalf("%+v: %+v %t %v", q, list, more, err)
+		}
+		for _, v := range list {
+			guard := v.Settings[slices.IndexFunc(v.Settings, func(s policy.EffectiveSetting) bool { return s.Key == "guard_ip" })]
+			names = append(names, fmt.Sprintf("%s %s %d", v.VIF, guard.Value, len(v.Hosts)))
+		}
+		return names
+	}
+	want := []string{other + " off 1", tried + " on 1"}
+	slices.Sort(want)
+	vm, _, _ := strings.Cut(tried, "/")
+	for _, x := range []struct {
+		q    policyd.EffectiveRequest
+		want []string
+	}{
+		{policyd.EffectiveRequest{Of: "estate"}, want},
+		{policyd.EffectiveRequest{Of: "pool:lab"}, want},
+		{policyd.EffectiveRequest{Of: "pool:lab", Limit: 2}, want},
+		{policyd.EffectiveRequest{Of: "pool:lab", Unguarded: true}, []string{tried + " on 1"}},
+		{policyd.EffectiveRequest{Of: "vm:" + vm}, []string{tried + " on 1"}},
+		{policyd.EffectiveRequest{Of: "vif:" + tried}, []string{tried + " on 1"}},
+	} {
+		if diff := cmp.Diff(x.want, ask(x.q)); diff != "" {
+			r.t.Errorf("%+v (-want +got):\n%s", x.q, diff)
+		}
+	}
+	page, _, err := r.EffectiveSettings(r.t.Context(), policyd.EffectiveRequest{Of: "estate", Limit: 1})
+	if err != nil || len(page) != 1 {
+		r.t.Fatalf("%+v %v", page, err)
+	}
+	if diff := cmp.Diff(want, append(ask(policyd.EffectiveRequest{Of: "estate", Limit: 1}), ask(policyd.EffectiveRequest{Of: "estate", Limit: 1, After: page[0].Key()})...)); diff != "" {
+		r.t.Errorf("in pages (-want +got):\n%s", diff)
+	}
+	for _, of := range []string{"pool:none", "vm:none", "vif:none"} {
+		if _, _, err := r.EffectiveSettings(r.t.Context(), policyd.EffectiveRequest{Of: of}); !errors.Is(err, state.ErrNotFound) {
+			r.t.Errorf("of %s: %v", of, err)
+		}
+	}
+	for _, of := range []string{"", "pool:", "host:hv1", "lab"} {
+		_, _, err := r.EffectiveSettings(r.t.Context(), policyd.EffectiveRequest{Of: of})
+		isMistake(r.t, err, "want estate, pool:NAME, network:NAME, vm:NAME or vif:VM/DEVICE")
+	}
+	r.until("the VIF without addresses is counted", func() bool { return r.PolicySummary().Unguarded == 1 })
+}
+
 // A revision is tried at one host, then it is everywhere.
 func TestCanary(t *testing.T) {
 	r := startWith(t, t.TempDir(), listen(t))
@@ -279,8 +331,8 @@ func TestCanary(t *testing.T) {
 	if p := r.plan("default: deny", "hv2"); len(p.Hosts) != 1 || p.Hosts[0].Host != "hv2" || len(p.Rules) != 1 || p.Rules[0].Change != "changed" || len(p.VIFs) != 1 {
 		t.Errorf("plan %+v", p)
 	}
-	all := r.plan("global: {settings: {guard_ra: on}}")
-	one := r.plan("global: {settings: {guard_ra: on}}", "hv2")
+	all := r.plan("global: {settings: {guard_ip: on}}")
+	one := r.plan("global: {settings: {guard_ip: on}}", "hv2")
 	if len(all.Settings) != 1 || len(one.Settings) != 1 || all.SettingVIFs != 2 || one.SettingVIFs != 1 {
 		t.Fatalf("settings at all hosts %+v, at one %+v", all.Settings, one.Settings)
 	}
@@ -288,12 +340,13 @@ func TestCanary(t *testing.T) {
 	if len(vifs) != 2 || !slices.Contains(vifs, one.Settings[0].VIFs[0]) || one.Settings[0].VIFs[0] == vifs[0] && one.Settings[0].VIFs[0] == vifs[1] {
 		t.Errorf("settings at all hosts %+v, at one %+v", all.Settings, one.Settings)
 	}
-	r.apply("default: deny\nglobal: {settings: {guard_ra: on}}", "hv2")
-	all = r.plan("default: deny\nglobal: {settings: {guard_ra: on, guard_mac: on}}")
-	want := []policy.SettingChange{{Key: "guard_ra", Before: "off", BeforeLevel: "built in", After: "on", AfterLevel: "global", VIFs: slices.DeleteFunc(vifs, func(v string) bool { return v == one.Settings[0].VIFs[0] })}}
+	r.apply("default: deny\nglobal: {settings: {guard_ip: on}}", "hv2")
+	all = r.plan("default: deny\nglobal: {settings: {guard_ip: on, guard_mac: on}}")
+	want := []policy.SettingChange{{Key: "guard_ip", Before: "off", BeforeLevel: "built in", After: "on", AfterLevel: "global", VIFs: slices.DeleteFunc(vifs, func(v string) bool { return v == one.Settings[0].VIFs[0] })}}
 	if diff := cmp.Diff(want, all.Settings); diff != "" || all.SettingVIFs != 1 { // hv2 has it already, and who says that guard_mac is on changes nothing
 		t.Errorf("%d VIFs (-want +got):\n%s", all.SettingVIFs, diff)
 	}
+	r.sees(one.Settings[0].VIFs[0], want[0].VIFs[0])
 	r.apply("default: deny", "hv2")
 	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 1 || two != 3 {
 		t.Errorf("hv1 is to have %d, hv2 %d, want 1 and 3", one, two)

@@ -52,7 +52,7 @@ func (s *Service) quarantine(ctx context.Context, by audit.Actor, v vif) (Quaran
 	s.bypassed(ctx)
 	s.log.Warn("VIF quarantined", "vif", q.Name, "by", q.By, "reason", q.Reason)
 	s.tellQuarantine(event.VIFQuarantined, q, fmt.Sprintf("%s was quarantined by %s%s", q.Name, q.By, after(": ", q.Reason)), q.By)
-	return s.quarantineStatus(q), nil
+	return s.quarantineStatus(q, s.plugged()), nil
 }
 
 func (s *Service) tellQuarantine(kind event.Kind, q state.Quarantine, text, by string) {
@@ -146,12 +146,13 @@ func (s *Service) catch(ctx context.Context, c culprit) {
 	}
 }
 
-func (s *Service) quarantineStatus(q state.Quarantine) QuarantineStatus {
+// quarantineStatus says how a quarantine stands; at is where VIFs are plugged.
+func (s *Service) quarantineStatus(q state.Quarantine, at map[flow.ID][]plugged) QuarantineStatus {
 	st := QuarantineStatus{q.Name, q.VIF, q.Since, q.By, q.Reason, []EffectiveHost{}}
 	s.governor.mu.Lock()
 	i := s.governor.intent
 	s.governor.mu.Unlock()
-	for _, h := range s.pluggedAt(q.VIF) {
+	for _, h := range at[q.VIF] {
 		bypassed := h.bypassed
 		if bypassed == "" && i != nil {
 			bypassed = vifBypass(i, q.VIF)
@@ -164,8 +165,12 @@ func (s *Service) quarantineStatus(q state.Quarantine) QuarantineStatus {
 // quarantines returns the VIFs that are quarantined, by name.
 func (s *Service) quarantines(i *state.Intent) []QuarantineStatus {
 	list := []QuarantineStatus{}
+	if len(i.Quarantines) == 0 {
+		return list
+	}
+	at := s.plugged()
 	for _, q := range i.Quarantines {
-		list = append(list, s.quarantineStatus(q))
+		list = append(list, s.quarantineStatus(q, at))
 	}
 	return list
 }

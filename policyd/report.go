@@ -3,6 +3,7 @@ package policyd
 import (
 	"time"
 
+	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/policyd/export"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
@@ -205,6 +206,7 @@ type PolicySummary struct {
 	Bypasses int    `json:"bypasses"`
 
 	Quarantined int `json:"quarantined" doc:"VIFs."`
+	Unguarded   int `json:"unguarded" doc:"VIFs at which guards that are on are not enforced in full, since their addresses are not known."`
 
 	Drift    uint64   `json:"drift" doc:"Flows and groups of Weir's that others changed, removed or added since the start."`
 	Problems []string `json:"problems,omitempty" doc:"What wants somebody to act, in sentences."`
@@ -223,6 +225,20 @@ type Effective struct {
 	Quarantined string `json:"quarantined,omitempty" doc:"Since when, by whom and why it sends and receives nothing."`
 
 	Settings []policy.EffectiveSetting `json:"settings" doc:"What is asked of its port, and who says it."`
+}
+
+// EffectiveVIF is what is asked of the port of a VIF, and who says it.
+type EffectiveVIF struct {
+	ID      flow.ID         `json:"id,string" doc:"As in flows."`
+	VIF     string          `json:"vif" doc:"VM and device."`
+	VM      string          `json:"vm"`
+	Network string          `json:"network,omitempty"`
+	Pool    string          `json:"pool,omitempty"`
+	Hosts   []EffectiveHost `json:"hosts" doc:"Where it is plugged, and whether policy is in force there."`
+
+	Quarantined string `json:"quarantined,omitempty" doc:"Since when, by whom and why it sends and receives nothing."`
+
+	Settings []policy.EffectiveSetting `json:"settings" doc:"In the order of the policy document."`
 }
 
 // EffectiveHost is a host where a VIF is plugged.

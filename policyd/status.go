@@ -211,6 +211,11 @@ func (s *Service) PolicySummary() PolicySummary {
 
 func (s *Service) summarize(i *state.Intent, hosts []HostPolicy) PolicySummary {
 	p := summarize(i, hosts)
+	s.governor.mu.Lock()
+	for _, c := range s.governor.bridges {
+		p.Unguarded += c.unguarded
+	}
+	s.governor.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unsnapped != nil {

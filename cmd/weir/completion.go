@@ -36,7 +36,7 @@ func argumentWords() map[string][]words {
 		"weir pool mode":    {poolNames, fixed("observe", "enforce")}, "weir pool sampling": {poolNames, fixed("full", "new", "off", "auto", "inherit")},
 
 		"weir bypass on": {bypassNames}, "weir bypass off": {bypassNames},
-		"weir policy effective": {vmNames}, "weir policy quarantine": {vmNames}, "weir policy release": {quarantinedNames}, "weir policy hits": {ruleNames},
+		"weir policy effective": {effectiveNames}, "weir policy quarantine": {vmNames}, "weir policy release": {quarantinedNames}, "weir policy hits": {ruleNames},
 		"weir exporters": {exporterNames}, "weir estate explain": {estateNames}, "weir estate search": {estateNames},
 	}
 }
@@ -185,6 +185,14 @@ var (
 		return namesOf(answer.Quarantined, func(q policyd.QuarantineStatus) string { return q.VIF }), err
 	})
 )
+
+// effectiveNames are what settings can be shown of: VMs, and whatever is named with its kind.
+func effectiveNames(cmd *cobra.Command, prefix string) []string {
+	if strings.Contains(prefix, ":") {
+		return levelWords(cmd, prefix)
+	}
+	return append(vmNames(cmd, prefix), "estate", "pool:", "network:", "vm:", "vif:")
+}
 
 func namesOf[T any](list []T, name func(T) string) []string {
 	names := make([]string, len(list))

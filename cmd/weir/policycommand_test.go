@@ -524,6 +524,29 @@ func settingCommands(p *policyCLI) {
 vm:db  rate_out  100Mbit/s
 vm:db  guard_ip  on
 `, "", "policy", "settings")
+	p.is(exitOK, `2 VIFs, where they are plugged policy is: unknown at 2, which are plugged nowhere
+
+the same at all:
+SETTING  VALUE  SAID BY  OVERRIDDEN
+rate_in  off  built in
+mirror  off  built in
+guard_mac  on  built in
+guard_dhcp  off  built in
+guard_ra  off  built in
+quarantine  off  built in
+allowed_addresses  off  built in
+
+VIF  RATE_OUT  GUARD_IP
+db/0  100Mbit/s (VM db)  on (VM db)
+web/0  off (built in)  off (built in)
+
+guard_ip: not enforced for IPv6: no source has told such an address of it, besides link-local ones: 1 VIF: db/0
+`, "", "policy", "effective", "estate")
+	if list := parse[[]policyd.EffectiveVIF](p, p.run("policy", "effective", "vm:db", "--unguarded", "--json").stdout); len(list) != 1 || list[0].VIF != "db/0" || len(list[0].Settings) != 9 {
+		p.Errorf("weir policy effective vm:db --unguarded: %+v", list)
+	}
+	p.is(exitNotFound, "", `find VIF "nobody": not found: want VM/DEVICE`, "policy", "effective", "nobody")
+	p.is(exitNotFound, "", `find network "lan": not found`, "policy", "effective", "network:lan")
 	p.is(exitOK, "applied as revision 9: 2 rules\n"+nowhere, "", "policy", "unset", "vm:db", "rate_out", "guard_ip", "--yes", "--reason", "enough")
 	p.is(exitOK, "revision 9 compared with revision 7:\nNo difference.\n", "", "policy", "diff", "7", "9")
 	if out := p.run("policy", "history").stdout; !strings.Contains(out, "2 settings") || !strings.Contains(out, "vm:db says rate_out=100Mbit/s, guard_ip=on") || !strings.Contains(out, "enough") {

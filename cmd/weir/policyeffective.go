@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -12,24 +13,30 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
-	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/query"
 )
 
 func newPolicyEffective() *cobra.Command {
 	var data, last string
-	var asJSON bool
+	var unguarded, all, asJSON bool
 	cmd := &cobra.Command{
-		Use:   "effective VIF",
-		Short: "Show the rules that decide about a VIF, in their order, and the settings of its port",
+		Use:   "effective VIF|VM|vm:NAME|network:NAME|pool:NAME|estate",
+		Short: "Show the rules that decide about a VIF, in their order, and the settings of its port; of a VM, network or pool, the settings of all its VIFs",
 		Long: `Shows the list that a VIF's packets go through, first rule first, with the level that each comes from. VIF is VM/DEVICE, pool/VM/DEVICE, a
 UUID, or the name of a VM that has one VIF. Below stand the settings of its port: what holds, which level says it, and what levels above it
-say in vain.
+say, which is overridden: at a terminal it is struck through.
+
+Of a VM that has several VIFs, a network, a pool or the estate, the settings of all VIFs are shown: first those that are the same at all of them,
+then those that differ, with the level that says each. VIFs for which the same is said share a line if there are many, unless --all. With
+--unguarded, only VIFs are shown at which guards that are on are not enforced in full, since no source tells their addresses; the notes below say
+what is missing. --json has all of each VIF.
 
 PACKETS is how many met a rule in the span of --last, and LAST HIT the minute in which it was met last: at all VIFs that the rule is for,
 since switches count by rule. weir policy hits says more of them.`,
 		Example: `  weir policy effective web-01/0
-  weir policy effective web-01/0 --last 7d`,
+  weir policy effective web-01/0 --last 7d
+  weir policy effective network:front
+  weir policy effective estate --unguarded`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			now := time.Now()
@@ -45,8 +52,24 @@ since switches count by rule. weir policy hits says more of them.`,
 			if err != nil {
 				return err
 			}
+			out := outputOf(cmd, asJSON)
+			kind, name, _ := strings.Cut(args[0], ":")
+			switch {
+			case args[0] == "estate", kind == "pool", kind == "network", kind == "vm":
+				return showSettings(cmd.Context(), out, c, args[0], unguarded, all)
+			case kind != "vif":
+				name = args[0]
+			}
+			if unguarded {
+				return showSettings(cmd.Context(), out, c, "vif:"+name, unguarded, all)
+			}
 			var e effective
-			if err := c.Get(cmd.Context(), "/api/v1/policy/effective?vif="+url.QueryEscape(args[0]), &e); err != nil {
+			if err := c.Get(cmd.Context(), "/api/v1/policy/effective?vif="+url.QueryEscape(name), &e); err != nil {
+				if errors.Is(err, client.ErrNotFound) && kind != "vif" { // it may be a VM that has several
+					if of := showSettings(cmd.Context(), out, c, "vm:"+name, false, all); !errors.Is(of, client.ErrNotFound) {
+						return of
+					}
+				}
 				return err
 			}
 			if err := e.count(cmd.Context(), c, r); err != nil { // the list itself does not depend on the store
@@ -54,7 +77,6 @@ since switches count by rule. weir policy hits says more of them.`,
 					return err
 				}
 			}
-			out := outputOf(cmd, asJSON)
 			if asJSON {
 				return cli.WriteJSON(out, e)
 			}
@@ -62,7 +84,10 @@ since switches count by rule. weir policy hits says more of them.`,
 		},
 	}
 	apiFlags(cmd, &data)
-	cmd.Flags().StringVar(&last, "last", "1h", "the span of time whose packets are counted, as 15m, 2h or 7d")
+	f := cmd.Flags()
+	f.StringVar(&last, "last", "1h", "of one VIF: the span of time whose packets are counted, as 15m, 2h or 7d")
+	f.BoolVar(&unguarded, "unguarded", false, "only VIFs at which guards that are on are not enforced in full")
+	f.BoolVar(&all, "all", false, "a line for each VIF")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -90,27 +115,6 @@ func (e *effective) count(ctx context.Context, c *client.API, r query.HitsReques
 	}
 	for i := range e.Rules {
 		e.Rules[i].Hits = byInstance[e.Rules[i].Instance]
-	}
-	return nil
-}
-
-// writeSettings lists the settings of a VIF, with what levels above say in vain.
-func writeSettings(out *cli.Output, list []policy.EffectiveSetting) error {
-	t := &cli.Table{Columns: []cli.Column{{Name: "SETTING"}, {Name: "VALUE"}, {Name: "SAID BY"}, {Name: "OVERRIDES"}}}
-	for _, s := range list {
-		var over []string
-		for _, o := range s.Overridden {
-			over = append(over, fmt.Sprintf("%s: %s", cli.Clean(o.Level), o.Value))
-		}
-		t.Add(cell(s.Key), cell(s.Value), cell(s.Level), cli.Cell{Text: strings.Join(over, "; "), Style: cli.Dim})
-	}
-	if err := t.Write(out); err != nil {
-		return err
-	}
-	for _, s := range list {
-		for _, n := range s.Notes {
-			fmt.Fprintf(out.W, "%s\n", out.Paint(cli.Clean(s.Key+": "+n), cli.Warn))
-		}
 	}
 	return nil
 }

@@ -390,6 +390,7 @@ func testRemoteCompletion(r *remoteRun) {
 	f("prod", "login", "p")
 	f("prod", "status", "--server", "")
 	f("web-01", "policy", "effective", "web")
+	f("network:", "policy", "effective", "net")
 	f("status:read,flows:read", "token", "create", "x", "--scope", "status:read,flows:r")
 	f("estate", "bypass", "on", "")
 	f("host_lost", "events", "--kind", "host_l")

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -147,6 +148,15 @@ func (d *directory) enter(name string, id flow.ID) {
 	if !slices.Contains(d.by[name], id) {
 		d.by[name] = append(d.by[name], id)
 	}
+}
+
+// Find returns the thing of a kind that a name, pool/name or UUID means; 0: none. An error says that it is the name of several.
+func (n *Names) Find(kind flow.Kind, name string) (flow.ID, error) {
+	id, err := n.kinds[kind].find(name)
+	if errors.Is(err, errUnknown) {
+		return 0, nil
+	}
+	return id, err
 }
 
 // find returns the thing that a name means.

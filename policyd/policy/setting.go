@@ -599,6 +599,14 @@ func (s *Settings) notes(vif *Interface) map[string][]string {
 	return notes
 }
 
+// Unguarded reports whether guards that are on at a VIF are not enforced in full, since its MAC address, or its addresses of a family, are not known:
+// what the notes of [EffectiveSettings] say.
+func (s *Set) Unguarded(vif *Interface) bool {
+	in := s.SettingsOf(vif)
+	g := GuardOf(&in, vif.MAC, vif.Told)
+	return (in.GuardMAC == On || in.GuardIP == On) && g.MACs == nil || in.GuardIP == On && (g.Four == nil || g.Six == nil)
+}
+
 // levelName says for people which level it is.
 func levelName(kind flow.Kind, name string) string {
 	noun := string(kind)

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,6 +125,12 @@ func TestSettingNotes(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", global, diff)
+		}
+		unguarded := slices.ContainsFunc(got, func(n string) bool {
+			return strings.Contains(n, "not enforced") || strings.Contains(n, "only MAC addresses are enforced")
+		})
+		if set.Unguarded(vif) != unguarded {
+			t.Errorf("%s: unguarded is %t, and notes %q", global, !unguarded, got)
 		}
 	}
 	f("guard_ip: on", &policy.Interface{MAC: mac, Told: told("192.0.2.1", "2001:db8::1")})

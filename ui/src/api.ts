@@ -232,6 +232,13 @@ export interface DraftsBody {
   next?: string;
 }
 
+export interface EffectiveBody {
+  /** Cursor of the next page; absent: this is the last. */
+  next?: string;
+  /** By name. */
+  vifs: PolicydEffectiveVIF[] | null;
+}
+
 export interface EnricherLookups {
   Ambiguous: number;
   Hits: number;
@@ -1175,6 +1182,22 @@ export interface PolicydEffectiveRule {
   where: string;
 }
 
+export interface PolicydEffectiveVIF {
+  /** Where it is plugged, and whether policy is in force there. */
+  hosts: PolicydEffectiveHost[] | null;
+  /** As in flows. */
+  id: number;
+  network?: string;
+  pool?: string;
+  /** Since when, by whom and why it sends and receives nothing. */
+  quarantined?: string;
+  /** In the order of the policy document. */
+  settings: PolicyEffectiveSetting[] | null;
+  /** VM and device. */
+  vif: string;
+  vm: string;
+}
+
 export interface PolicydHostPlan {
   /** What would be changed in its database to attach Weir, if it is not attached yet. */
   attach?: ExportPlan;
@@ -1378,6 +1401,8 @@ export interface PolicydPolicySummary {
   /** VIFs. */
   quarantined: number;
   revision: number;
+  /** VIFs at which guards that are on are not enforced in full, since their addresses are not known. */
+  unguarded: number;
 }
 
 export interface PolicydPolicyText {
@@ -2555,6 +2580,12 @@ export class Client {
   async listUsers(q: { limit?: number; cursor?: string } = {}, options?: CallOptions): Promise<UsersBody> {
     const answer = await this.call('GET', '/api/v1/users', { limit: q.limit, cursor: q.cursor }, {}, undefined, options);
     return (await answer.json()) as UsersBody;
+  }
+
+  /** What is asked of the ports of VIFs, who says it, and what is overridden. */
+  async listVifSettings(q: { of: string; unguarded?: boolean; limit?: number; cursor?: string }, options?: CallOptions): Promise<EffectiveBody> {
+    const answer = await this.call('GET', '/api/v1/policy/effective/settings', { of: q.of, unguarded: q.unguarded, limit: q.limit, cursor: q.cursor }, {}, undefined, options);
+    return (await answer.json()) as EffectiveBody;
   }
 
   /** Log in with a password. */
