@@ -5,14 +5,20 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/weirhq/weir/store"
 )
 
-// ClonePrefix begins the names of clones. They are there while a backup is written; what an interrupted one left, the next one drops.
+// ClonePrefix begins the names of clones; the name of the data directory that is backed up (see nameOf), and that of the table follow. Clones are
+// there while a backup is written. What an interrupted one left, the next one of the same data directory drops, or, if there is none, that of
+// any other which the same server has, once it is stale.
 const ClonePrefix = store.ClonePrefix
+
+// stale is how old clones of another data directory are that nobody reads any more. No backup takes as long: one that does fails.
+const stale = 7 * 24 * time.Hour
 
 // The tables of flows and of sums, in which a clone has to agree with another, and where the sums say up to where they are folded.
 const (
@@ -55,9 +61,14 @@ func (t *table) source(name string) string {
 // clones are the clones of tables that exist in the store.
 type clones struct {
 	client *store.Client
+	prefix string        // of their names
+	stale  time.Duration // how old those of others are when they are dropped
 	tables []table
 	moment time.Time
 }
+
+// name is that of the clone of a table.
+func (k *clones) name(table string) string { return k.prefix + table }
 
 // findTables lists the tables whose rows are to be copied, without those that this package or migrations made.
 func findTables(ctx context.Context, c *store.Client) ([]table, error) {
@@ -86,9 +97,10 @@ func findTables(ctx context.Context, c *store.Client) ([]table, error) {
 	return list, store.AsError(ctx, rows.Err())
 }
 
-// cloneAll clones tables, so that sums and flows among them are of one moment. The caller drops the clones, also after an error.
-func cloneAll(ctx context.Context, c *store.Client, tables []table, deadline time.Duration) (*clones, error) {
-	k := &clones{client: c, tables: tables}
+// cloneAll clones tables for the data directory of that name, so that sums and flows among them are of one moment. The caller, who is the only one
+// that does this for it, drops the clones, also after an error.
+func cloneAll(ctx context.Context, c *store.Client, of string, tables []table, deadline time.Duration) (*clones, error) {
+	k := &clones{client: c, prefix: ClonePrefix + of + "_", stale: stale, tables: tables}
 	for end := time.Now().Add(deadline); ; {
 		if err := k.drop(ctx); err != nil {
 			return k, err
@@ -138,7 +150,7 @@ func (k *clones) try(ctx context.Context) (why string, err error) {
 }
 
 func (k *clones) clone(ctx context.Context, t *table) error {
-	clone := ClonePrefix + t.name
+	clone := k.name(t.name)
 	// Parts stay as they are: nothing is merged, and nothing expires.
 	statements := []string{"CREATE TABLE " + clone + " AS " + t.name +
 		" SETTINGS max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1, non_replicated_deduplication_window = 0"}
@@ -153,9 +165,11 @@ func (k *clones) clone(ctx context.Context, t *table) error {
 	return nil
 }
 
-// drop drops all clones that there are.
+// drop drops all clones of the same data directory, and stale ones of others.
 func (k *clones) drop(ctx context.Context) error {
-	names, err := strs(ctx, k.client, "SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, {prefix:String})", named("prefix", ClonePrefix))
+	names, err := strs(ctx, k.client, `SELECT name FROM system.tables WHERE database = currentDatabase()
+		AND (startsWith(name, {own:String}) OR startsWith(name, {any:String}) AND metadata_modification_time < now() - toIntervalSecond({stale:Int64}))`,
+		named("own", k.prefix), named("any", ClonePrefix), named("stale", strconv.FormatInt(int64(k.stale/time.Second), 10)))
 	if err != nil {
 		return fmt.Errorf("drop clones: %w", err)
 	}
@@ -171,7 +185,7 @@ func (k *clones) drop(ctx context.Context) error {
 // says what they lack.
 func (k *clones) agree(ctx context.Context) (why string, err error) {
 	const line = "SELECT groupArray((collector, until)) FROM (SELECT collector, toUnixTimestamp(max(until)) AS until FROM %s GROUP BY collector ORDER BY collector)"
-	before, err := str(ctx, k.client, fmt.Sprintf("SELECT toString(("+line+"))", ClonePrefix+foldsTable))
+	before, err := str(ctx, k.client, fmt.Sprintf("SELECT toString(("+line+"))", k.name(foldsTable)))
 	if err != nil {
 		return "", err
 	}
@@ -182,15 +196,15 @@ func (k *clones) agree(ctx context.Context) (why string, err error) {
 	if before != now {
 		return "sums were folded meanwhile", nil
 	}
-	lines := "(SELECT groupArrayInsertAt(toDateTime(0, 'UTC'), 300)(until, collector) FROM (SELECT collector, max(until) AS until FROM " + ClonePrefix + foldsTable + " GROUP BY collector))"
+	lines := "(SELECT groupArrayInsertAt(toDateTime(0, 'UTC'), 300)(until, collector) FROM (SELECT collector, max(until) AS until FROM " + k.name(foldsTable) + " GROUP BY collector))"
 	open := "NOT folded AND slot >= " + lines + "[collector + 1]"
 	// Batches of which there are sums that are not folded, and those of them whose flows are there.
 	var of []string
 	for _, t := range sumTables {
-		of = append(of, "SELECT DISTINCT batch FROM "+ClonePrefix+t+" WHERE "+open)
+		of = append(of, "SELECT DISTINCT batch FROM "+k.name(t)+" WHERE "+open)
 	}
 	batches := strings.Join(of, " UNION DISTINCT ")
-	late, err := strs(ctx, k.client, "SELECT toString(batch) FROM ("+batches+") WHERE batch NOT IN (SELECT DISTINCT batch FROM "+ClonePrefix+flowsTable+" WHERE batch IN ("+batches+"))")
+	late, err := strs(ctx, k.client, "SELECT toString(batch) FROM ("+batches+") WHERE batch NOT IN (SELECT DISTINCT batch FROM "+k.name(flowsTable)+" WHERE batch IN ("+batches+"))")
 	if err != nil {
 		return "", err
 	}
@@ -200,7 +214,7 @@ func (k *clones) agree(ctx context.Context) (why string, err error) {
 	}
 	var counts []string
 	for _, t := range sumTables {
-		n, err := str(ctx, k.client, "SELECT toString(uniqExact(batch)) FROM "+ClonePrefix+t+" WHERE "+open+" AND "+kept)
+		n, err := str(ctx, k.client, "SELECT toString(uniqExact(batch)) FROM "+k.name(t)+" WHERE "+open+" AND "+kept)
 		if err != nil {
 			return "", err
 		}
@@ -216,11 +230,11 @@ func (k *clones) agree(ctx context.Context) (why string, err error) {
 	}
 	// What was received in the latest minutes is there as often in flows and in sums.
 	const recent = "toStartOfMinute(now('UTC')) - INTERVAL 2 MINUTE"
-	inFlows, err := str(ctx, k.client, "SELECT toString(count()) FROM "+ClonePrefix+flowsTable+" WHERE time_received >= "+recent)
+	inFlows, err := str(ctx, k.client, "SELECT toString(count()) FROM "+k.name(flowsTable)+" WHERE time_received >= "+recent)
 	if err != nil {
 		return "", err
 	}
-	inSums, err := str(ctx, k.client, "SELECT toString(sum(flows)) FROM "+ClonePrefix+receivedTable+" WHERE bucket >= "+recent+" AND folded = (slot < "+lines+"[collector + 1]) AND "+kept)
+	inSums, err := str(ctx, k.client, "SELECT toString(sum(flows)) FROM "+k.name(receivedTable)+" WHERE bucket >= "+recent+" AND folded = (slot < "+lines+"[collector + 1]) AND "+kept)
 	if err != nil {
 		return "", err
 	}

@@ -99,7 +99,7 @@ func read(ctx context.Context, c *store.Client, t *table, clone string, p part, 
 
 // dump copies the rows of a clone into the archive. done is told how many rows were looked at.
 func (k *clones) dump(ctx context.Context, a *writer, t *table, done func(rows uint64)) (Table, error) {
-	clone := ClonePrefix + t.name
+	clone := k.name(t.name)
 	out := Table{Name: t.name}
 	parts, err := partsOf(ctx, k.client, clone)
 	if err != nil {

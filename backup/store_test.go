@@ -98,11 +98,18 @@ func TestServer(t *testing.T) {
 	batchOf(t, from, 2, 10, withSums...)
 	batchOf(t, from, 3, 5, withSums...)
 	batchOf(t, from, 4, 1, sumTables...) // its flows are on their way
+	data := t.TempDir()
+	if err := os.Mkdir(filepath.Join(data, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name, err := nameOf(data)
+	if err != nil {
+		t.Fatal(err)
+	}
 	exec(t, from,
 		"INSERT INTO entities (id, kind, name, valid_from) SELECT 7, 'vm', 'web', now64(3)",
 		"INSERT INTO entities (id, kind, name, valid_from) SELECT id, kind, name, valid_from FROM entities", // as after an insert that failed
-		"CREATE TABLE "+ClonePrefix+"flows AS flows")                                                        // of a backup that was interrupted
-	data := t.TempDir()
+		"CREATE TABLE "+ClonePrefix+name+"_flows AS flows")                                                  // of a backup that was interrupted
 	if err := os.WriteFile(filepath.Join(data, "fold.json"), []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -168,15 +175,81 @@ func TestCloneWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cloneAll(t.Context(), c, tables, time.Millisecond); err == nil || !strings.Contains(err.Error(), "do not agree") {
+	if _, err := cloneAll(t.Context(), c, "a", tables, time.Millisecond); err == nil || !strings.Contains(err.Error(), "do not agree") {
 		t.Errorf("clones without the sums of a batch: %v", err)
 	}
 	batchOf(t, c, 2, 5, sumTables[1:]...)
-	k, err := cloneAll(t.Context(), c, tables, time.Minute)
+	k, err := cloneAll(t.Context(), c, "a", tables, time.Minute)
 	if err != nil {
 		t.Error(err)
 	}
 	if err := k.drop(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// What several Weirs have in one database is backed up from each: none takes the clones of another away, unless they are so old that nobody can
+// be at work on them. A data directory keeps its name, and no other has it.
+func TestClonesOfSeveral(t *testing.T) {
+	c, _ := database(t)
+	batchOf(t, c, 1, 5, withSums...)
+	tables, err := findTables(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := cloneAll(t.Context(), c, "other", tables, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := func() string {
+		t.Helper()
+		n, err := str(t.Context(), c, "SELECT toString(groupArray(name)) FROM (SELECT name FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '"+ClonePrefix+"') ORDER BY name)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := there()
+	if !strings.Contains(before, "'"+k.name(flowsTable)+"'") {
+		t.Fatalf("the clones are %s", before)
+	}
+	data, file := t.TempDir(), filepath.Join(t.TempDir(), "x")
+	for i, want := range []uint64{10, 10} {
+		m, err := Write(t.Context(), fmt.Sprint(file, i), Options{}, Deps{Client: c, Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range m.Tables {
+			if x.Name == flowsTable && x.Rows != want || strings.HasPrefix(x.Name, ClonePrefix) {
+				t.Errorf("backup %d has table %+v", i, x)
+			}
+		}
+		if now := there(); now != before {
+			t.Errorf("after a backup there are the clones %s, before it %s", now, before)
+		}
+	}
+	wants(t, c, "the clone of flows of the other", "10", "SELECT toString(count()) FROM "+k.name(flowsTable))
+
+	names := map[string]bool{}
+	for _, dir := range []string{data, data, t.TempDir()} {
+		if err := os.MkdirAll(filepath.Join(dir, "run"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		name, err := nameOf(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[name] = true
+	}
+	if len(names) != 2 {
+		t.Errorf("two data directories have the names %v", names)
+	}
+
+	stranger := &clones{client: c, prefix: ClonePrefix + "third_", stale: -time.Minute} // of which all there is is old
+	if err := stranger.drop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now := there(); now != "[]" {
+		t.Errorf("stale clones stay: %s", now)
 	}
 }

@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weirhq/weir/internal/atomicfile"
 	"github.com/weirhq/weir/internal/instance"
 	"github.com/weirhq/weir/store"
 )
@@ -153,11 +156,15 @@ func fill(ctx context.Context, w io.Writer, o Options, d Deps) (_ *Manifest, err
 	if d.Watch == nil {
 		d.Watch = func(string, uint64, uint64) {}
 	}
-	unlock, err := instance.LockBackup(d.Data) // each drops the clones of others
+	unlock, err := instance.LockBackup(d.Data) // each drops the clones that another one left
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	name, err := nameOf(d.Data)
+	if err != nil {
+		return nil, err
+	}
 	state, remove, err := copyState(ctx, d)
 	if err != nil {
 		return nil, err
@@ -180,7 +187,7 @@ func fill(ctx context.Context, w io.Writer, o Options, d Deps) (_ *Manifest, err
 		return nil, fmt.Errorf("ask for migrations: %w", err)
 	}
 	d.Watch("cloning tables", 0, 0)
-	k, err := cloneAll(ctx, d.Client, tables, agreeWithin)
+	k, err := cloneAll(ctx, d.Client, name, tables, agreeWithin)
 	defer func() { err = errors.Join(err, k.drop(context.WithoutCancel(ctx))) }()
 	if err != nil {
 		return nil, err
@@ -201,6 +208,23 @@ func fill(ctx context.Context, w io.Writer, o Options, d Deps) (_ *Manifest, err
 	}
 	return &a.manifest, a.close()
 }
+
+// nameOf returns the name of a data directory among all that are backed up from one server. It is made up when the directory is backed up first.
+// The caller has locked it.
+func nameOf(data string) (string, error) {
+	file := filepath.Join(data, "run", "backup.name")
+	b, err := os.ReadFile(file)
+	if err == nil && wellNamed.Match(b) {
+		return string(b), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	name := fmt.Sprintf("%016x", rand.Uint64())
+	return name, atomicfile.Write(file, []byte(name))
+}
+
+var wellNamed = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 // copyState copies the state into a file of its own; "" if there is none.
 func copyState(ctx context.Context, d Deps) (file string, remove func(), err error) {
@@ -285,7 +309,7 @@ func addFiles(a *writer, state string, d Deps) error {
 func addTables(ctx context.Context, a *writer, k *clones, d Deps) error {
 	var all, done uint64
 	for i := range k.tables {
-		parts, err := partsOf(ctx, d.Client, ClonePrefix+k.tables[i].name)
+		parts, err := partsOf(ctx, d.Client, k.name(k.tables[i].name))
 		if err != nil {
 			return err
 		}
