@@ -15,6 +15,9 @@ import (
 type Config struct {
 	Data string `yaml:"-"` // directory of the store, made 0700; holds the engine's files, users.json and a lock
 
+	// Grants are the rights of the engine's only account, GRANT statements; nil is what Weir's own store needs.
+	Grants []string `yaml:"-"`
+
 	Listen  string `yaml:"listen" doc:"host:port of the ClickHouse HTTP interface; port 0 is any free one."`
 	Library string `yaml:"library" doc:"Path of libchdb.so; empty looks in the cache of make deps, then at /usr/lib/weir/libchdb.so."`
 

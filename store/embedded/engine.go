@@ -97,7 +97,7 @@ func openEngine(cfg Config, log *slog.Logger) (*engine, error) {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
 	dir := filepath.Join(data, "clickhouse")
-	conf, err := writeEngineConfig(data, int64(cfg.Memory))
+	conf, err := writeEngineConfig(data, int64(cfg.Memory), cfg.Grants)
 	if err != nil {
 		return nil, fmt.Errorf("start engine: %w", err)
 	}
@@ -159,7 +159,7 @@ var mergeTree = "<min_rows_to_fsync_after_merge>1</min_rows_to_fsync_after_merge
 const keptFree = 24 * bytesize.MiB
 
 // writeEngineConfig writes the two files that the engine reads at its start and returns the path of the first.
-func writeEngineConfig(data string, memory int64) (string, error) {
+func writeEngineConfig(data string, memory int64, grants []string) (string, error) {
 	dir := filepath.Join(data, "engine")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
@@ -173,7 +173,10 @@ func writeEngineConfig(data string, memory int64) (string, error) {
 	var b strings.Builder
 	b.WriteString("<clickhouse>\n<!-- Written by weir at every start. -->\n<profiles><default></default></profiles>\n<users><default><password></password>" +
 		"<networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>\n<grants>\n")
-	for _, g := range engineGrants {
+	if grants == nil {
+		grants = engineGrants
+	}
+	for _, g := range grants {
 		b.WriteString("<query>" + esc(g) + "</query>\n")
 	}
 	b.WriteString("</grants></default></users>\n<quotas><default></default></quotas>\n</clickhouse>\n")

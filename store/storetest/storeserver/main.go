@@ -28,6 +28,10 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	flags.DurationVar(&cfg.HeaderTimeout, "header-timeout", cfg.HeaderTimeout, "as in the configuration")
 	flags.DurationVar(&cfg.ShutdownTimeout, "shutdown-timeout", cfg.ShutdownTimeout, "as in the configuration")
 	flags.DurationVar(&cfg.ReadOnly.ExecutionTime, "ro-execution-time", cfg.ReadOnly.ExecutionTime, "as in the configuration")
+	flags.Func("grant", "GRANT statement, instead of all that Weir's own store needs; several are given one by one", func(s string) error {
+		cfg.Grants = append(cfg.Grants, s)
+		return nil
+	})
 	parent := flags.Int("parent-fd", 0, "pipe whose end ends the server")
 	socket := flags.Int("listen-fd", 0, "listening socket, instead of -listen")
 	remove := flags.Bool("remove", false, "remove the data directory at the end")
