@@ -121,7 +121,7 @@ func sinceOf(text string, now time.Time) (time.Time, error) {
 // backedUpFiles are the files and directories in the data directory that are backed up beside state and store. What is not among them is made
 // anew, comes back from hosts and exporters, or is of the process.
 func backedUpFiles(e *env, o backup.Options) []string {
-	files := []string{"ca", "learned.json", "hosts", "weir.yaml", "estate.yaml", filepath.Join("store", "users.json")}
+	files := []string{"ca", "learned.json", "hosts", "sources", "weir.yaml", "estate.yaml", filepath.Join("store", "users.json")}
 	more := append(e.config.readFiles(), &e.file)
 	if !o.WithoutFlows {
 		more = append(more, &e.config.Store.Fold.File) // which sums are this collector's

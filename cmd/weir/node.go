@@ -72,6 +72,7 @@ type node struct {
 	assembler *estate.Assembler
 	source    *file.Source
 	pools     []*xapi.Pool
+	kept      *keptSources // of pools and libvirts
 	libvirts  []*libvirt.Host
 	collector *collector.Collector
 	names     *collector.Names
@@ -294,6 +295,7 @@ func (n *node) run(ctx context.Context, storeFailed <-chan error) error {
 				return nil
 			}
 		})
+		start(n.kept.memory.Run)
 		for _, p := range n.pools {
 			start(p.Run)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/file"
+	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/estate/libvirt"
 	"github.com/weirhq/weir/estate/xapi"
 	"github.com/weirhq/weir/internal/strictyaml"
@@ -64,17 +66,47 @@ func (c *estateConfig) check() error {
 	return errors.Join(errs...)
 }
 
+// keptSources gives the estate what pools and hosts say that are asked by their management, and keeps it for the next run.
+type keptSources struct {
+	assembler *estate.Assembler
+	memory    *hosts.Memory
+}
+
+// Set implements [xapi.Estate] and [libvirt.Estate].
+func (k *keptSources) Set(source string, m *estate.Model, at time.Time) {
+	k.memory.Keep(source, m, at)
+	k.assembler.Set(source, m, at)
+}
+
+// Lost implements [xapi.Estate] and [libvirt.Estate].
+func (k *keptSources) Lost(source string, since time.Time) { k.assembler.Lost(source, since) }
+
+// remember brings what a source said last in a run before into the estate, as of one that cannot be asked since: until it can be, VMs have
+// the names and tags that only it knows, and groups their members.
+func (k *keptSources) remember(source string) {
+	if m, seen := k.memory.Recall(source); m != nil {
+		k.assembler.Set(source, m, seen)
+		k.assembler.Lost(source, seen)
+	}
+}
+
+// sourcesDir holds what sources said last.
+func sourcesDir(data string) string { return filepath.Join(data, "sources") }
+
 // wireSources makes what asks pools and hosts by their management.
 func (n *node) wireSources() error {
+	n.kept = &keptSources{n.assembler, hosts.NewMemory(sourcesDir(n.data), hosts.MemoryDeps{Log: n.log})}
 	for _, cfg := range n.config.Estate.XAPI {
-		p, err := xapi.New(cfg, xapi.Deps{Log: n.log, Estate: n.assembler, Events: n.events, Metrics: n.metrics, Own: ofThisMachine, Asked: n.askedOfPool})
+		n.kept.remember(estate.XAPISourcePrefix + cfg.Name)
+		p, err := xapi.New(cfg, xapi.Deps{Log: n.log, Estate: n.kept, Events: n.events, Metrics: n.metrics, Own: ofThisMachine, Asked: n.askedOfPool})
 		if err != nil {
 			return err
 		}
 		n.pools = append(n.pools, p)
 	}
 	for _, cfg := range n.config.Estate.Libvirt {
-		h, err := libvirt.New(cfg, libvirt.Deps{Log: n.log, Estate: n.assembler, Events: n.events, Metrics: n.metrics})
+		n.kept.remember(estate.LibvirtSourcePrefix + cfg.Name)
+		h, err := libvirt.New(cfg, libvirt.Deps{Log: n.log, Estate: n.kept, Events: n.events, Metrics: n.metrics})
 		if err != nil {
 			return err
 		}

@@ -1,12 +1,18 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/internal/apptest"
+	lab "github.com/weirhq/weir/lab/xapi"
 )
 
 // Which half of a pool is missing is said, in either direction; a pool of which no host was added is not half.
@@ -98,4 +104,68 @@ func TestCheckConfigOfSources(t *testing.T) {
 			t.Errorf("%q is not in:\n%s", want, got)
 		}
 	}
+}
+
+// What only a pool's management knows of VMs outlives Weir: it starts while the pool is away, and has their names and tags, which it says are stale; once the pool is back, what changed meanwhile counts.
+func TestPoolIsRemembered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs weir up twice")
+	}
+	site := lab.NewSite(lab.Config{User: "weir", Password: "a password"}, "berlin")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	certificate, err := lab.NewCertificate(net.ParseIP("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	coordinator := site.ServeOn(l, certificate)
+	t.Cleanup(func() { coordinator.Close() })
+	host := site.AddHost("xcp-1", coordinator.Address())
+	network := site.AddNetwork("front", "xenbr0", 0, "")
+	for _, name := range []string{"web-01", "web-02"} {
+		site.AddVIF(site.AddVM(name, host, "web"), network, "06:00:00:00:01:0"+name[5:], "192.0.2.10"+name[5:])
+	}
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	write(t, dir, "password", []byte("a password\n"))
+	write(t, dir, "pool.pem", coordinator.PEM())
+	writeFile(t, filepath.Join(data, "weir.yaml"), fmt.Sprintf("estate:\n  xapi:\n    - {name: lab, addresses: [%q], user: weir, password_file: %q, ca_file: %q}\n", address, filepath.Join(dir, "password"), filepath.Join(dir, "pool.pem")))
+	named := func(a *apptest.App, want ...string) {
+		t.Helper()
+		apptest.Eventually(t, soon, fmt.Sprintf("the VMs are %q", want), func() error {
+			out, err := a.Run("estate", "search", "web-")
+			if err != nil {
+				return err
+			}
+			names := regexp.MustCompile(`web-\w+`).FindAllString(out, -1)
+			slices.Sort(names)
+			if names = slices.Compact(names); !slices.Equal(names, want) {
+				return fmt.Errorf("%q in\n%s", names, out)
+			}
+			return nil
+		})
+	}
+	a := apptest.Start(t, data, anyPorts...)
+	named(a, "web-01", "web-02")
+	a.Stop()
+	if err := coordinator.Close(); err != nil {
+		t.Fatal(err)
+	}
+	site.Set("VM", site.Refs("VM")[0], lab.Record{"name_label": "web-renamed"})
+
+	b := apptest.Start(t, data, anyPorts...)
+	named(b, "web-01", "web-02")
+	if out, err := b.Run("estate", "explain", "web-01"); err != nil || !regexp.MustCompile(`(?m)^tags +web +xapi:lab .*stale`).MatchString(out) {
+		t.Errorf("web-01 while the pool is away: %v\n%s", err, out)
+	}
+	again, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back := site.ServeOn(again, certificate)
+	t.Cleanup(func() { back.Close() })
+	named(b, "web-02", "web-renamed")
 }

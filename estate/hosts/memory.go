@@ -26,8 +26,9 @@ type MemoryDeps struct {
 }
 
 // Memory keeps in a folder what was seen last at each host, so that after a restart groups have the VMs of a host that cannot be
-// asked just then: else who may talk to members of a group would lose them. It is a cache: what is damaged or missing is as if the
-// host had never been seen. Its methods may be called from any goroutine.
+// asked just then: else who may talk to members of a group would lose them. What is called a host here may be any other source of the
+// estate, by its name. It is a cache: what is damaged or missing is as if the host had never been seen. Its methods may be called from any
+// goroutine.
 type Memory struct {
 	dir  string
 	deps MemoryDeps
