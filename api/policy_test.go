@@ -203,6 +203,14 @@ func TestEffectiveSettingsInPages(t *testing.T) {
 	}
 }
 
+// What is to be looked at stands in the line of the policy.
+func TestPolicyLine(t *testing.T) {
+	s := api.Status{Policy: policyd.PolicySummary{Revision: 3, Enforced: 2, Quarantined: 1, Unguarded: 12}}
+	if got, want := s.PolicyLine(), "revision 3, 2 hosts enforced, 1 VIF quarantined, 12 VIFs not guarded in full (weir policy effective estate --unguarded)"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // What anybody may read is the same both ways.
 func TestReadPolicy(t *testing.T) {
 	r, _, do := adminServer(t)

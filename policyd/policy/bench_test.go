@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -128,6 +129,35 @@ func BenchmarkResolve(b *testing.B) {
 			policy.NamesOf(m)
 		}
 	})
+}
+
+// What changes for 10 000 VIFs when levels say something else.
+func BenchmarkSettingChanges(b *testing.B) {
+	m, p := large(b)
+	p.VMs = nil
+	before := resolved(b, m, p)
+	e := policy.EstateOf(m, before.Groups, nil)
+	limit := policy.Settings{RateOut: policy.Limit{Rate: 100_000}}
+	pool, vm := *p, *p
+	pool.Pools = []policy.Pool{{Named: policy.Named{Name: m.Pools[0].Name, Level: policy.Level{Settings: limit}}}}
+	vm.VMs = []policy.Named{{Name: m.VMs[0].Key, Level: policy.Level{Settings: limit}}}
+	for name, after := range map[string]*policy.Set{"nothing": before, "a VM": resolved(b, m, &vm), "a pool": resolved(b, m, &pool)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				policy.SettingChanges(after, of(maps.Values(e.VIFs), before))
+			}
+		})
+	}
+}
+
+func resolved(b *testing.B, m *estate.Model, p *policy.Policy) *policy.Set {
+	b.Helper()
+	d, err := policy.Resolve(policy.Request{Policy: p, Names: policy.NamesOf(m), Now: noon, Applied: false})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return d.Set(1000)
 }
 
 func BenchmarkEffective(b *testing.B) {
