@@ -97,7 +97,7 @@ function marks(own: Board['events']): AnnotationQuery[] {
       iconColor: 'rgba(0, 211, 255, 1)',
     },
     mark('Errors and warnings', 'orange', { severity: 'warning', ...about }),
-    mark('Changes of policy', 'purple', { kinds: ['policy_applied', 'policy_restored', 'host_mode_changed'] }),
+    mark('Changes of policy', 'purple', { kinds: ['policy_applied', 'policy_bypassed', 'policy_restored', 'host_mode_changed', 'vif_quarantined', 'vif_released'] }),
     ...(own === undefined ? [] : [mark('What happened', 'blue', { kinds: own.kinds, ...about })]),
   ];
 }

@@ -8,7 +8,7 @@ import { names } from './variable.ts';
 
 const filter = 'pool in ($pool) and host in ($host)';
 const away = ['host_lost', 'host_refused', 'pool_lost', 'libvirt_lost', 'switch_restarted', 'fail_mode_entered'];
-const drifted = ['policy_drift', 'export_wiped', 'controller_wiped', 'limits_wiped'];
+const drifted = ['policy_drift', 'export_wiped', 'controller_wiped', 'limits_wiped', 'mirror_wiped'];
 const foreign = ['policy_foreign', 'foreign_controller', 'export_foreign', 'limits_foreign', 'pool_controller'];
 const states = ['host_connected', 'host_detached', 'host_mode_changed', 'policy_installed', 'policy_failed', 'policy_removed', 'controller_set', 'export_set', 'limits_set', 'fail_mode_changed', 'fail_mode_left'];
 

@@ -127,7 +127,7 @@ export const policy: Dashboard = board({
       bands: [
         band(
           9,
-          log({ title: 'Policy', description: 'Policies that were put in force, switched off and on, and bridges that took them or did not, newest first.', targets: [events({ format: 'logs', kinds: ['policy_applied', 'policy_bypassed', 'policy_restored', 'policy_failed', 'policy_drift', 'policy_foreign', 'policy_removed', 'host_mode_changed'], limit: 100 })] }),
+          log({ title: 'Policy', description: 'Policies that were put in force, switched off and on, and bridges that took them or did not, newest first.', targets: [events({ format: 'logs', kinds: ['policy_applied', 'policy_bypassed', 'policy_restored', 'policy_failed', 'policy_drift', 'policy_foreign', 'policy_removed', 'host_mode_changed', 'vif_quarantined', 'vif_released'], limit: 100 })] }),
           log({ title: 'Who asked for it', description: 'What people changed of policy, or wanted to, newest first.', targets: [events({ format: 'logs', source: 'admin', limit: 100 })] }),
         ),
       ],

@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/grafana-plugin/pkg/alert"
 	"github.com/weirhq/weir/grafana-plugin/pkg/dashboard"
 	"github.com/weirhq/weir/grafana-plugin/pkg/model"
@@ -204,6 +205,35 @@ func checkData(t *testing.T, r *alert.FileRule, models map[string]json.RawMessag
 	}
 	if !seen[r.Condition] || !maps.Equal(seen, used) {
 		t.Errorf("%s: condition %q, queries %v of which %v are used: want all used, and the condition there", r.UID, r.Condition, slices.Sorted(maps.Keys(seen)), slices.Sorted(maps.Keys(used)))
+	}
+}
+
+// unasked are kinds of events that tell of something amiss and that no rule asks for: they are in dashboards and annotations.
+var unasked = []event.Kind{
+	event.SwitchRestarted,                                                          // policy is installed anew, and policy-failed says if not
+	event.VIFDuplicate, event.PortError, event.AddressConflict, event.AddressFlood, // of one VIF
+	event.ForeignController, event.ExportForeign, event.PolicyForeign, event.LimitsForeign, // of others, and left alone
+	event.MirrorFailed, event.PoolController, event.PoolLost, event.LibvirtLost, // seen in weir status
+}
+
+// Kinds that rules ask for are kinds that there are; each that tells of something amiss is asked for, or is not on purpose.
+func TestKinds(t *testing.T) {
+	asked := map[event.Kind]bool{}
+	for _, word := range regexp.MustCompile(`'[a-z]+_[a-z_]+'`).FindAllString(string(readFile(t, file)), -1) {
+		asked[event.Kind(strings.Trim(word, "'"))] = true
+	}
+	found := 0
+	for _, k := range event.Kinds {
+		if asked[k.Kind] {
+			found++
+		}
+		amiss := k.Severity <= event.SeverityWarning
+		if amiss && asked[k.Kind] == slices.Contains(unasked, k.Kind) {
+			t.Errorf("event %s: asked for: %t, listed as not asked for: %[2]t", k.Kind, asked[k.Kind])
+		}
+	}
+	if found < 10 {
+		t.Errorf("%d kinds are asked for, want more: are they found at all?", found)
 	}
 }
 

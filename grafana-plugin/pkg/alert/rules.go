@@ -66,12 +66,12 @@ LIMIT 100`}, Limit{"packets", Above, 0, "packets dropped in a quarter of an hour
 		{
 			Name: "policy-changed", Title: "Weir: policy was changed", Severity: Info, NoData: OK, Error: KeepLast,
 			Summary: `{{ $labels.text }}`,
-			About:   "Somebody put a policy in force, switched it off or on for something, or changed what Weir may do at a host.",
+			About:   "Somebody put a policy in force, switched it off or on for something, quarantined or released a VIF, or changed what Weir may do at a host.",
 			Jump:    "/d/weir-policy?from=now-24h",
 			Labels:  []string{"about", "kind", "text"},
 			Figures: []Figure{{10 * minutes, Query{SQL: `SELECT kind, subject AS about, text, toFloat64(count()) AS times
 FROM network_events FINAL
-WHERE $__timeFilter_ms(time) AND kind IN ('policy_applied', 'policy_bypassed', 'policy_restored', 'host_mode_changed')
+WHERE $__timeFilter_ms(time) AND kind IN ('policy_applied', 'policy_bypassed', 'policy_restored', 'host_mode_changed', 'vif_quarantined', 'vif_released')
 GROUP BY kind, about, text
 ORDER BY max(time) DESC
 LIMIT 100`}, Limit{"times", Above, 0, "times in ten minutes"}}},
@@ -94,7 +94,7 @@ LIMIT 100`}, Limit{"times", Above, 0, "times in ten minutes"}}},
 FROM (
   SELECT subject AS about, kind
   FROM network_events FINAL
-  WHERE $__timeFilter_ms(time) AND kind IN ('policy_drift', 'export_wiped', 'controller_wiped', 'limits_wiped')
+  WHERE $__timeFilter_ms(time) AND kind IN ('policy_drift', 'export_wiped', 'controller_wiped', 'limits_wiped', 'mirror_wiped')
 )
 GROUP BY host, kind
 ORDER BY times DESC, host, kind
@@ -154,7 +154,7 @@ LIMIT 100`}, Limit{"seconds", Outside, 10, "seconds, ahead or behind"}}},
 	}},
 	{Name: "Weir itself", Interval: time.Minute, Rules: []Rule{
 		{
-			Name: "store-away", Title: "Weir: the store is away", Severity: Critical, NoData: Alerting, Error: Alerting,
+			Name: "store-away", Title: "Weir: the store is away", Severity: Critical, For: 2 * minutes, NoData: Alerting, Error: Alerting,
 			Summary: `{{ if $labels.machine }}{{ $labels.service }} at {{ $labels.machine }} cannot store for {{ humanizeDuration $values.A.Value }}{{ else }}The store does not answer, or nothing has been stored for five minutes{{ end }}`,
 			About:   "The store does not answer Grafana, or did not take flows from a process of Weir, or no process of Weir has told how it does for five minutes.",
 			Jump:    servers("{{ if $labels.machine }}{{ $labels.machine | urlquery }}{{ else }}$__all{{ end }}"),
