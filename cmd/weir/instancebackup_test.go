@@ -184,7 +184,7 @@ api: {tls: {cert_file: tls/cert.pem, key_file: tls/key.pem}}
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = "ca learned.json hosts weir.yaml estate.yaml store/users.json names.yaml tls/cert.pem tls/key.pem xapi.password"
+	const want = "ca learned.json hosts sources weir.yaml estate.yaml store/users.json names.yaml tls/cert.pem tls/key.pem xapi.password"
 	if got := strings.Join(backedUpFiles(e, backup.Options{WithoutFlows: true}), " "); got != want {
 		t.Errorf("files without flows: %s; want %s", got, want)
 	}
