@@ -152,6 +152,13 @@ func TestComposeFile(t *testing.T) {
 	if err != nil || !strings.Contains(string(create), " "+server.Database+";") || grafana["WEIR_DATABASE"] != server.Database || grafana["WEIR_USER"] != reader.User {
 		t.Errorf("Weir uses database %q and reads as %q; database.sql: %s, Grafana: %v", server.Database, reader.User, create, grafana)
 	}
+	for _, u := range users.Users.List {
+		for _, g := range u.Grants {
+			if _, on, ok := strings.Cut(g, " ON "); !ok || on != server.Database+".*" && on != "*.*" && !strings.HasPrefix(on, "system.") {
+				t.Errorf("user %q: %s, which is not on database %q", u.XMLName.Local, g, server.Database)
+			}
+		}
+	}
 	for user, want := range map[string]string{"clickhouse": passwords[server.User], "grafana": "WEIR_PASSWORD"} {
 		if f.Services[user].Environment[want] == "" {
 			t.Errorf("service %s: %s is not set", user, want)
