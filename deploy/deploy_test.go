@@ -70,8 +70,14 @@ exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/syste
 // cgroupPrefix begins the names of the cgroups of machines.
 const cgroupPrefix = "weir-deploy-"
 
-// dropCgroups removes the cgroups of machines that have ended.
-const dropCgroups = `mount --make-rprivate / && mount -t cgroup2 machine "$1" && find "$1" -depth -type d -path "*/$2*" -exec rmdir {} \; 2>/dev/null; true`
+// dropCgroups removes the cgroups of machines whose tests have ended, and of that of process $3; names begin with $2, and end with the process.
+const dropCgroups = `set -e
+mount --make-rprivate /
+mount -t cgroup2 machine "$1"
+find "$1" -depth -type d -name "$2*" | while read -r cgroup; do
+  test="${cgroup##*-}"
+  [ "$test" != "$3" ] && [ -d "/proc/$test" ] || find "$cgroup" -depth -type d -exec rmdir {} +
+done`
 
 // boot starts a machine that finds the directory packages as /packages.
 func boot(t *testing.T, packages string) *machine {
@@ -79,7 +85,7 @@ func boot(t *testing.T, packages string) *machine {
 	dir, cgroups := t.TempDir(), t.TempDir()
 	base := strings.TrimSpace(script(t, nil, "debian-root.sh"))
 	drop := func() {
-		cmd := exec.Command("sh", "-c", dropCgroups, "machine", cgroups, cgroupPrefix)
+		cmd := exec.Command("sh", "-c", dropCgroups, "machine", cgroups, cgroupPrefix, fmt.Sprint(os.Getpid()))
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("remove cgroups: %v\n%s", err, out)
