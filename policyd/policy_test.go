@@ -362,6 +362,11 @@ func TestCanary(t *testing.T) {
 	if one, two := r.policy("hv1").Revision, r.policy("hv2").Revision; one != 4 || two != 4 {
 		t.Errorf("hv1 is to have %d, hv2 %d, want 4", one, two)
 	}
+	c, err := r.Compare(t.Context(), policyd.Version{Revision: 1}, policyd.Version{Revision: 2})
+	want = []policy.SettingChange{{Key: "guard_ip", Before: "off", BeforeLevel: "built in", After: "on", AfterLevel: "global", VIFs: slices.Sorted(slices.Values(append(want[0].VIFs, one.Settings[0].VIFs...)))}}
+	if diff := cmp.Diff(want, c.SettingChanges); err != nil || diff != "" || c.SettingVIFs != 2 || c.SettingUnknown != "" {
+		t.Errorf("revision 2 compared with 1: %d VIFs, %q, %v (-want +got):\n%s", c.SettingVIFs, c.SettingUnknown, err, diff)
+	}
 	if n := len(r.numbers()); n != 2 {
 		t.Errorf("%d numbers, want 2: that of the canary is that of all", n)
 	}

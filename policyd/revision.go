@@ -71,12 +71,17 @@ type Comparison struct {
 	From Version `json:"from"`
 	To   Version `json:"to"`
 	policy.Difference
+
+	SettingVIFs    int                    `json:"setting_vifs" doc:"How many VIFs of the estate as it is now have other values of settings by the one than by the other."`
+	SettingChanges []policy.SettingChange `json:"setting_changes" doc:"What they are."`
+	SettingUnknown string                 `json:"setting_unknown,omitempty" doc:"Why that is not known: a name that several things have."`
 }
 
 // versionText is a policy that is kept, read.
 type versionText struct {
 	version Version // with its revision, of what is in force
 	policy  *policy.Policy
+	bound   []state.Bound // what its names meant, of a revision
 }
 
 // text returns the policy of a version; one that is nothing yet if v is what is in force, and nothing is.
@@ -99,11 +104,11 @@ func (s *Service) text(ctx context.Context, v Version) (versionText, error) {
 			t.version.Revision = i.Revision
 		}
 		if t.version.Revision != 0 {
-			p, _, err := s.deps.State.Revision(ctx, t.version.Revision)
+			p, bound, err := s.deps.State.Revision(ctx, t.version.Revision)
 			if err != nil {
 				return t, err
 			}
-			yaml = p.Text
+			yaml, t.bound = p.Text, bound
 		}
 	}
 	var err error
@@ -123,7 +128,39 @@ func (s *Service) Compare(ctx context.Context, from, to Version) (Comparison, er
 	if err != nil {
 		return Comparison{}, err
 	}
-	return Comparison{a.version, b.version, *policy.Compare(a.policy, b.policy)}, nil
+	c := Comparison{From: a.version, To: b.version, Difference: *policy.Compare(a.policy, b.policy), SettingChanges: []policy.SettingChange{}}
+	if len(c.Settings) == 0 {
+		return c, nil
+	}
+	changes, n, err := s.settingChanges(&a, &b)
+	if c.SettingChanges, c.SettingVIFs = append(c.SettingChanges, changes...), n; err != nil {
+		c.SettingUnknown = err.Error()
+	}
+	return c, nil
+}
+
+// settingChanges says which settings the VIFs of the estate as it is now have otherwise by b than by a.
+func (s *Service) settingChanges(a, b *versionText) ([]policy.SettingChange, int, error) {
+	g := s.governor
+	g.mu.Lock()
+	g.see()
+	names, bare := g.world.names, g.world.bare
+	g.mu.Unlock()
+	var sets [2]*policy.Set
+	for i, t := range []*versionText{a, b} {
+		var err error
+		if sets[i], err = policy.ResolveSettings(t.policy, names, boundOf(t.bound)); err != nil {
+			return nil, 0, fmt.Errorf("settings of %s: %w", t.version, err)
+		}
+	}
+	changes, n := policy.SettingChanges(sets[1], func(yield func(*policy.Interface, *policy.Set) bool) {
+		for _, v := range policy.EstateOf(bare, nil, nil).VIFs {
+			if !yield(v, sets[0]) {
+				return
+			}
+		}
+	})
+	return changes, n, nil
 }
 
 // Policy returns a revision with its text; revision 0 is the one in force at all hosts.

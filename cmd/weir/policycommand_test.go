@@ -542,6 +542,13 @@ web/0  off (built in)  off (built in)
 
 guard_ip: not enforced for IPv6: no source has told such an address of it, besides link-local ones: 1 VIF: db/0
 `, "", "policy", "effective", "estate")
+	if out := stable(p.run("policy", "history", "8").stdout); !strings.Contains(out, `
+1 VIF gets other settings by it, of those that there are now
+  rate_out: off (built in) → 100Mbit/s (VM db) for 1 VIF: db/0
+  guard_ip: off (built in) → on (VM db) for 1 VIF: db/0
+`) {
+		p.Errorf("weir policy history 8:\n%s", out)
+	}
 	if list := parse[[]policyd.EffectiveVIF](p, p.run("policy", "effective", "vm:db", "--unguarded", "--json").stdout); len(list) != 1 || list[0].VIF != "db/0" || len(list[0].Settings) != 9 {
 		p.Errorf("weir policy effective vm:db --unguarded: %+v", list)
 	}

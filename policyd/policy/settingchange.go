@@ -84,6 +84,31 @@ func settingsDiffer(before, after *Set) map[LevelID]uint {
 	return differ
 }
 
+// ResolveSettings resolves the settings of p, and no rules or groups: for what VIFs would have, not for what is to be in force. Names that nothing has, and that are not
+// in bound, count for nothing.
+func ResolveSettings(p *Policy, names *Names, bound []Bound) (*Set, error) {
+	only := *p
+	only.AddressGroups, only.VMGroups = nil, nil
+	only.Global = Level{Settings: p.Global.Settings}
+	only.Pools, only.Networks, only.VMs, only.VIFs = slices.Clone(p.Pools), slices.Clone(p.Networks), slices.Clone(p.VMs), slices.Clone(p.VIFs)
+	for i := range only.Pools {
+		only.Pools[i].Mandatory, only.Pools[i].Default = nil, nil
+	}
+	for _, list := range [][]Named{only.Networks, only.VMs} {
+		for i := range list {
+			list[i].Mandatory, list[i].Default = nil, nil
+		}
+	}
+	for i := range only.VIFs {
+		only.VIFs[i].Rules = nil
+	}
+	d, err := Resolve(Request{Policy: &only, Names: names, Bound: bound})
+	if err != nil {
+		return nil, err
+	}
+	return d.Set(flow.MaxSystemInstance + 1), nil
+}
+
 // SettingChanges says which settings get another value at which of these VIFs when after takes the place of what is in force at them, which comes with each;
 // nil: no policy is. It returns, too, at how many VIFs. Where only another level says the same as before, nothing changes. VIFs that change alike are told
 // together: from and to the same values of the same levels, or of levels of their own. They are in the order of the document; of one setting, those of the

@@ -1072,6 +1072,12 @@ export interface PolicydComparison {
   groups: PolicyGroupDifference[] | null;
   /** In the order of the document: those of the new one, then those that are gone. */
   rules: PolicyRuleDifference[] | null;
+  /** What they are. */
+  setting_changes: PolicySettingChange[] | null;
+  /** Why that is not known: a name that several things have. */
+  setting_unknown?: string;
+  /** How many VIFs of the estate as it is now have other values of settings by the one than by the other. */
+  setting_vifs: number;
   /** In the order of the document: those of the new one, then those that are gone. */
   settings: PolicySettingDifference[] | null;
   to: PolicydVersion;
