@@ -275,7 +275,7 @@ func (l *loading) mark(ctx context.Context) error {
 			return fmt.Errorf("look whether the store is empty: %w", err)
 		}
 		if rows != "0" {
-			return fmt.Errorf("table %q of database %q has %s rows: a backup is restored into an empty database", name, l.client.Database(), rows)
+			return fmt.Errorf("table %q of database %q has %s rows: a backup is restored into an empty database, so drop it and make it anew, or name another", name, l.client.Database(), rows)
 		}
 	}
 	if err := l.client.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+marker+" (x UInt8) ENGINE = MergeTree ORDER BY x"); err != nil {
