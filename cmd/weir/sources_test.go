@@ -112,12 +112,13 @@ func TestPoolIsRemembered(t *testing.T) {
 		t.Skip("runs weir up twice")
 	}
 	site := lab.NewSite(lab.Config{User: "weir", Password: "a password"}, "berlin")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	const ip = "127.0.3.7" // of its own, so that nobody takes the port while the pool is away
+	l, err := net.Listen("tcp", ip+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := l.Addr().String()
-	certificate, err := lab.NewCertificate(net.ParseIP("127.0.0.1"))
+	certificate, err := lab.NewCertificate(net.ParseIP(ip))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,9 +126,9 @@ func TestPoolIsRemembered(t *testing.T) {
 	t.Cleanup(func() { coordinator.Close() })
 	host := site.AddHost("xcp-1", coordinator.Address())
 	network := site.AddNetwork("front", "xenbr0", 0, "")
-	for _, name := range []string{"web-01", "web-02"} {
-		site.AddVIF(site.AddVM(name, host, "web"), network, "06:00:00:00:01:0"+name[5:], "192.0.2.10"+name[5:])
-	}
+	first, second := site.AddVM("web-01", host, "web"), site.AddVM("web-02", host, "web")
+	site.AddVIF(first, network, "06:00:00:00:01:01", "192.0.2.101")
+	site.AddVIF(second, network, "06:00:00:00:01:02", "192.0.2.102")
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	write(t, dir, "password", []byte("a password\n"))
@@ -135,7 +136,7 @@ func TestPoolIsRemembered(t *testing.T) {
 	writeFile(t, filepath.Join(data, "weir.yaml"), fmt.Sprintf("estate:\n  xapi:\n    - {name: lab, addresses: [%q], user: weir, password_file: %q, ca_file: %q}\n", address, filepath.Join(dir, "password"), filepath.Join(dir, "pool.pem")))
 	named := func(a *apptest.App, want ...string) {
 		t.Helper()
-		apptest.Eventually(t, soon, fmt.Sprintf("the VMs are %q", want), func() error {
+		apptest.Eventually(t, 2*soon, fmt.Sprintf("the VMs are %q", want), func() error {
 			out, err := a.Run("estate", "search", "web-")
 			if err != nil {
 				return err
@@ -154,7 +155,7 @@ func TestPoolIsRemembered(t *testing.T) {
 	if err := coordinator.Close(); err != nil {
 		t.Fatal(err)
 	}
-	site.Set("VM", site.Refs("VM")[0], lab.Record{"name_label": "web-renamed"})
+	site.Set("VM", first, lab.Record{"name_label": "web-renamed"})
 
 	b := apptest.Start(t, data, anyPorts...)
 	named(b, "web-01", "web-02")
