@@ -148,11 +148,11 @@ store:
 	}
 	a := apptest.Start(t, data, append([]string{"--demo", "--demo-rate", "500"}, anyPorts...)...)
 	works(a, 1000)
-	file := filepath.Join(dir, "x"+backupEnding)
-	if _, err := a.Run("backup", file); err != nil {
-		t.Error(err)
-	}
 	a.Stop()
+	file := filepath.Join(dir, "x"+backupEnding) // of what nothing is added to, or folded, meanwhile
+	if _, err := apptest.Command(t, "backup", "--data", data, file); err != nil {
+		t.Fatal(err)
+	}
 
 	server.Exec(t, "CREATE TABLE copy.weir_restoring (x UInt8) ENGINE = MergeTree ORDER BY x") // as a restore that was interrupted leaves it
 	restored := filepath.Join(dir, "restored")
