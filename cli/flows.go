@@ -22,8 +22,14 @@ func Flows(ctx context.Context, db DB, r query.Request, tables []query.Table, o 
 	if err != nil {
 		return err
 	}
-	if err := checkNames(ctx, db, p.Names); err != nil {
+	known, err := checkNames(ctx, db, p.Names)
+	if err != nil {
 		return err
+	}
+	if query.Several(p.Names, known) {
+		if p, err = query.Build(r, query.Single(tables), now); err != nil {
+			return err
+		}
 	}
 	types := make([]string, len(p.Columns))
 	for i, c := range p.Columns {
@@ -71,14 +77,14 @@ func Explain(r query.Request, tables []query.Table, o *Output, now time.Time) er
 	return writeNotes(o, p.Notes)
 }
 
-// checkNames refuses names that nothing goes by.
-func checkNames(ctx context.Context, db DB, names []query.Name) error {
+// checkNames returns what goes by the names, and refuses those that nothing goes by.
+func checkNames(ctx context.Context, db DB, names []query.Name) ([]query.KnownEntity, error) {
 	if len(names) == 0 {
-		return nil
+		return nil, nil
 	}
 	rows, err := ask(ctx, db, query.KnownNames(names), "String", "String", "String")
 	if err != nil {
-		return fmt.Errorf("look up names: %w", err)
+		return nil, fmt.Errorf("look up names: %w", err)
 	}
 	known := make([]query.KnownEntity, 0, len(rows))
 	for _, r := range rows {
@@ -86,17 +92,17 @@ func checkNames(ctx context.Context, db DB, names []query.Name) error {
 	}
 	missing := query.Missing(names, known)
 	if len(missing) == 0 {
-		return nil
+		return known, nil
 	}
 	rows, err = ask(ctx, db, query.SimilarNames(missing[0]), "String")
 	if err != nil {
-		return fmt.Errorf("look up names: %w", err)
+		return nil, fmt.Errorf("look up names: %w", err)
 	}
 	var similar []string
 	for _, r := range rows {
 		similar = append(similar, Clean(r[0].(string)))
 	}
-	return missing[0].Unknown(similar)
+	return nil, missing[0].Unknown(similar)
 }
 
 // isEmpty reports whether an answer has nothing to show: no group and no record, or a total of nothing.

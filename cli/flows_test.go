@@ -222,6 +222,50 @@ time_received  src_addr  dst_port      bytes  tcp_flags
 	})
 }
 
+// A name of one group is asked of the table that holds a flow once for each of its groups; a name of two of the table that holds it once.
+func TestGroupsNamedAlike(t *testing.T) {
+	e := newEstate(t)
+	now := time.Now().UTC()
+	batch, err := e.writer.Conn().PrepareBatch(t.Context(), "INSERT INTO entities (id, valid_from, kind, key, name)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var groups []uint64
+	for _, g := range []struct {
+		kind flow.Kind
+		name string
+	}{{flow.KindAddressGroup, "db"}, {flow.KindVMGroup, "db"}, {flow.KindVMGroup, "web"}} {
+		id := uint64(flow.NewID(g.kind, g.name))
+		groups = append(groups, id)
+		if err := batch.Append(id, now.Add(-time.Hour), string(g.kind), g.name, g.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := batch.Send(); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.writer.Exec(t.Context(), "SYSTEM RELOAD DICTIONARY entity_now"); err != nil {
+		t.Fatal(err)
+	}
+	b := flow.NewBatch(1)
+	b.Grow(1)
+	b.TimeReceived[0], b.SamplingRate[0], b.Counted[0], b.Bytes[0] = now.Add(-5*time.Minute).UnixMilli(), 1, true, 1<<20
+	b.DstGroups.Set(0, groups)
+	if _, err := e.writer.InsertNative(t.Context(), "flows", b.AppendNative(nil), ""); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"db": `"bytes": 1048576}`, "web": `"bytes": 0}`} { // nothing was put into the sums
+		var got bytes.Buffer
+		r := query.Request{Kind: query.Top, Filter: "group = " + name, Units: []query.Unit{query.Bytes}, From: now.Add(-15 * time.Minute), To: now}
+		if err := cli.Flows(t.Context(), e.db, r, query.Tables, &cli.Output{W: &got, Err: &got, JSON: true}, now); err != nil {
+			t.Errorf("group %s: %v", name, err)
+		}
+		if !strings.Contains(got.String(), want) {
+			t.Errorf("group %s: %s, want %s", name, got.String(), want)
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	var b bytes.Buffer
 	r := query.Request{Kind: query.Top, By: []string{"vm"}, Filter: "vm = \"a\x7f\"", From: noon.Add(-time.Hour), To: noon}

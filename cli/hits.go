@@ -19,7 +19,7 @@ func Hits(ctx context.Context, db DB, r query.HitsRequest, now time.Time) ([]Rul
 	if err != nil {
 		return nil, err
 	}
-	if err := checkNames(ctx, db, p.Names); err != nil {
+	if _, err := checkNames(ctx, db, p.Names); err != nil {
 		return nil, err
 	}
 	types := make([]string, len(query.HitsColumns))

@@ -14,7 +14,7 @@ import (
 const entityDictionary = "entity_now"
 
 // Name is a name in a filter that has to be known for the answer to mean anything. The caller of [Build] asks for what
-// is known by [KnownNames] and refuses the request if something is [Missing].
+// is known by [KnownNames], refuses the request if something is [Missing], and minds whether a name is that of [Several].
 type Name struct {
 	Field string      // of the filter
 	Kinds []flow.Kind // one of which the entity has to be
@@ -59,10 +59,22 @@ func KnownNames(names []Name) Statement {
 // Missing returns the names that none of the known entities goes by.
 func Missing(names []Name, known []KnownEntity) []Name {
 	return slices.DeleteFunc(slices.Clone(names), func(n Name) bool {
-		return slices.ContainsFunc(known, func(k KnownEntity) bool {
-			return slices.Contains(n.Kinds, flow.Kind(k.Kind)) && (k.Name == n.Text || k.Key == canonicalKey(n.Text))
-		})
+		return slices.ContainsFunc(known, n.of)
 	})
+}
+
+// Several reports whether one of the names is that of more than one of the known entities, as of an address group and a VM group. What is in two
+// of them counts twice in tables that hold a flow once for each group: the caller of [Build] builds again, of [Single] tables.
+func Several(names []Name, known []KnownEntity) bool {
+	return slices.ContainsFunc(names, func(n Name) bool {
+		first := slices.IndexFunc(known, n.of)
+		return first >= 0 && slices.ContainsFunc(known[first+1:], n.of)
+	})
+}
+
+// of reports whether an entity goes by the name.
+func (n Name) of(k KnownEntity) bool {
+	return slices.Contains(n.Kinds, flow.Kind(k.Kind)) && (k.Name == n.Text || k.Key == canonicalKey(n.Text))
 }
 
 // SimilarNames returns the question which names are most like n. Its answer has the column name, best first.

@@ -63,6 +63,11 @@ func Keeping(tables []Table, history map[string]time.Duration) []Table {
 	return tables
 }
 
+// Single returns the tables that hold a flow once: those without folded fields. See [Several].
+func Single(tables []Table) []Table {
+	return slices.DeleteFunc(slices.Clone(tables), func(t Table) bool { return len(t.Folded) > 0 })
+}
+
 const day = 24 * time.Hour
 
 // rollup completes the description of a table of sums with the given columns.

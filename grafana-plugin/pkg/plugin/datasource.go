@@ -145,14 +145,21 @@ func (d *Datasource) ask(ctx context.Context, refID string, target *model.Query,
 	if err != nil {
 		return nil, err
 	}
+	known, err := d.known(ctx, p.Names)
+	if err != nil {
+		return nil, err
+	}
+	if query.Several(p.Names, known) {
+		env.Tables = query.Single(query.Tables)
+		if p, err = target.Plan(env); err != nil {
+			return nil, err
+		}
+	}
 	return d.run(ctx, refID, p, env)
 }
 
-// run runs a plan and makes frames of the answer.
+// run runs a plan, whose names are known, and makes frames of the answer.
 func (d *Datasource) run(ctx context.Context, refID string, p *model.Plan, env model.Env) (data.Frames, error) {
-	if err := d.known(ctx, p.Names); err != nil {
-		return nil, err
-	}
 	rows, err := d.client.Query(ctx, clickhouse.Ask{Statement: p.Statement, MaxRows: p.MaxRows, Raw: p.Raw})
 	if err != nil {
 		return nil, ofPlan(p, err)
@@ -175,14 +182,14 @@ func (d *Datasource) hasTable(ctx context.Context, name string) (bool, error) {
 	return ok && len(has) == 1 && has[0] == 1, nil
 }
 
-// known refuses names that nothing in the estate has, with those that are most like the first of them.
-func (d *Datasource) known(ctx context.Context, names []query.Name) error {
+// known returns what in the estate goes by the names, and refuses names that nothing has, with those that are most like the first of them.
+func (d *Datasource) known(ctx context.Context, names []query.Name) ([]query.KnownEntity, error) {
 	if len(names) == 0 {
-		return nil
+		return nil, nil
 	}
 	rows, err := d.client.Query(ctx, clickhouse.Ask{Statement: query.KnownNames(names)})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var entities []query.KnownEntity
 	kinds, _ := columnOf[string](rows, 0)
@@ -193,14 +200,14 @@ func (d *Datasource) known(ctx context.Context, names []query.Name) error {
 	}
 	missing := query.Missing(names, entities)
 	if len(missing) == 0 {
-		return nil
+		return entities, nil
 	}
 	rows, err = d.client.Query(ctx, clickhouse.Ask{Statement: query.SimilarNames(missing[0])})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	similar, _ := columnOf[string](rows, 0)
-	return missing[0].Unknown(similar)
+	return nil, missing[0].Unknown(similar)
 }
 
 // columnOf returns the values of a column of an answer; an answer without rows has none.
