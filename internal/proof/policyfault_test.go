@@ -25,6 +25,7 @@ type watched struct {
 	names   []string // of those that are allowed, in their order
 	allowed map[string]*traffic.Probe
 	denied  map[string]*traffic.Probe
+	spare   int // how many datagrams of each that is allowed a fault may lose
 }
 
 // watchEvery is the time between two datagrams of a probe.
@@ -87,7 +88,7 @@ func (w *watched) close() {
 }
 
 // fault has something happen while the probes run. Afterwards what is allowed passes, and nothing that is denied ever did. Of what is allowed
-// and does not go by the ends or hosts in loses, nothing was lost.
+// and does not go by the ends or hosts in loses, nothing was lost, or no more than spare.
 func (w *watched) fault(what string, do func(), loses ...string) {
 	w.r.Helper()
 	before := map[string]uint64{}
@@ -108,17 +109,18 @@ func (w *watched) fault(what string, do func(), loses ...string) {
 		if until <= before[name] {
 			continue
 		}
+		may := slices.ContainsFunc(loses, func(l string) bool { return strings.Contains(name, l) })
 		gone := p.Lost(0, before[name], until)
+		for late := time.Now().Add(soon); len(gone) > w.spare && !may && time.Now().Before(late); { // or later than that, on a busy machine
+			time.Sleep(watchEvery) // between polls
+			gone = p.Lost(0, before[name], until)
+		}
 		if len(gone) == 0 {
 			continue
 		}
 		at := began.Add(time.Duration(gone[0]-before[name]) * watchEvery)
 		lost = append(lost, fmt.Sprintf("%d of %d from %s, the first at about %s", len(gone), until-before[name], name, at.UTC().Format("15:04:05.000")))
-		may := false
-		for _, l := range loses {
-			may = may || strings.Contains(name, l)
-		}
-		if !may {
+		if !may && len(gone) > w.spare {
 			w.r.Errorf("%s: %d datagrams that are allowed were lost, from %s", what, len(gone), name)
 		}
 	}
@@ -161,11 +163,13 @@ func (r *policyRig) faults() {
 		r.start()
 		r.enforced("after kill -9", "hv1", "hv2", "hv3")
 	})
+	w.spare = 1 // ovs-vswitchd reads the whole database anew and goes over its bridges; Weir changes nothing there
 	w.fault("ovsdb-server is started again", func() {
 		r.must(r.hv["hv1"].RestartDB(r.ctx))
 		r.must(r.hv["hv3"].RestartDB(r.ctx))
 		r.enforced("after a restart of databases", "hv1", "hv2", "hv3")
 	})
+	w.spare = 0
 	w.fault("the cable to Weir is cut and joined", func() {
 		r.must(r.hv["hv2"].SetManagement(false))
 		apptest.Eventually(r, soon, "hv2 is offline", func() error {
