@@ -74,8 +74,8 @@ func newState(revision uint64, records []*record) *state {
 	return s
 }
 
-// delta returns how to get from one state to another, and the records that come: as few as can be, where one that changes its place
-// comes anew. Past what is alike at both ends it costs n log n.
+// delta returns how to get from one state to another, and the records that come: as few as can be if no two of a state are the same,
+// where one that changes its place comes anew. Past what is alike at both ends it costs n log n.
 func delta(from, to *state) (ops []op, inserted []*record) {
 	a, b := from.records, to.records
 	head := 0
@@ -115,6 +115,7 @@ func delta(from, to *state) (ops []op, inserted []*record) {
 }
 
 // staying returns the largest set of pairs of places in a and b that hold the same record and are in the same order in both, ascending.
+// If a record is there more than once, its first place in a is paired with its first in b, and so on, and the set may be smaller.
 func staying(a, b []*record) [][2]int {
 	places := make(map[[16]byte][]int, len(a))
 	for i, r := range a {

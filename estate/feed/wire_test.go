@@ -107,7 +107,8 @@ func TestDelta(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	from := feed.Encode(site(300))
-	for round := range 60 {
+	created := 1000 // no two records of an estate are the same
+	for range 60 {
 		m := feed.Model(from)
 		changes := r.IntN(6)
 		for range changes {
@@ -118,7 +119,8 @@ func TestDelta(t *testing.T) {
 			case 1:
 				m.VMs = append(m.VMs[:i], m.VMs[i+1:]...)
 			case 2:
-				m.VMs = append(m.VMs[:i], append([]estate.VM{vm(1000+round, 6)}, m.VMs[i:]...)...)
+				m.VMs = append(m.VMs[:i], append([]estate.VM{vm(created, 6)}, m.VMs[i:]...)...)
+				created++
 			case 3: // moves
 				v := m.VMs[i]
 				m.VMs = append(append(m.VMs[:i:i], m.VMs[i+1:]...), v)

@@ -153,10 +153,15 @@ func (w *walk) until(mode attach.FailMode, wanted bool) attach.Answer {
 func (w *walk) others(args ...string) {
 	w.Helper()
 	w.server.VSCtl(append([]string{"--no-wait"}, args...)...)
-	mode, controllers := w.server.VSCtl("--no-wait", "get-fail-mode", "br0"), w.server.VSCtl("--no-wait", "get-controller", "br0")
+	mode := w.server.VSCtl("--no-wait", "get-fail-mode", "br0")
+	var controllers []ovsdb.UUID // the rows: another one with the same target is another
+	for _, id := range strings.FieldsFunc(w.server.VSCtl("--no-wait", "get", "Bridge", "br0", "controller"), func(r rune) bool { return strings.ContainsRune("[], ", r) }) {
+		controllers = append(controllers, ovsdb.UUID(id))
+	}
+	slices.Sort(controllers)
 	ovsdbtest.Until(w, "it is known", func() bool {
 		b := w.bridge()
-		return b.FailMode == mode && len(b.Controllers) == len(strings.Fields(controllers))
+		return b.FailMode == mode && slices.Equal(slices.Sorted(slices.Values(b.Controllers)), controllers)
 	})
 	w.model.carry(w.s.Rows(), w.bridge())
 }
