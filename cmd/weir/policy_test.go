@@ -111,8 +111,8 @@ func (r *policyRun) file(text string) string {
 // switch's cache follows its flows a moment later.
 func (r *policyRun) passes(what string, port uint16, want bool) {
 	r.Helper()
-	patience := map[bool]time.Duration{true: 10 * time.Second, false: 500 * time.Millisecond}[want]
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	patience := map[bool]time.Duration{true: soon, false: 500 * time.Millisecond}[want]
+	for deadline := time.Now().Add(soon); ; {
 		ctx, cancel := context.WithTimeout(r.ctx, patience)
 		got := traffic.Knock(ctx, r.web.Namespace, r.web.Addrs[0].Addr(), netip.AddrPortFrom(r.db.Addrs[0].Addr(), port))
 		cancel()

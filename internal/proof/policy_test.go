@@ -198,7 +198,7 @@ func (r *policyRig) casts() {
 		p := r.probe(traffic.ProbeConfig{Target: netip.AddrPortFrom(netip.MustParseAddr(target), port), Interval: time.Millisecond, Count: exactly}, "web", to...)
 		r.must(p.Wait(r.within(soon)))
 		for i, vm := range to {
-			if err := p.Arrive(r.within(10*time.Second), i, want[vm]); err != nil {
+			if err := p.Arrive(r.within(soon), i, want[vm]); err != nil {
 				r.Errorf("%s to %s: %v", target, vm, err)
 			}
 		}
@@ -284,7 +284,7 @@ func (r *policyRig) streams() {
 		{"src_port = 8000", "hv2 accept reply allowed counted=true"},
 		{"src_port = 8001", "hv1 blocked reply denied counted=false"},
 	} {
-		apptest.Eventually(r, 20*time.Second, "rows of a stream", func() error {
+		apptest.Eventually(r, soon, "rows of a stream", func() error {
 			got, err := r.rowsWhere(c.where + " AND protocol = 6")
 			if all := strings.Join(got, "\n"); err == nil && !strings.Contains(all, c.want+" ") {
 				err = fmt.Errorf("%s: rows say\n%s\nwant %q", c.where, all, c.want)
@@ -339,11 +339,11 @@ func (r *policyRig) hostsOwn() {
 		{"a host to a VM of another", "hv1", r.addr("db", false)},
 		{"a host to another", "hv2", netip.MustParseAddr("10.1.0.101")},
 	} {
-		if err := traffic.Ping(r.within(10*time.Second), r.hv[c.host].Namespace, c.to, 3, 56); err != nil {
+		if err := traffic.Ping(r.within(soon), r.hv[c.host].Namespace, c.to, 3, 56); err != nil {
 			r.Errorf("%s: %v", c.what, err)
 		}
 	}
-	r.must(traffic.Ping(r.within(10*time.Second), r.vms["web"].Namespace, netip.MustParseAddr("10.1.0.101"), 3, 56))
+	r.must(traffic.Ping(r.within(soon), r.vms["web"].Namespace, netip.MustParseAddr("10.1.0.101"), 3, 56))
 }
 
 // While everything is denied, VMs still find each other, get addresses and hear of path MTUs, and hosts reach each other.
@@ -367,13 +367,13 @@ func (r *policyRig) denyAll() {
 		p.Close()
 	}
 	r.dhcp()
-	r.must(tooBig(r.within(10*time.Second), db.Namespace, web.Namespace, r.addr("web", false), exactly))
+	r.must(tooBig(r.within(soon), db.Namespace, web.Namespace, r.addr("web", false), exactly))
 	r.told = append(r.told, told{"path MTU", "protocol = 1 AND icmp_type = 3 AND icmp_code = 4", []string{
 		row("hv2", "kept", "egress", "allowed", true, exactly), row("hv1", "kept", "ingress", "allowed", false, exactly),
 	}})
 
-	r.must(traffic.Ping(r.within(10*time.Second), r.hv["hv2"].Namespace, netip.MustParseAddr("10.1.0.101"), 3, 56))
-	r.must(traffic.Ping(r.within(10*time.Second), r.hv["hv1"].Namespace, r.addr("web", false), 3, 56))
+	r.must(traffic.Ping(r.within(soon), r.hv["hv2"].Namespace, netip.MustParseAddr("10.1.0.101"), 3, 56))
+	r.must(traffic.Ping(r.within(soon), r.hv["hv1"].Namespace, r.addr("web", false), 3, 56))
 	for what, ping := range map[string]func() error{
 		"a host to a VM of another": func() error {
 			return traffic.Ping(r.within(300*time.Millisecond), r.hv["hv1"].Namespace, r.addr("db", false), 1, 56)

@@ -286,7 +286,7 @@ func (r *policyRig) garbage() {
 	ended := r.metric("weir_openflow_ended_total")
 	for what, addr := range ports {
 		for i, sent := range all {
-			c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+			c, err := net.DialTimeout("tcp", addr, soon)
 			r.must(err)
 			_, _ = c.Write(sent)
 			_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))

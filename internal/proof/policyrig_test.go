@@ -210,7 +210,7 @@ func (r *policyRig) arrive(what string, p *traffic.Probe, passes bool) {
 	r.Helper()
 	r.must(p.Wait(r.within(soon)))
 	if passes {
-		if err := p.Arrive(r.within(10*time.Second), 0, exactly); err != nil {
+		if err := p.Arrive(r.within(soon), 0, exactly); err != nil {
 			r.Errorf("%s: %v", what, err)
 		}
 		return
@@ -242,7 +242,7 @@ func (r *policyRig) rows() {
 	r.Helper()
 	for _, t := range r.told {
 		slices.Sort(t.rows)
-		apptest.Eventually(r, 20*time.Second, t.what+": rows", func() error {
+		apptest.Eventually(r, soon, t.what+": rows", func() error {
 			got, err := r.rowsWhere(t.where)
 			if err == nil && !slices.Equal(got, t.rows) {
 				err = fmt.Errorf("%s: rows say\n  %s\nwant\n  %s", t.where, strings.Join(got, "\n  "), strings.Join(t.rows, "\n  "))
