@@ -63,7 +63,7 @@ func TestOpenVSwitch(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs weir up and Open vSwitch")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	r := &ovsRun{T: t, Pair: ovsbedtest.NewPair(t), ctx: ctx, to: map[*ovsbed.Host]netip.AddrPort{}, domain: 256}
 

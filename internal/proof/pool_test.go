@@ -72,7 +72,7 @@ global:
 func newPoolRig(t *testing.T) *poolRig {
 	t.Helper()
 	ovsbedtest.New(t) // skips where there can be no hosts
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	r := &poolRig{web: "web-01", added: map[string]bool{}}
 	r.policyRig = &policyRig{rig: &rig{T: t, ctx: ctx, data: t.TempDir(), hv: map[string]*ovsbed.Host{}, vms: map[string]*ovsbed.VM{}, port: 7000, began: time.Now()}}
