@@ -141,6 +141,13 @@ func TestGuards(t *testing.T) {
 	if a := weir(t, "policy", "effective", "web/0", "--data", r.data); !regexp.MustCompile(`guard_ip +on +VM web`).MatchString(a.stdout) {
 		t.Errorf("weir policy effective: %+v", a)
 	}
+	// The switch has the rules then, and packets are treated by them once what it knows of flows is forgotten.
+	settled := func() {
+		t.Helper()
+		_, err := r.host.AppCtl(r.ctx, "revalidator/purge")
+		r.must(err)
+	}
+	settled()
 	tap := newTap(t, r.db.Namespace)
 	const times = 5
 	send := func(f []byte) {
@@ -215,6 +222,7 @@ func TestGuards(t *testing.T) {
 		r.must(r.db.Namespace.Inject("eth0", theirs, times))
 	}
 	r.weir("policy", "quarantine", "web/0", "--reason", "tried")
+	settled()
 	reach()
 	apptest.Eventually(t, soon, "flows say what was dropped", func() error {
 		out, err := r.app.SQL("SELECT sumIf(packets, src_vm_name = 'web') >= 5, sumIf(packets, dst_vm_name = 'web') >= 5 FROM flows WHERE rule_instance = 16 AND verdict = 'denied' AND stage = 'system'")
@@ -232,6 +240,7 @@ func TestGuards(t *testing.T) {
 		t.Errorf("weir policy quarantined: %s", out)
 	}
 	r.weir("policy", "release", "web/0")
+	settled()
 	reach()
 	apptest.Eventually(t, soon, "frames arrive again", func() error {
 		n, err1 := tap.count(mine)
