@@ -36,10 +36,38 @@ type Status struct {
 	Writer    store.WriterStats     `json:"writer"`
 	Retention store.RetentionStats  `json:"retention"`
 	Fold      fold.Stats            `json:"fold"`
-	Servers   []store.ServerStats   `json:"servers"`           // as told to the store last: this process, and the embedded store's
-	Network   *store.NetworkStats   `json:"network,omitempty"` // likewise; nil where the estate is another's
+	Servers   []Process             `json:"servers"`           // this process, and the embedded store's
+	Network   *store.NetworkStats   `json:"network,omitempty"` // as it is now; nil where the estate is another's
 	Alarms    []string              `json:"alarms"`            // what is wrong now and wants somebody to act; the server fills it in
 	Exporters []collector.Exporter  `json:"-"`                 // served at /api/v1/exporters
+}
+
+// Process is how a process does: what was told to the store of it last, which is of a minute that is over, and how long that is ago.
+type Process struct {
+	store.ServerStats
+	AgeMs  uint64 `json:"age_ms" doc:"How long ago the time of the row is."`
+	Silent bool   `json:"silent" doc:"That is more than two minutes: the process does not run, or nobody can look at it."`
+}
+
+// maxSilence is how old the latest row of a process may be, which gets one a minute.
+const maxSilence = 2 * time.Minute
+
+// ProcessAt returns what is to be said of a process now, of the latest row about it.
+func ProcessAt(now time.Time, row store.ServerStats) Process {
+	age := max(now.Sub(row.Time), 0)
+	return Process{ServerStats: row, AgeMs: uint64(age.Milliseconds()), Silent: age > maxSilence}
+}
+
+// Age returns how long ago that is what is known of the process.
+func (p *Process) Age() time.Duration { return time.Duration(p.AgeMs) * time.Millisecond }
+
+// Uptime returns for how long the process runs, or did when it was last heard of.
+func (p *Process) Uptime() time.Duration {
+	up := time.Duration(p.UptimeMs) * time.Millisecond
+	if p.Silent {
+		return up
+	}
+	return up + p.Age()
 }
 
 // StoreStatus says which ClickHouse is used.

@@ -490,7 +490,8 @@ func (n *node) status() api.Status {
 		s.Retention = n.retention.Stats()
 		s.Events = n.events.Stats()
 	}
-	s.Servers, s.Network = n.own.latest()
+	now := time.Now()
+	s.Servers, s.Network = n.own.processes(now), n.networkStats(now)
 	if n.feed != nil {
 		feed := n.feed.Status()
 		s.Feed = &feed

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/internal/machine"
@@ -37,14 +38,13 @@ type statistics struct {
 	servers  [][]store.ServerStats        // rounds that wait, the oldest first
 	networks []store.NetworkStats
 
-	mu      sync.Mutex
-	served  []store.ServerStats // guarded by mu: of the latest round
-	network *store.NetworkStats // guarded by mu: of the latest round that had one
+	mu   sync.Mutex
+	last map[string]store.ServerStats // by service: the latest row; guarded by mu
 }
 
 func newStatistics(client *store.Client, reg prometheus.Registerer) *statistics {
 	s := &statistics{
-		client: client, instance: rand.Uint64(), before: map[string]store.ServerStats{},
+		client: client, instance: rand.Uint64(), before: map[string]store.ServerStats{}, last: map[string]store.ServerStats{},
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "weir_statistics_dropped_rows_total",
 			Help: "Rows of server_stats and network_stats that were dropped since the store was away for more than a day.",
@@ -80,17 +80,21 @@ func (s *statistics) add(rows []store.ServerStats, network *store.NetworkStats) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.served = round
-	if network != nil {
-		s.network = network
+	for i := range round {
+		s.last[round[i].Service] = round[i]
 	}
 }
 
-// latest returns the latest round.
-func (s *statistics) latest() ([]store.ServerStats, *store.NetworkStats) {
+// processes says how the processes of this instance do, as of the latest row of each.
+func (s *statistics) processes(now time.Time) []api.Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.served, s.network
+	list := make([]api.Process, 0, len(s.last))
+	for _, row := range s.last {
+		list = append(list, api.ProcessAt(now, row))
+	}
+	slices.SortFunc(list, func(a, b api.Process) int { return strings.Compare(b.Service, a.Service) }) // the store is the last
+	return list
 }
 
 // flush writes what waits.

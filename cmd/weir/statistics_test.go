@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd"
@@ -67,8 +68,16 @@ func TestStatisticsWait(t *testing.T) {
 			t.Fatalf("round of %v: CPU %d and %d ms, want 100 and 300", r.Time, r.CPUMs, r.MachineCPUMs)
 		}
 	}
-	if served, network := s.latest(); len(served) != 2 || network == nil || network.Pools != rounds-1 {
-		t.Errorf("latest = %+v, %+v; want the last round", served, network)
+
+	// What is told of processes is the latest row of each; one that has got none for more than two minutes is silent.
+	last := start.Add((rounds - 1) * statisticsInterval)
+	s.add([]store.ServerStats{{Time: last.Add(150 * time.Second), Service: "up", PID: 1, UptimeMs: 7000}}, nil)
+	list := s.processes(last.Add(160 * time.Second))
+	if len(list) != 2 || list[0].Service != "up" || list[0].Silent || list[0].AgeMs != 10_000 || list[0].Uptime() != 17*time.Second {
+		t.Errorf("processes = %+v, want up first, 10 s ago, which runs for 17 s now", list)
+	}
+	if len(list) == 2 && (list[1].Service != "store" || !list[1].Silent || list[1].AgeMs != 160_000 || list[1].Uptime() != 0) {
+		t.Errorf("processes = %+v, want a store that is silent for 160 s, and no time added to its uptime", list)
 	}
 
 	first := newStatistics(nil, prometheus.NewRegistry())
@@ -90,17 +99,27 @@ func TestStatisticsLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"active            " + networkLine(&network), "process policyd   " + serverLine(&row)} {
+	at := time.Unix(1_000_000, 0)
+	row.Time = at
+	line := func(after time.Duration) string {
+		p := api.ProcessAt(at.Add(after), row)
+		_, text := processLine(&p)
+		return text
+	}
+	for _, line := range []string{"active            " + networkLine(&network), "process policyd   " + line(42*time.Second)} {
 		if !strings.Contains(string(page), line+"\n") {
 			t.Errorf("docs/howto/watch-weir.md has no line\n%s", line)
 		}
 	}
 	row.SocketQueueBytes, row.SocketQueueMaxBytes = 1<<20, 4<<20
-	if got, want := serverLine(&row), "; 7 flows, 1 events, 2 hits wait, 1.00 MiB of 4.00 MiB in sockets"; !strings.HasSuffix(got, want) {
+	if got, want := line(0), "; 7 flows, 1 events, 2 hits wait, 1.00 MiB of 4.00 MiB in sockets"; !strings.HasSuffix(got, want) {
 		t.Errorf("of a collector: %s\nwant %s", got, want)
 	}
-	row.Service, row.IntervalMs = "store", 0
-	if got := serverLine(&row); strings.Contains(got, "wait") || strings.Contains(got, "Inf") {
+	row.Service, row.IntervalMs, row.MachineCPUMs = "store", 0, 0 // the first row of a run
+	if got := line(0); strings.Contains(got, "wait") || strings.Contains(got, "Inf") || !strings.Contains(got, "; machine 4 CPUs, ") {
 		t.Errorf("of the embedded store: %s", got)
+	}
+	if got, want := line(3*time.Minute), "at weir-1, silent for 3m, was up 3h2m; then: "; !strings.HasPrefix(got, want) {
+		t.Errorf("of one that is silent: %s\nwant %s", got, want)
 	}
 }

@@ -25,8 +25,9 @@ func newStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show how a running instance does, from socket to store",
 		Long: `Shows what is wrong now (alarm), how much of the estate is active, how each process of this instance does (CPU, memory, disk and
-what waits, of the latest minute), what came in, the ledger of the flows on their way to the store, the write-ahead log, and the store
-with its disk, the sizes of its tables and what was dropped for want of space. Counters are since the start.
+what waits, of the latest minute that is over; how long ago that was), what came in, the ledger of the flows on their way to the store,
+the write-ahead log, and the store with its disk, the sizes of its tables and what was dropped for want of space. Counters are since the
+start.
 
 --json prints all of it, as GET /api/v1/status of the API answers it; the list "alarms" is empty if nothing is wrong.`,
 		Args: cobra.NoArgs,
@@ -76,7 +77,8 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 	addPeers(add, s)
 	addHosts(add, s)
 	for i := range s.Servers {
-		add("process "+s.Servers[i].Service, cli.Plain, "%s", serverLine(&s.Servers[i]))
+		style, text := processLine(&s.Servers[i])
+		add("process "+s.Servers[i].Service, style, "%s", text)
 	}
 	addCollector(add, s)
 	addLog(add, &s.Writer.WAL, now)
@@ -105,22 +107,28 @@ func networkLine(n *store.NetworkStats) string {
 	return strings.Join(parts, ", ")
 }
 
-// serverLine says how a process and its machine did in the latest minute.
-func serverLine(r *store.ServerStats) string {
+// processLine says how a process and its machine did in the latest minute that is known of, and when that was.
+func processLine(p *api.Process) (cli.Style, string) {
 	size := func(n uint64) string { return cli.Bytes(float64(n)) }
-	span := func(ms uint64) string { return cli.Span(time.Duration(ms) * time.Millisecond) }
-	used := func(ms uint64) float64 { return float64(ms) / float64(max(r.IntervalMs, 1)) }
-	line := fmt.Sprintf("at %s, up %s; %.2f CPUs, %s; machine %.2f of %d CPUs, %s of %s memory free, up %s; disk %s of %s free",
-		r.Machine, span(r.UptimeMs), used(r.CPUMs), size(r.MemoryBytes), used(r.MachineCPUMs), r.MachineCPUs, size(r.MachineMemoryFree), size(r.MachineMemoryBytes),
-		span(r.MachineUptimeMs), size(r.DiskFreeBytes), size(r.DiskBytes))
-	if r.Service == "store" {
-		return line // nothing waits there
+	used := func(ms uint64) float64 { return float64(ms) / float64(max(p.IntervalMs, 1)) }
+	style, line := cli.Plain, fmt.Sprintf("at %s, up %s; as of %s ago: ", p.Machine, cli.Span(p.Uptime()), cli.Span(p.Age()))
+	if p.Silent {
+		style, line = cli.Warn, fmt.Sprintf("at %s, silent for %s, was up %s; then: ", p.Machine, cli.Span(p.Age()), cli.Span(p.Uptime()))
 	}
-	line += fmt.Sprintf("; %d flows, %d events, %d hits wait", r.FlowsWaiting, r.EventsWaiting, r.HitsWaiting)
-	if r.SocketQueueMaxBytes > 0 {
-		line += fmt.Sprintf(", %s of %s in sockets", size(r.SocketQueueBytes), size(r.SocketQueueMaxBytes))
+	line += fmt.Sprintf("%.2f CPUs, %s; machine ", used(p.CPUMs), size(p.MemoryBytes))
+	if p.MachineCPUMs > 0 { // not known in the first row of a run
+		line += fmt.Sprintf("%.2f of ", used(p.MachineCPUMs))
 	}
-	return line
+	line += fmt.Sprintf("%d CPUs, %s of %s memory free, up %s; disk %s of %s free", p.MachineCPUs, size(p.MachineMemoryFree), size(p.MachineMemoryBytes),
+		cli.Span(time.Duration(p.MachineUptimeMs)*time.Millisecond), size(p.DiskFreeBytes), size(p.DiskBytes))
+	if p.Service == "store" {
+		return style, line // nothing waits there
+	}
+	line += fmt.Sprintf("; %d flows, %d events, %d hits wait", p.FlowsWaiting, p.EventsWaiting, p.HitsWaiting)
+	if p.SocketQueueMaxBytes > 0 {
+		line += fmt.Sprintf(", %s of %s in sockets", size(p.SocketQueueBytes), size(p.SocketQueueMaxBytes))
+	}
+	return style, line
 }
 
 // addPeers shows the other processes of this Weir: collectors that follow this one, the policyd that it follows.

@@ -1621,6 +1621,54 @@ export interface PolicydWaiting {
   tls?: string;
 }
 
+export interface Process {
+  /** How long ago the time of the row is. */
+  age_ms: number;
+  collector: number;
+  cpu_ms: number;
+  datagrams: number;
+  disk_bytes: number;
+  disk_free_bytes: number;
+  events_dropped: number;
+  events_waiting: number;
+  flows: number;
+  flows_dropped: number;
+  flows_stored: number;
+  flows_waiting: number;
+  hits_dropped: number;
+  hits_waiting: number;
+  instance: number;
+  interval_ms: number;
+  machine: string;
+  machine_cpu_ms: number;
+  machine_cpus: number;
+  machine_load: number;
+  machine_memory_bytes: number;
+  machine_memory_free_bytes: number;
+  machine_uptime_ms: number;
+  max_open_files: number;
+  memory_bytes: number;
+  open_files: number;
+  pid: number;
+  service: string;
+  /** That is more than two minutes: the process does not run, or nobody can look at it. */
+  silent: boolean;
+  socket_drops: number;
+  socket_queue_bytes: number;
+  socket_queue_max_bytes: number;
+  store_away_ms: number;
+  store_bytes: number;
+  store_max_bytes: number;
+  store_restarts: number;
+  threads: number;
+  time: string;
+  uptime_ms: number;
+  version: string;
+  wal_age_ms: number;
+  wal_bytes: number;
+  wal_max_bytes: number;
+}
+
 export interface QuarantinesBody {
   quarantined: PolicydQuarantineStatus[] | null;
 }
@@ -1833,7 +1881,7 @@ export interface Status {
   network?: StoreNetworkStats;
   policy: PolicydPolicySummary;
   retention: StoreRetentionStats;
-  servers: StoreServerStats[] | null;
+  servers: Process[] | null;
   started: string;
   store: StoreStatus;
   syslog?: SyslogStats;
@@ -1895,50 +1943,6 @@ export interface StoreRetentionStats {
   problem: string;
   tables: StoreTableSize[] | null;
   warn_free_bytes: number;
-}
-
-export interface StoreServerStats {
-  collector: number;
-  cpu_ms: number;
-  datagrams: number;
-  disk_bytes: number;
-  disk_free_bytes: number;
-  events_dropped: number;
-  events_waiting: number;
-  flows: number;
-  flows_dropped: number;
-  flows_stored: number;
-  flows_waiting: number;
-  hits_dropped: number;
-  hits_waiting: number;
-  instance: number;
-  interval_ms: number;
-  machine: string;
-  machine_cpu_ms: number;
-  machine_cpus: number;
-  machine_load: number;
-  machine_memory_bytes: number;
-  machine_memory_free_bytes: number;
-  machine_uptime_ms: number;
-  max_open_files: number;
-  memory_bytes: number;
-  open_files: number;
-  pid: number;
-  service: string;
-  socket_drops: number;
-  socket_queue_bytes: number;
-  socket_queue_max_bytes: number;
-  store_away_ms: number;
-  store_bytes: number;
-  store_max_bytes: number;
-  store_restarts: number;
-  threads: number;
-  time: string;
-  uptime_ms: number;
-  version: string;
-  wal_age_ms: number;
-  wal_bytes: number;
-  wal_max_bytes: number;
 }
 
 export interface StoreStatus {
