@@ -60,6 +60,7 @@ type Log struct {
 	ring     ring    // guarded by mu
 	stored   uint64  // guarded by mu: up to this id the table has what was not dropped
 	inserted uint64  // guarded by mu: up to this id events are being inserted
+	leaving  uint64  // guarded by mu: of those, how many have left the ring; they wait for the store, too
 	kept     uint64  // guarded by mu: up to this id what the table does not have is on disk
 	stats    Stats   // guarded by mu
 
@@ -159,7 +160,7 @@ func (l *Log) Stats() Stats {
 	s := l.stats
 	s.Dropped = maps.Clone(s.Dropped)
 	inRing := len(l.ring.events) - l.ring.above(max(l.stored, l.ring.before))
-	s.Waiting = uint64(len(l.queue) + len(l.pending) + inRing)
+	s.Waiting = uint64(len(l.queue)+len(l.pending)+inRing) + l.leaving
 	s.LastID = l.ring.last
 	return s
 }
@@ -238,9 +239,12 @@ func (l *Log) recover(ctx context.Context) error {
 
 // push puts an event that has an id into the ring. If that drops one that the table does not have, nobody will bring it there. l.mu is held.
 func (l *Log) push(e Event) {
-	if gone := l.ring.push(e, ringSize); gone > max(l.stored, l.inserted) {
+	switch gone := l.ring.push(e, ringSize); {
+	case gone > max(l.stored, l.inserted):
 		l.stats.Dropped[ReasonAway]++
 		l.stored, l.inserted = gone, gone
+	case gone > l.stored:
+		l.leaving++
 	}
 }
 
@@ -435,17 +439,11 @@ func (l *Log) finish(ctx context.Context, events []Event, err error) {
 		l.stats.Away = ""
 	} else {
 		l.stats.Away = err.Error()
-		// Those that left the ring meanwhile cannot be tried again.
-		if gone := l.ring.before; gone > l.stored {
-			for i := range events {
-				if events[i].ID <= gone {
-					l.stats.Dropped[ReasonAway]++
-				}
-			}
-			l.stored = max(l.stored, min(gone, last))
-		}
+		l.stats.Dropped[ReasonAway] += l.leaving // they cannot be tried again
+		l.stored = max(l.stored, min(l.ring.before, last))
 		l.inserted = l.stored
 	}
+	l.leaving = 0
 	stored := l.stored
 	l.mu.Unlock()
 	switch {
