@@ -107,7 +107,7 @@ func startCollector(t testing.TB, cfg feed.Config, change func(*feed.Follower)) 
 
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for err := check(); err != nil; err = check() {
@@ -157,14 +157,23 @@ func TestFollow(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "estate.cache")
 	c := startCollector(t, config(p.url, cache), nil)
 	c.has(t, p)
-	if s := c.Status(); s.Snapshots+s.Deltas == 0 || !s.Following || s.Problem != "" || s.Records != 502 {
-		t.Errorf("status %+v", s)
-	}
-	before := c.Status()
+	var before feed.FollowerStatus
+	eventually(t, "it says that it has the estate", func() error { // a moment after it has
+		if before = c.Status(); before.Snapshots+before.Deltas == 0 || !before.Following || before.Problem != "" || before.Records != 502 || before.Revision != p.Status().Revision {
+			return fmt.Errorf("status %+v", before)
+		}
+		return nil
+	})
 	p.assembler.Set(estate.FileSource, source(500, map[int]string{77: "renamed"}), time.Now())
 	c.has(t, p)
-	if s := c.Status(); s.Snapshots != before.Snapshots || s.Deltas <= before.Deltas {
-		t.Errorf("a rename came with %d whole estates and %d changes", s.Snapshots-before.Snapshots, s.Deltas-before.Deltas)
+	eventually(t, "it says that the rename came", func() error {
+		if s := c.Status(); s.Deltas <= before.Deltas {
+			return fmt.Errorf("status %+v", s)
+		}
+		return nil
+	})
+	if s := c.Status(); s.Snapshots != before.Snapshots {
+		t.Errorf("a rename came with %d whole estates", s.Snapshots-before.Snapshots)
 	}
 	eventually(t, "the collector reports the revision that it uses", func() error {
 		s := p.Status()

@@ -23,7 +23,7 @@ import (
 	"github.com/weirhq/weir/lab/libvirtd"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // sink keeps what a host says.
 type sink struct {

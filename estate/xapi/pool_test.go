@@ -27,7 +27,7 @@ import (
 	"github.com/weirhq/weir/ovs/ovsdb"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // sink keeps what a pool says.
 type sink struct {
@@ -127,7 +127,7 @@ func config(t *testing.T, hosts ...*fake.Server) xapi.Config {
 	t.Helper()
 	var c xapi.Config
 	c.SetDefaults()
-	c.Name, c.User, c.PasswordFile, c.Timeout = "berlin", "weir", filepath.Join(t.TempDir(), "password"), 5*time.Second
+	c.Name, c.User, c.PasswordFile, c.Timeout = "berlin", "weir", filepath.Join(t.TempDir(), "password"), 30*time.Second
 	if err := os.WriteFile(c.PasswordFile, []byte("a password\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,8 @@ func TestModel(t *testing.T) {
 	if slices.Sort(names); fmt.Sprint(names) != "[halted web-01 web-02 web-03]" {
 		t.Errorf("VMs %v", names)
 	}
-	if s := r.Status(); s.State != xapi.StateConnected || s.Hosts != 2 || s.Networks != 2 || s.VMs != 4 || s.VIFs != 6 || s.Error != "" || s.Read.IsZero() {
+	until(t, "it says that it is connected", func() bool { return r.Status().State == xapi.StateConnected }) // a moment after the estate has it
+	if s := r.Status(); s.Hosts != 2 || s.Networks != 2 || s.VMs != 4 || s.VIFs != 6 || s.Error != "" || s.Read.IsZero() {
 		t.Errorf("status %+v", s)
 	}
 	if problems, err := promlint.NewWithMetricFamilies(gather(t, r.reg)).Lint(); err != nil || len(problems) > 0 {

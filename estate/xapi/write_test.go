@@ -2,6 +2,7 @@ package xapi_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -40,12 +41,12 @@ func (r *rig) other() map[string]string {
 	return r.site.Record("pool", r.site.Refs("pool")[0])["other_config"].(map[string]string)
 }
 
-// becomes waits until the pool has a fail mode, nothing else of it changed, and Weir knows.
-func (r *rig) becomes(want, when string) {
+// becomes waits until the pool has a fail mode, nothing else of it changed, and Weir knows, and that it has written it so many times.
+func (r *rig) becomes(want string, writes uint64, when string) {
 	r.t.Helper()
-	until(r.t, when+" the fail mode is "+want, func() bool {
+	until(r.t, fmt.Sprintf("%s the fail mode is %s, and was written %d times", when, want, writes), func() bool {
 		s := r.Status()
-		return maps.Equal(r.other(), map[string]string{"owner": "alice", failMode: want}) && s.FailMode.Found == want && s.FailMode.Error == "" && s.State == xapi.StateConnected
+		return maps.Equal(r.other(), map[string]string{"owner": "alice", failMode: want}) && s.FailMode.Found == want && s.FailMode.Writes == writes && s.FailMode.Error == "" && s.State == xapi.StateConnected
 	})
 	r.equal(when)
 }
@@ -58,27 +59,29 @@ func set(s *fake.Site, value string) {
 func TestFailMode(t *testing.T) {
 	t.Parallel()
 	r := written(t, fake.Config{}, xapi.Write{FailMode: "secure"}, nil)
-	r.becomes("secure", "at first")
-	if n, s := r.site.Changes(), r.Status(); n != 2 || s.FailMode.Writes != 1 || s.FailMode.Overridden != 0 || s.FailMode.Written.IsZero() || len(s.Problems) > 0 {
+	r.becomes("secure", 1, "at first")
+	if n, s := r.site.Changes(), r.Status(); n != 2 || s.FailMode.Overridden != 0 || s.FailMode.Written.IsZero() || len(s.Problems) > 0 {
 		t.Errorf("%d changes, status %+v, want one write", n, s)
 	}
-	r.site.Restart() // all is read again
+	before := r.Status().Read
+	r.site.Restart()
+	until(t, "all is read again", func() bool { return r.Status().Read.After(before) })
 	r.site.Configure("pool", r.site.Refs("pool")[0], map[string]string{"owner": "alice"})
-	r.becomes("secure", "after all was read again")
+	r.becomes("secure", 1, "after all was read again")
 	if n := r.site.Changes(); n != 2 {
 		t.Errorf("%d changes, want no more", n)
 	}
 	set(r.site, "standalone")
-	r.becomes("secure", "after somebody changed it")
-	if s := r.Status(); r.site.Changes() != 4 || s.FailMode.Writes != 2 || s.FailMode.Overridden != 1 {
+	r.becomes("secure", 2, "after somebody changed it")
+	if s := r.Status(); r.site.Changes() != 4 || s.FailMode.Overridden != 1 {
 		t.Errorf("%d changes, status %+v, want two writes", r.site.Changes(), s)
 	}
 
 	there := written(t, fake.Config{}, xapi.Write{FailMode: "standalone"}, func(s *fake.Site) { set(s, "standalone") })
-	there.becomes("standalone", "from the beginning")
+	there.becomes("standalone", 0, "from the beginning")
 	untold := written(t, fake.Config{}, xapi.Write{TunnelStatus: true}, func(s *fake.Site) { set(s, "secure") })
 	set(untold.site, "standalone")
-	untold.becomes("standalone", "by somebody else")
+	untold.becomes("standalone", 0, "by somebody else")
 	if a, b := there.site.Changes(), untold.site.Changes(); a+b != 0 {
 		t.Errorf("%d and %d changes, want none", a, b)
 	}
@@ -101,7 +104,7 @@ func TestFailModeOfPolicy(t *testing.T) {
 	r := written(t, fake.Config{}, xapi.Write{FailMode: xapi.FollowPolicy}, func(s *fake.Site) { set(s, "standalone") }, deps)
 	untold := written(t, fake.Config{}, xapi.Write{}, func(s *fake.Site) { set(s, "standalone") }, deps)
 	look := func(r *rig) { // something happens at the pool, by which it is looked at
-		r.site.Configure("pool", r.site.Refs("pool")[0], map[string]string{"owner": "alice", failMode: r.other()[failMode]})
+		r.site.Set("pool", r.site.Refs("pool")[0], fake.Record{})
 	}
 	tells := func(r *rig, what, want string) {
 		t.Helper()
@@ -119,10 +122,10 @@ func TestFailModeOfPolicy(t *testing.T) {
 	}
 	asks("secure", "")
 	look(r)
-	r.becomes("secure", "as policy asks")
+	r.becomes("secure", 1, "as policy asks")
 	asks("standalone", "")
 	look(r)
-	r.becomes("standalone", "as policy asks otherwise")
+	r.becomes("standalone", 2, "as policy asks otherwise")
 	tells(r, "all is as asked", "")
 	tells(untold, "all is as asked by itself", "")
 	if s := r.Status(); s.FailMode.Writes != 2 || s.FailMode.Overridden != 0 || untold.site.Changes() != 0 {
@@ -146,15 +149,12 @@ func TestFailModeInterrupted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := written(t, fake.Config{}, xapi.Write{FailMode: "secure"}, nil)
-			r.becomes("secure", "at first")
+			r.becomes("secure", 1, "at first")
 			before := r.site.Calls(addCall)
 			meet(r)
 			set(r.site, "standalone")
 			until(t, "it is tried again", func() bool { return r.site.Calls(addCall) > before })
-			r.becomes("secure", "after it was interrupted")
-			if s := r.Status(); s.FailMode.Writes != 2 {
-				t.Errorf("status %+v, want two writes", s)
-			}
+			r.becomes("secure", 2, "after it was interrupted")
 		})
 	}
 }
