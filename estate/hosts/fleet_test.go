@@ -60,8 +60,8 @@ func newFleet(t *testing.T) *fleetRig {
 		t.Fatal(err)
 	}
 	cfg := hosts.Default()
-	cfg.Grace, cfg.MaxWaiting = 300*time.Millisecond, 3
-	cfg.Session.Probe, cfg.Session.BackoffMin, cfg.Session.BackoffMax = time.Second, 10*time.Millisecond, 50*time.Millisecond
+	cfg.Grace, cfg.MaxWaiting = 2*time.Second, 3 // what is there is reached within, and answers within the next, on a busy machine
+	cfg.Session.Probe, cfg.Session.BackoffMin, cfg.Session.BackoffMax = 3*time.Second, 10*time.Millisecond, 50*time.Millisecond
 	listeners, err := hosts.Listen(t.Context(), []hosts.ListenerConfig{{Addr: "127.0.0.1:0", TLS: true}, {Addr: "127.0.0.1:0"}})
 	if err != nil {
 		t.Fatal(err)
@@ -113,21 +113,25 @@ func (r *fleetRig) await(name string, state ovsdb.State) {
 // until waits for a condition, and says how everything is if it does not come.
 func (r *fleetRig) until(what string, holds func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) { // between polls
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) { // between polls
 		if time.Now().After(deadline) {
 			r.t.Fatalf("waited for: %s\nhosts %+v\nstrangers %+v\nevents %+v", what, r.Hosts(), r.Strangers(), r.events.list)
 		}
 	}
 }
 
-// one waits until there is exactly one event of a kind, and returns it.
-func (r *fleetRig) one(kind event.Kind) event.Event {
+// one waits until there is exactly one event of a kind about a subject, and returns it.
+func (r *fleetRig) one(kind event.Kind, subject string) event.Event {
 	r.t.Helper()
-	r.until(string(kind), func() bool { return len(r.events.of(kind)) > 0 })
-	if list := r.events.of(kind); len(list) != 1 {
+	about := func() []event.Event {
+		return slices.DeleteFunc(r.events.of(kind), func(e event.Event) bool { return e.Subject != subject })
+	}
+	r.until(fmt.Sprintf("%s %s", kind, subject), func() bool { return len(about()) > 0 })
+	list := about()
+	if len(list) != 1 {
 		r.t.Fatalf("events %+v, want one", list)
 	}
-	return r.events.of(kind)[0]
+	return list[0]
 }
 
 func target(t *testing.T, text string) ovsdb.Target {
@@ -171,10 +175,10 @@ func TestFleetDials(t *testing.T) {
 		hosts.Host{ID: id2, Name: "hv2", Target: target(t, "unix:"+filepath.Join(t.TempDir(), "none"))})
 	r.await("hv1", ovsdb.StateConnected)
 	<-changes
-	if e := r.one(event.HostConnected); e.Subject != "hv1" || e.Host != r.status("hv1").Host.FlowID() || e.Pool == 0 || e.Attributes["host"] != id1 {
+	if e := r.one(event.HostConnected, "hv1"); e.Host != r.status("hv1").Host.FlowID() || e.Pool == 0 || e.Attributes["host"] != id1 {
 		t.Errorf("event %+v", e)
 	}
-	if e := r.one(event.HostLost); e.Subject != "hv2" || !strings.Contains(e.Text, "not reached") {
+	if e := r.one(event.HostLost, "hv2"); !strings.Contains(e.Text, "not reached") {
 		t.Errorf("event %+v", e)
 	}
 	s := r.Session(id1)
@@ -204,14 +208,14 @@ func TestFleetTellsOfLoss(t *testing.T) {
 	r.await("hv1", ovsdb.StateConnected)
 	r.await("hv2", ovsdb.StateConnected)
 	frozen.Signal(unix.SIGSTOP)
-	if e := r.one(event.HostLost); e.Subject != "hv2" || !strings.Contains(e.Text, "no echo") {
+	if e := r.one(event.HostLost, "hv2"); !strings.Contains(e.Text, "no echo") {
 		t.Errorf("event %+v", e)
 	}
 	// The other one goes on while it is frozen.
 	server.VSCtl("--no-wait", "add-br", "br0")
 	r.until("the bridge is seen", func() bool { return len(r.Session(id1).Rows().Bridges) == 1 })
 	frozen.Signal(unix.SIGCONT)
-	r.until("it is back", func() bool { return len(r.events.of(event.HostConnected)) == 3 })
+	r.until("it is back", func() bool { return len(r.events.of(event.HostConnected)) >= 3 })
 }
 
 // A host that is refused, and believed later, is told of both times.
@@ -222,7 +226,7 @@ func TestDialledHostIsConfirmed(t *testing.T) {
 	h := hosts.Host{ID: id1, Name: "hv1", Target: target(t, "ssl:127.0.0.1:"+server.Listen("pssl:0:127.0.0.1")), TLS: ovsdb.TLS{Trust: ovsdb.TrustPin}}
 	r.set(h)
 	r.await("hv1", ovsdb.StateConfirm)
-	if e := r.one(event.HostRefused); e.Attributes["fingerprint"] != string(ovsdb.FingerprintOf(certificate)) || e.Host != h.FlowID() {
+	if e := r.one(event.HostRefused, "hv1"); e.Attributes["fingerprint"] != string(ovsdb.FingerprintOf(certificate)) || e.Host != h.FlowID() {
 		t.Errorf("event %+v", e)
 	}
 	if s := r.Session(id1); s.Rows() != nil {
@@ -231,7 +235,7 @@ func TestDialledHostIsConfirmed(t *testing.T) {
 	h.TLS.Pin = ovsdb.FingerprintOf(certificate)
 	r.set(h)
 	r.await("hv1", ovsdb.StateConnected)
-	r.one(event.HostConnected)
+	r.one(event.HostConnected, "hv1")
 }
 
 func TestHostDialsIn(t *testing.T) {
@@ -268,22 +272,23 @@ func TestHostDialsIn(t *testing.T) {
 	s := r.Session(id1)
 	server.Stop()
 	server.Run()
-	r.until("it is back", func() bool { return s.Status().Starts == 2 && s.Status().State == ovsdb.StateConnected })
+	r.until("it is back", func() bool { return s.Status().Starts >= 2 && s.Status().State == ovsdb.StateConnected })
 	if s.Rows().Root.ExternalIDs["x"] != "y" {
 		t.Errorf("rows %+v", s.Rows().Root)
 	}
 
 	// Another server has the same certificate: the session that lives stays.
+	starts := s.Status().Starts
 	twin := ovsdbtest.Start(t, nil)
 	secure(t, twin, r.authority, "hv1", "", "")
 	twin.VSCtl("--no-wait", "set-manager", "ssl:"+r.addr[true])
 	r.until("the second is turned away", func() bool { return metric(r.metrics, "weir_hosts_refused_total", "twice") > 0 })
-	if s.Status().Starts != 2 || s.Rows().Root.ExternalIDs["x"] != "y" {
+	if s.Status().Starts != starts || s.Rows().Root.ExternalIDs["x"] != "y" {
 		t.Errorf("status %+v", s.Status())
 	}
 	// When the first is frozen, the second takes its place: to Weir they are the same host, with a way that died.
 	server.Signal(unix.SIGSTOP)
-	r.until("the second replaces it", func() bool { rows := s.Rows(); return s.Status().Starts > 2 && rows.Root.ExternalIDs["x"] == "" })
+	r.until("the second replaces it", func() bool { rows := s.Rows(); return s.Status().Starts > starts && rows.Root.ExternalIDs["x"] == "" })
 }
 
 // metric returns the value of a metric with that label, if it has one.
@@ -317,7 +322,7 @@ func TestUnknownHostWaitsToBeConfirmed(t *testing.T) {
 	if x.Cert.Fingerprint != ovsdb.FingerprintOf(certificate) || x.Claim.SystemID != id1 || x.Claim.Hostname != "xcp1" || x.Host != "" || !x.Addr.IsValid() || x.Legacy {
 		t.Errorf("stranger %+v", x)
 	}
-	if e := r.one(event.HostRefused); e.Subject != "xcp1" || e.Attributes["fingerprint"] != string(x.Cert.Fingerprint) || !strings.Contains(e.Text, "not one of the configured hosts") {
+	if e := r.one(event.HostRefused, "xcp1"); e.Attributes["fingerprint"] != string(x.Cert.Fingerprint) || !strings.Contains(e.Text, "not one of the configured hosts") {
 		t.Errorf("event %+v", e)
 	}
 
@@ -524,7 +529,7 @@ func TestSwitchRestarted(t *testing.T) {
 	first.VSCtl("--no-wait", "set", "Interface", "p1", "ifindex=9")
 	first.Stop()
 	first.Run()
-	r.until("it is connected again", func() bool { st := r.status("hv1").Session; return st.Starts == 2 && st.State == ovsdb.StateConnected })
+	r.until("it is connected again", func() bool { st := r.status("hv1").Session; return st.Starts >= 2 && st.State == ovsdb.StateConnected })
 	first.VSCtl("--no-wait", "set", "Interface", "br0", "ifindex=5", "--", "set", "Open_vSwitch", ".", "other_config:seen=1")
 	r.until("the mark is seen", func() bool { return r.Session(id1).Rows().Root.OtherConfig["seen"] == "1" })
 	if list := restarts("hv1"); len(list) != 0 {
