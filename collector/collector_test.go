@@ -27,7 +27,7 @@ import (
 	"github.com/weirhq/weir/flow"
 )
 
-const patience = 20 * time.Second // a test that needs it has failed
+const patience = time.Minute // a test that needs it has failed
 
 // row is what the tests look at.
 type row struct {
@@ -341,7 +341,7 @@ func TestFlushAfterASecond(t *testing.T) {
 		sent := time.Now()
 		r.send(c, v5Packet(1))
 		r.waitRows(n + 1)
-		if took := time.Since(sent); took > 10*time.Second { // of a busy machine
+		if took := time.Since(sent); took > 30*time.Second { // of a busy machine
 			t.Errorf("a lone row was sealed after %v, want about a second", took)
 		}
 	}
@@ -696,6 +696,7 @@ func TestMetrics(t *testing.T) {
 	r := start(t, cfg, func(_ *rig, d *collector.Deps) { d.Metrics = reg })
 	r.send(r.dial("127.0.0.1"), v5Packet(30), []byte{0, 1})
 	r.waitRows(30)
+	r.waitFor("the other datagram", func() bool { return r.Stats().Dropped["unknown_version"] == 1 })
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"github.com/weirhq/weir/collector/udp"
 )
 
-const wait = 10 * time.Second // generous: a test that needs it has failed
+const wait = time.Minute // generous: a test that needs it has failed
 
 func listen(t testing.TB, cfg udp.Config) []*udp.Conn {
 	t.Helper()
