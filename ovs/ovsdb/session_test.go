@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func quick() ovsdb.Limits {
 // probing are limits under which a server is probed often.
 func probing() ovsdb.Limits {
 	l := quick()
-	l.Probe = 500 * time.Millisecond
+	l.Probe = 2 * time.Second // a busy machine answers within
 	return l
 }
 
@@ -76,7 +77,7 @@ func await(t *testing.T, s *ovsdb.Session, state ovsdb.State) {
 // says waits until the status is as it should be.
 func says(t *testing.T, s *ovsdb.Session, what string, holds func(ovsdb.Status) bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !holds(s.Status()) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: status is %+v", what, s.Status())
@@ -136,7 +137,7 @@ func TestSessionFollowsTheDatabase(t *testing.T) {
 	until(t, s, "the bridge is secure", func(r *ovsdb.Rows) bool { return bridge(r, "br0").FailMode == "secure" })
 	select {
 	case <-changes:
-	case <-time.After(time.Second):
+	case <-time.After(time.Minute):
 		t.Error("nothing was said of a change")
 	}
 	after := s.Rows()
@@ -261,16 +262,14 @@ func TestServerIsFrozen(t *testing.T) {
 	s := run(t, ovsdb.Config{Target: target(t, server.Socket()), Limits: probing()}, ovsdb.Deps{})
 	await(t, s, ovsdb.StateConnected)
 	server.Signal(unix.SIGSTOP)
-	began := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := s.Transact(ctx, ovsdb.Comment("x")); !errors.Is(err, ovsdb.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Transact with a frozen server: %v", err)
 	}
-	ovsdbtest.Until(t, "the probe tells", func() bool { return s.Status().State != ovsdb.StateConnected })
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("it took %s", took)
-	}
+	says(t, s, "want that the probe tells", func(st ovsdb.Status) bool { // the server is dialled again meanwhile, in vain
+		return st.State != ovsdb.StateConnected && strings.Contains(st.Error, "answered no echo")
+	})
 	server.Signal(unix.SIGCONT)
 	await(t, s, ovsdb.StateConnected)
 }
