@@ -95,7 +95,7 @@ func TestUnconfirmedIsRolledBack(t *testing.T) {
 			r.apply(oneRule)
 			was, _ := r.inForce()
 			numbers := r.numbersInForce()
-			done, err := r.applyWith(denyRule, policyd.ApplyOptions{ConfirmWithin: policyd.Duration(policyd.MinConfirm)})
+			done, err := r.applyWith(denyRule, policyd.ApplyOptions{ConfirmWithin: policyd.Duration(2 * policyd.MinConfirm)}) // enough for what is asked until then
 			if err != nil || done.ConfirmBy.IsZero() {
 				t.Fatalf("%+v %v", done, err)
 			}

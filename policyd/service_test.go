@@ -34,7 +34,7 @@ var (
 	carol = audit.Actor{User: "carol", Source: "test"}
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // told keeps events.
 type told struct {
@@ -81,7 +81,7 @@ func startWith(t *testing.T, dir string, change func(*policyd.Deps)) *rig {
 	}
 	cfg := policyd.Default()
 	cfg.Grace = 300 * time.Millisecond
-	cfg.Session.Probe, cfg.Session.BackoffMin, cfg.Session.BackoffMax = 500*time.Millisecond, 10*time.Millisecond, 50*time.Millisecond
+	cfg.Session.BackoffMin, cfg.Session.BackoffMax = 10*time.Millisecond, 50*time.Millisecond
 	cfg.Export.Protocol = export.Off
 	listeners, err := hosts.Listen(t.Context(), []hosts.ListenerConfig{{Addr: "127.0.0.1:0", TLS: true}})
 	if err != nil {
