@@ -23,6 +23,7 @@ import (
 const (
 	instance = "weir-of-test"
 	patience = 30 * time.Second
+	lifetime = 3 * time.Minute // of a Weir in a process of its own, which nobody is to wait for in vain
 )
 
 var identity = export.Identity{UUID: "8d7b4c06-0000-4000-8000-000000000001", Name: "hv1", Pool: flow.NewID(flow.KindPool, "pool1")}
@@ -55,7 +56,7 @@ func keep(text string) error {
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), lifetime)
 	defer cancel()
 	w, err := newWeir(j.Target)
 	if err != nil {
@@ -75,7 +76,7 @@ func keep(text string) error {
 		return err
 	}
 	if j.Detach && ctx.Err() != context.Canceled {
-		return fmt.Errorf("not detached within %s: %+v", patience, w.exports.Status())
+		return fmt.Errorf("not detached within %s: %+v", lifetime, w.exports.Status())
 	}
 	return nil
 }

@@ -196,8 +196,9 @@ func TestExportsOfOthers(t *testing.T) {
 	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("left alone (-before +after):\n%s", diff)
 	}
+	ovsdbtest.Until(t, "it is told", func() bool { return len(w.events.of(event.ExportForeign)) == 3 })
 	told := w.events.of(event.ExportForeign)
-	if len(told) != 3 || !strings.Contains(told[1].Text, `bridge "br1": a row of table NetFlow that is not Weir's exports to ["203.0.113.1:2055" "[2001:db8::1]:9"]`) ||
+	if !strings.Contains(told[1].Text, `bridge "br1": a row of table NetFlow that is not Weir's exports to ["203.0.113.1:2055" "[2001:db8::1]:9"]`) ||
 		!strings.Contains(told[2].Text, `bridge "br2": a row of table NetFlow that is not Weir's sends to Weir already`) {
 		t.Errorf("events %+v, want one of each bridge", told)
 	}
@@ -233,6 +234,7 @@ func TestExportsOfOthers(t *testing.T) {
 	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("after detaching (-before +after):\n%s", diff)
 	}
+	ovsdbtest.Until(t, "that is told", func() bool { return len(w.events.of(event.HostDetached)) > 0 })
 	if told := w.events.of(event.HostDetached); len(told) != 1 || told[0].Subject != "hv1" {
 		t.Errorf("events %+v, want that the host is detached", told)
 	}
@@ -271,6 +273,7 @@ func TestDetachOfAHostThatIsAway(t *testing.T) {
 	if diff := cmp.Diff(before, ovsdbtest.Dump(t, s.Socket(), false)); diff != "" {
 		t.Errorf("after detaching (-before +after):\n%s", diff)
 	}
+	ovsdbtest.Until(t, "that is told", func() bool { return len(w.events.of(event.HostDetached)) > 0 })
 	w.set(settings(nil), true) // once more: nothing
 	s.VSCtl("--no-wait", "add-br", "br9")
 	ovsdbtest.Until(t, "the change is seen", func() bool { return len(w.session.Rows().Bridges) == 3 })

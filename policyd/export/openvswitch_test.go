@@ -48,7 +48,7 @@ func newSite(t *testing.T) *site {
 		t.Skip("waits for real flows, of a switch that shares no memory")
 	}
 	t.Parallel() // most of the time flows are waited for
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	s := &site{T: t, ctx: ctx, vms: map[string]ovsbed.VM{}}
 	var err error
@@ -296,7 +296,7 @@ func TestNoPacketIsLost(t *testing.T) {
 	defer stop()
 	w.await(t, "br0=off br1=off")
 
-	ctx, cancel := context.WithTimeout(s.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Minute)
 	defer cancel()
 	quit, done := make(chan struct{}), make(chan error, 1)
 	var answered atomic.Int64
@@ -404,9 +404,9 @@ func (s *site) pace(j job, so func() bool) time.Duration {
 	begin := time.Now()
 	cmd, out := s.startKeeper(j)
 	for ; !so(); time.Sleep(5 * time.Millisecond) { // between polls
-		if time.Since(begin) > patience {
+		if time.Since(begin) > lifetime {
 			_ = cmd.Process.Kill() // it may have ended
-			s.Fatalf("a keeper achieved nothing in %s: %v: %s", patience, cmd.Wait(), out)
+			s.Fatalf("a keeper achieved nothing in %s: %v: %s", lifetime, cmd.Wait(), out)
 		}
 	}
 	took := time.Since(begin)
@@ -449,7 +449,10 @@ func TestDetachedHostIsAsBefore(t *testing.T) {
 		return ovsdbtest.Dump(t, s.target, false) != database
 	})
 	changed, undone := 0, 0
-	for n := range kills {
+	for n := 0; n < kills || changed == 0 && n < 2*kills; n++ {
+		if n >= kills { // all came too early: the machine is slower than it was
+			pace *= 2
+		}
 		j := job{Target: s.target, Detach: n%3 == 2, Settings: s.settings(func(x *export.Settings) {
 			x.Protocol = []export.Protocol{export.IPFIX, export.NetFlow, export.Auto}[rng.IntN(3)]
 			x.TakeOver = rng.IntN(4) > 0
