@@ -37,7 +37,7 @@ func TestHostsSendFromTheirOwnAddressesAtOnce(t *testing.T) {
 	decoder := netflow.New(netflow.Config{}, template.New(template.DefaultConfig()))
 	rows := flow.NewBatch(1024)
 	templates, data := map[string]bool{}, map[string]int{}
-	_ = conn.SetReadDeadline(begun.Add(20 * time.Second))
+	_ = conn.SetReadDeadline(begun.Add(time.Minute))
 	b := make([]byte, 65536)
 	for len(data) < 3 {
 		n, from, err := conn.ReadFromUDPAddrPort(b)
@@ -56,7 +56,7 @@ func TestHostsSendFromTheirOwnAddressesAtOnce(t *testing.T) {
 		}
 		for i := range rows.Len() {
 			// The longest timeout, the second that headers cut off, and a slow machine.
-			if age := rows.StartAge[i]; age < 0 || age > 40_000 || rows.Bytes[i] == 0 || rows.Packets[i] == 0 || rows.InIf[i] == 0 {
+			if age := rows.StartAge[i]; age < 0 || age > 80_000 || rows.Bytes[i] == 0 || rows.Packets[i] == 0 || rows.InIf[i] == 0 {
 				t.Errorf("%s: row %d: began %d ms ago, %d bytes, %d packets, interface %d", host, i, age, rows.Bytes[i], rows.Packets[i], rows.InIf[i])
 			}
 		}
@@ -80,8 +80,8 @@ func TestHostsSendFromTheirOwnAddressesAtOnce(t *testing.T) {
 		if err != nil {
 			t.Errorf("Run: %v", err)
 		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("Run did not return within 10 s of its end")
+	case <-time.After(time.Minute):
+		t.Fatal("Run did not return within a minute of its end")
 	}
 	if s := d.Stats(); s.Records == 0 || s.Datagrams == 0 || s.Failed != 0 {
 		t.Errorf("stats %+v: want records and datagrams, none failed", s)

@@ -44,7 +44,7 @@ type Bed struct {
 
 const (
 	defaultLimit = 10 * time.Minute
-	ipTimeout    = 20 * time.Second // of one ip command
+	ipTimeout    = time.Minute      // of one ip command
 	reapTimeout  = 60 * time.Second // of the reaper, once it has begun
 )
 

@@ -49,7 +49,7 @@ func TestNamespacesReachEachOther(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := a.Do(func() error {
-			c, err := net.DialTimeout("tcp", listener.Addr().String(), 5*time.Second)
+			c, err := net.DialTimeout("tcp", listener.Addr().String(), time.Minute)
 			if err == nil {
 				err = c.Close()
 			}
@@ -100,7 +100,7 @@ func TestUplinkReachesTheRootNamespace(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	b := make([]byte, 100)
 	n, from, err := conn.ReadFromUDPAddrPort(b)
 	if err != nil || string(b[:n]) != "hello" || from.Addr() != inside {
@@ -116,7 +116,7 @@ func TestProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "its output", func() bool { return strings.Contains(p.Log(), "begun") })
-	if err := p.Stop(syscall.SIGTERM, 5*time.Second); err != nil {
+	if err := p.Stop(syscall.SIGTERM, time.Minute); err != nil {
 		t.Error(err)
 	}
 	if err := p.Stop(syscall.SIGTERM, time.Second); err != nil {
@@ -184,10 +184,10 @@ func remains(t *testing.T, prefix, dir string) string {
 
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !is() {
 		if time.Now().After(deadline) {
-			t.Fatalf("no %s within 30 s", what)
+			t.Fatalf("no %s within a minute", what)
 		}
 		time.Sleep(20 * time.Millisecond) // between polls
 	}
@@ -231,7 +231,7 @@ func TestNothingIsLeftWhenKilled(t *testing.T) {
 	netnstest.New(t) // skips where there can be none
 	for _, mode := range []string{"kill", "limit"} {
 		t.Run(mode, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, os.Args[0])
 			cmd.Env = append(os.Environ(), "NETNS_TEST_HELPER="+mode)

@@ -18,7 +18,7 @@ import (
 // Everything that may happen to hosts and VMs while traffic goes on: afterwards it goes on, and the database says what is.
 func TestChanges(t *testing.T) {
 	bed := ovsbedtest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()
@@ -55,14 +55,14 @@ func TestChanges(t *testing.T) {
 	reached := func(what string) {
 		t.Helper()
 		for _, to := range db.Addrs {
-			for lost := 0; ; lost++ { // switches learn
+			for deadline := time.Now().Add(time.Minute); ; { // switches learn
 				soon, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 				err := traffic.Ping(soon, web.Namespace, to.Addr(), 1, 56)
 				cancel()
 				if err == nil {
 					break
 				}
-				if lost > 50 {
+				if time.Now().After(deadline) {
 					t.Fatalf("after %s: %v", what, err)
 				}
 			}
@@ -150,7 +150,7 @@ func TestChanges(t *testing.T) {
 // Managers reach a database in every way, and it reaches them.
 func TestManagers(t *testing.T) {
 	bed := ovsbedtest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	h, err := bed.Host(ctx, "hv1")
 	if err != nil {
@@ -192,7 +192,7 @@ func TestManagers(t *testing.T) {
 // A farm is there within seconds, and its hosts and VMs change as others do.
 func TestFarm(t *testing.T) {
 	bed := ovsbedtest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	const hosts, vms = 6, 50
 	began := time.Now()

@@ -17,7 +17,7 @@ import (
 )
 
 // stopTimeout is how long a daemon may take to end.
-const stopTimeout = 10 * time.Second
+const stopTimeout = 30 * time.Second
 
 // newUUID returns a random UUID (RFC 9562 §5.4).
 func newUUID() string {

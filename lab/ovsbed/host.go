@@ -18,7 +18,7 @@ import (
 const (
 	schema = "/usr/share/openvswitch/vswitch.ovsschema"
 
-	startTimeout   = 30 * time.Second
+	startTimeout   = time.Minute
 	commandTimeout = "30" // seconds, of one ovs-vsctl, ovs-ofctl or ovs-appctl
 	poll           = 20 * time.Millisecond
 )

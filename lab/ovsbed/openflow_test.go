@@ -49,7 +49,7 @@ func dialled(t *testing.T, l net.Listener) netip.Addr {
 // Bridges dial controllers, with and without TLS, of a simulated datapath and of a real one.
 func TestBridgesDialControllers(t *testing.T) {
 	bed := ovsbedtest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()
@@ -112,7 +112,7 @@ func TestBridgesDialControllers(t *testing.T) {
 // What the coming and going of controllers does to what a bridge holds, of which docs/explanation/open-vswitch.md tells.
 func TestWhatControllersDoToFlows(t *testing.T) {
 	bed := ovsbedtest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()
@@ -213,7 +213,7 @@ func TestWhatControllersDoToFlows(t *testing.T) {
 // service controller; the flows for that stand above all others and are of any port.
 func TestInBandControl(t *testing.T) {
 	bed := ovsbedtest.New(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	must := func(err error) {
 		t.Helper()

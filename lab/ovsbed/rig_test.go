@@ -30,7 +30,7 @@ const (
 	tag      = 4  // octets that a VLAN tag adds
 
 	quiet    = 200 * time.Millisecond // without a row: none comes any more
-	patience = 30 * time.Second       // a wait that takes longer has failed
+	patience = time.Minute            // a wait that takes longer has failed
 	attempts = 5                      // at traffic that nothing else may cross
 
 	assumedRate = 1000 // of exporters that do not tell theirs; those of Open vSwitch must not get it
@@ -97,7 +97,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	r := &rig{T: t, Pair: ovsbedtest.NewPair(t), ctx: ctx, to: map[*ovsbed.Host]netip.AddrPort{}, estate: estate.NewHolder()}
 	r.to[r.HV1], r.to[r.HV2] = netip.AddrPortFrom(r.HV1.Root, 0), netip.AddrPortFrom(r.HV2.Root, 0)

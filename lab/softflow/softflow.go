@@ -59,8 +59,8 @@ type Exporter struct {
 }
 
 const (
-	startTimeout = 10 * time.Second
-	drainTimeout = 20 * time.Second
+	startTimeout = time.Minute
+	drainTimeout = time.Minute
 	poll         = 20 * time.Millisecond
 
 	ethernetHeader = 14
@@ -261,7 +261,7 @@ func (e *Exporter) Stop(ctx context.Context) error {
 
 func (e *Exporter) stop(ctx context.Context) error {
 	if _, err := e.Control(ctx, "shutdown"); err != nil {
-		return errors.Join(err, e.process.Stop(syscall.SIGTERM, 5*time.Second))
+		return errors.Join(err, e.process.Stop(syscall.SIGTERM, 30*time.Second))
 	}
 	select {
 	case <-e.process.Done():
@@ -269,5 +269,5 @@ func (e *Exporter) stop(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-time.After(startTimeout):
 	}
-	return e.process.Stop(syscall.SIGTERM, 5*time.Second)
+	return e.process.Stop(syscall.SIGTERM, 30*time.Second)
 }

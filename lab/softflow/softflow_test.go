@@ -39,7 +39,7 @@ func TestSumsEqualInterfaceCounters(t *testing.T) {
 	}{{5, nil}, {9, nil}, {10, nil}, {9, []string{"-T", "ether"}}, {10, []string{"-T", "ether", "-A", "milli"}}} {
 		t.Run(fmt.Sprint("version ", c.version, " ", c.args), func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			compare(ctx, t, c.version, c.args)
 		})

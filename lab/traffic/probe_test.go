@@ -40,7 +40,7 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			p, err := traffic.NewProbe(ctx, traffic.ProbeConfig{
 				From: a, Source: netip.MustParseAddr(c.source), To: []*netns.Namespace{b}, Target: netip.MustParseAddrPort(c.target), Interval: 2 * time.Millisecond,
@@ -77,7 +77,7 @@ func TestProbe(t *testing.T) {
 // Replies of a known number, from a port that is said.
 func TestProbeOfReplies(t *testing.T) {
 	a, b := pair(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	p, err := traffic.NewProbe(ctx, traffic.ProbeConfig{
 		From: a, Source: netip.MustParseAddr("10.1.0.1"), Port: 53, To: []*netns.Namespace{b}, Target: netip.MustParseAddrPort("10.1.0.2:7000"),
@@ -104,7 +104,7 @@ func TestStream(t *testing.T) {
 	for name, down := range map[string]bool{"both": false, "down": true} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			s, err := traffic.NewStream(ctx, traffic.StreamConfig{From: a, To: b, Server: netip.MustParseAddrPort("10.1.0.2:7000"), Down: down})
 			if err != nil {

@@ -21,7 +21,7 @@ func TestTraffic(t *testing.T) {
 		netns.End{Namespace: a, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24"), netip.MustParsePrefix("fd00::1/64")}},
 		netns.End{Namespace: b, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24"), netip.MustParsePrefix("fd00::2/64")}},
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for _, address := range []string{"10.1.0.2", "fd00::2"} {
 		to := netip.MustParseAddr(address)
@@ -89,7 +89,7 @@ func TestConversations(t *testing.T) {
 		netns.End{Namespace: a, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.1/24"), netip.MustParsePrefix("10.1.0.11/24")}},
 		netns.End{Namespace: b, Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24")}},
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	before, err := b.Counters("eth0")
 	if err != nil {
