@@ -458,9 +458,37 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// A port that is said to be in two bridges is decided on once, where it is first: one bridge mirrors into a VLAN, which keeps that away from VMs, the other does not.
+func TestPortInTwoBridges(t *testing.T) {
+	const key = "weir-former-trunks"
+	for _, name := range []string{"br0", "br1"} {
+		r := host("br0", "br1")
+		r.Interfaces = map[ovsdb.UUID]*ovsdb.Interface{"v1": {UUID: "v1", Name: "vif1.0"}}
+		r.Ports = map[ovsdb.UUID]*ovsdb.Port{"p1": {UUID: "p1", Name: "vif1.0", Interfaces: []ovsdb.UUID{"v1"}, ExternalIDs: map[string]string{key: "{}"}}}
+		for _, b := range r.Bridges {
+			b.Ports = []ovsdb.UUID{"p1"}
+		}
+		copies := mirror.Order{
+			Copies: []mirror.Copy{{VIF: "a", Ports: []ovsdb.UUID{"p1"}, In: true, To: policy.MirrorTarget{Name: "t", VLAN: 900}}}, Guests: []ovsdb.UUID{"p1"},
+		}
+		a := mustDecide(t, ask(r, func(q *question) { q.enforced = map[string]Enforced{name: {Mirrors: copies}} }))
+		want := map[string]string{"br0": `{"added":[0]}`, "br1": ""}[name]
+		var got []string
+		for _, c := range a.tx.Changes() {
+			if c.Table == "Port" && c.Column == "external_ids:"+key {
+				got = append(got, c.After)
+			}
+		}
+		if !slices.Equal(got, []string{want}) {
+			t.Errorf("%s mirrors: what was added to the trunks is said to be %q, want %q once", name, got, want)
+		}
+	}
+}
+
 // Whatever a host says, it is decided or refused, and what is decided is about columns and keys that are Weir's to change.
 func TestHostsThatSayAnything(t *testing.T) {
 	seed := rand.Uint64()
+	t.Logf("seed %d", seed) // also if it panics
 	rng := rand.New(rand.NewPCG(seed, 0))
 	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
 	refused := 0

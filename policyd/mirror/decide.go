@@ -466,9 +466,10 @@ func (d *deciding) vlans() error {
 	if err := d.add(own.FloodVLANs(d.Bridge), "others have the bridge learn addresses in a VLAN for copies", flood); err != nil {
 		return err
 	}
+	before := d.before()
 	for _, name := range slices.Sorted(maps.Keys(d.ports)) {
 		p := d.ports[name]
-		if slices.Contains(d.tunnels, p) {
+		if slices.Contains(d.tunnels, p) || before[p.UUID] {
 			continue
 		}
 		var only []int64
@@ -485,6 +486,21 @@ func (d *deciding) vlans() error {
 		}
 	}
 	return nil
+}
+
+// before returns the ports of the bridges that come before this one. A host that says that a port is of two has mistaken itself: the switch has
+// it at one of them only, and one transaction does one thing with it, as the first bridge wants it.
+func (d *deciding) before() map[ovsdb.UUID]bool {
+	ports := map[ovsdb.UUID]bool{}
+	for _, b := range own.Bridges(d.Rows) {
+		if b.UUID == d.Bridge.UUID {
+			break
+		}
+		for _, p := range b.Ports {
+			ports[p] = true
+		}
+	}
+	return ports
 }
 
 func (d *deciding) add(n own.Numbers, undone string, want []int64) error {
