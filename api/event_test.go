@@ -21,7 +21,7 @@ import (
 	"github.com/weirhq/weir/flow"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute // on a busy machine
 
 // events is a log in memory.
 type events struct {

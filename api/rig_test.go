@@ -65,6 +65,7 @@ type rig struct {
 	admins   *api.AdminEvents
 	socket   *http.Client
 	tokens   map[string]string // by user, for everything that he may
+	made     int               // tokens, each of which has a name of its own
 }
 
 type silent struct{}
@@ -175,8 +176,8 @@ func (r *rig) addUser(user string, role account.Role) {
 // token makes a token.
 func (r *rig) token(user string, scopes ...account.Scope) string {
 	r.t.Helper()
-	name := fmt.Sprintf("t%d", len(r.tokens)+int(time.Now().UnixNano()%1_000_000_000))
-	_, secret, err := r.accounts.AddToken(r.t.Context(), maker, account.Identity{}, user, name, scopes, time.Now().Add(24*time.Hour))
+	r.made++
+	_, secret, err := r.accounts.AddToken(r.t.Context(), maker, account.Identity{}, user, fmt.Sprint("t", r.made), scopes, time.Now().Add(24*time.Hour))
 	if err != nil {
 		r.t.Fatal(err)
 	}

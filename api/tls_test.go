@@ -67,7 +67,7 @@ func TestTLS(t *testing.T) {
 		t.Error("TLS 1.1 is spoken")
 	}
 	// A stream by HTTP/2 begins, and ends with the server.
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+r.addr+"/api/v1/events/stream?after=0", http.NoBody)
 	if err != nil {
