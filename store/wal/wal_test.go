@@ -570,7 +570,7 @@ func TestSettled(t *testing.T) {
 	settled := make(chan error)
 	go func() { settled <- l.Settled(t.Context()) }()
 	var last *wal.Record
-	for id, deadline := uint64(6), time.Now().Add(20*time.Second); ; id++ { // some record waits at every moment
+	for id, deadline := uint64(6), time.Now().Add(2*time.Minute); ; id++ { // some record waits at every moment
 		add(t, l, id, id)
 		r := next(t, l, nil)
 		if last != nil {
@@ -600,10 +600,10 @@ func TestSync(t *testing.T) {
 	f := func(policy wal.Sync, done func(wal.Stats) bool) wal.Stats {
 		t.Helper()
 		cfg := config(t.TempDir())
-		cfg.Sync, cfg.SyncInterval, cfg.Memory = policy, 20*time.Millisecond, bytesize.MiB
+		cfg.Sync, cfg.SyncInterval, cfg.Memory = policy, 100*time.Millisecond, bytesize.MiB
 		l := open(t, cfg)
 		add(t, l, 1, 3)
-		deadline := time.Now().Add(10 * time.Second)
+		deadline := time.Now().Add(2 * time.Minute)
 		for !done(l.Stats()) {
 			if time.Now().After(deadline) {
 				t.Fatalf("sync %s: waited in vain: %+v", policy, l.Stats())
@@ -619,7 +619,16 @@ func TestSync(t *testing.T) {
 	if s := f(wal.SyncNone, func(wal.Stats) bool { return true }); s.Syncs != 0 {
 		t.Errorf("sync none: %d syncs", s.Syncs)
 	}
-	f(wal.SyncInterval, func(s wal.Stats) bool { return s.Syncs == 1 })
+	// Records that come within half an interval are synced together. On a busy machine three may take longer to come.
+	for try := 1; ; try++ {
+		s := f(wal.SyncInterval, func(s wal.Stats) bool { return s.Syncs > 0 })
+		if s.Syncs == 1 {
+			break
+		}
+		if try == 20 {
+			t.Fatalf("sync interval: %d syncs of 3 records, %d times", s.Syncs, try)
+		}
+	}
 
 	var s wal.Sync
 	for _, word := range s.Allowed() {
