@@ -253,7 +253,7 @@ func TestEngine(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- c.Exec("SELECT max(sipHash64(number)) FROM numbers(1000000000000)") }()
-		deadline := time.Now().Add(30 * time.Second)
+		deadline := time.Now().Add(2 * time.Minute)
 		for {
 			if err := hold.Exec("KILL QUERY WHERE Settings['log_comment'] = 'victim' ASYNC"); err != nil {
 				t.Fatal(err)
