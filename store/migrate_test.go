@@ -129,7 +129,7 @@ func TestPlanAndApply(t *testing.T) {
 	}
 	for i, a := range plan.Applied {
 		m := two[i]
-		if a.Version != m.Version || a.Name != m.Name || a.Checksum != m.Checksum || time.Since(a.AppliedAt) > time.Minute || time.Since(a.AppliedAt) < -time.Minute {
+		if a.Version != m.Version || a.Name != m.Name || a.Checksum != m.Checksum || time.Since(a.AppliedAt).Abs() > patience {
 			t.Errorf("remembered %+v of %+v", a, m)
 		}
 	}

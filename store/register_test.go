@@ -44,7 +44,7 @@ func TestRegisterCollectorByManyAtOnce(t *testing.T) {
 	}
 	for _, r := range list {
 		i := owner[r.Number]
-		if r.Key != key(i) || r.Name != fmt.Sprint("c", i) || time.Since(r.Registered).Abs() > time.Minute {
+		if r.Key != key(i) || r.Name != fmt.Sprint("c", i) || time.Since(r.Registered).Abs() > patience {
 			t.Errorf("registered %+v, want collector %d", r, i)
 		}
 	}

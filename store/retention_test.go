@@ -44,11 +44,13 @@ func retain(t *testing.T, c *store.Client, change func(*store.RetentionConfig, *
 	return r.Stats()
 }
 
-// insertDays stores rows flows for each of the days before now that are listed.
-func insertDays(t *testing.T, c *store.Client, rows int, ago ...int) {
+// noonToday is that of the day on which a test begins, whether or not it ends on the next.
+func noonToday() time.Time { return time.Now().UTC().Truncate(day).Add(12 * time.Hour) }
+
+// insertDays stores rows flows for each of the days before noon's that are listed.
+func insertDays(t *testing.T, c *store.Client, noon time.Time, rows int, ago ...int) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(7, uint64(rows)))
-	noon := time.Now().UTC().Truncate(day).Add(12 * time.Hour)
 	for _, n := range ago {
 		b := flow.NewBatch(rows)
 		fill(b, rows, rng)
@@ -61,10 +63,10 @@ func insertDays(t *testing.T, c *store.Client, rows int, ago ...int) {
 	}
 }
 
-// days lists how many days ago there are flows of.
-func days(t *testing.T, c *store.Client) []string {
+// days lists how many days before noon's there are flows of.
+func days(t *testing.T, c *store.Client, noon time.Time) []string {
 	t.Helper()
-	return column(t, c, "SELECT DISTINCT toString(dateDiff('day', toDate(time_received), toDate(now('UTC')))) AS ago FROM flows ORDER BY toInt32(ago)")
+	return column(t, c, "SELECT DISTINCT toString(dateDiff('day', toDate(time_received), toDate('"+noon.Format(time.DateOnly)+"'))) AS ago FROM flows ORDER BY toInt32(ago)")
 }
 
 func engineOf(t *testing.T, c *store.Client, table string) string {
@@ -96,7 +98,8 @@ func TestDefaultAgesAreThoseOfTheSchema(t *testing.T) {
 
 func TestAgesAreApplied(t *testing.T) {
 	c := migrated(t)
-	insertDays(t, c, 10, 0, 3, 6, 20)
+	noon := noonToday()
+	insertDays(t, c, noon, 10, 0, 3, 6, 20)
 	age := func(d time.Duration) func(*store.RetentionConfig, *store.RetentionDeps) {
 		return func(cfg *store.RetentionConfig, _ *store.RetentionDeps) { cfg.Age.Flows = d }
 	}
@@ -108,7 +111,7 @@ func TestAgesAreApplied(t *testing.T) {
 		if engine := engineOf(t, c, "flows"); !strings.Contains(engine, clause) {
 			t.Errorf("age %s: engine %q, want %q in it", d, engine, clause)
 		}
-		eventually(t, "what is too old is gone", func() bool { return slices.Equal(days(t, c), want) })
+		eventually(t, "what is too old is gone", func() bool { return slices.Equal(days(t, c, noon), want) })
 	}
 	f(10*day, "TTL toDateTime(time_received) + toIntervalDay(10) ", "0", "3", "6")
 	f(100*time.Hour, "TTL toDateTime(time_received) + toIntervalSecond(360000) ", "0", "3")
@@ -121,14 +124,15 @@ func TestAgesAreApplied(t *testing.T) {
 	if engine := engineOf(t, c, "flows"); strings.Contains(engine, " TTL ") {
 		t.Errorf("age 0: engine %q, want no TTL", engine)
 	}
-	insertDays(t, c, 10, 400)
+	insertDays(t, c, noon, 10, 400)
 	f(30*day, "TTL toDateTime(time_received) + toIntervalDay(30) ", "0", "3")
 }
 
 // Above max_size the oldest days go, no more than needed.
 func TestRetentionDropsAboveMaxSize(t *testing.T) {
 	c := migrated(t)
-	insertDays(t, c, 2000, 0, 1, 2, 3, 4)
+	noon := noonToday()
+	insertDays(t, c, noon, 2000, 0, 1, 2, 3, 4)
 	all := retain(t, c, nil)
 	if all.Full || all.Low && all.DiskFree > all.WarnFree || all.Tables[0].Partitions != 5 || all.Tables[0].Rows != 10_000 {
 		t.Fatalf("before: %+v", all)
@@ -136,7 +140,7 @@ func TestRetentionDropsAboveMaxSize(t *testing.T) {
 	// Room for three days and a half: two have to go.
 	limit := all.Bytes - all.Tables[0].Bytes*3/10
 	s := retain(t, c, func(cfg *store.RetentionConfig, _ *store.RetentionDeps) { cfg.MaxSize = bytesize.Size(limit) })
-	if got, want := days(t, c), []string{"0", "1", "2"}; !slices.Equal(got, want) {
+	if got, want := days(t, c, noon), []string{"0", "1", "2"}; !slices.Equal(got, want) {
 		t.Errorf("flows of %v days ago are left, want %v", got, want)
 	}
 	d := s.Dropped[store.DropMaxSize]
@@ -145,7 +149,7 @@ func TestRetentionDropsAboveMaxSize(t *testing.T) {
 	}
 	// Nothing makes room for less than the newest day.
 	s = retain(t, c, func(cfg *store.RetentionConfig, _ *store.RetentionDeps) { cfg.MaxSize = 1 })
-	if got, want := days(t, c), []string{"0"}; !slices.Equal(got, want) || !s.Full || s.Dropped[store.DropMaxSize].Partitions != 2 {
+	if got, want := days(t, c, noon), []string{"0"}; !slices.Equal(got, want) || !s.Full || s.Dropped[store.DropMaxSize].Partitions != 2 {
 		t.Errorf("room for 1 byte: flows of %v days ago are left, want %v: %+v", got, want, s)
 	}
 	if alarms := s.Alarms(); !slices.ContainsFunc(alarms, func(a string) bool { return strings.Contains(a, "max_size is 1B") }) {
@@ -158,11 +162,12 @@ func TestRetentionDropsWhenTheDiskIsFull(t *testing.T) {
 	for name, dir := range map[string]string{"of a directory": t.TempDir(), "of the store": ""} {
 		t.Run(name, func(t *testing.T) {
 			c := migrated(t)
-			insertDays(t, c, 100, 0, 1, 2)
+			noon := noonToday()
+			insertDays(t, c, noon, 100, 0, 1, 2)
 			s := retain(t, c, func(cfg *store.RetentionConfig, d *store.RetentionDeps) {
 				cfg.MinFree, cfg.WarnFree, d.Dir = math.MaxInt64, math.MaxInt64, dir
 			})
-			if got, want := days(t, c), []string{"0"}; !slices.Equal(got, want) {
+			if got, want := days(t, c, noon), []string{"0"}; !slices.Equal(got, want) {
 				t.Errorf("flows of %v days ago are left, want %v", got, want)
 			}
 			if s.DiskFree == 0 || s.DiskTotal <= s.DiskFree || !s.Low || !s.Full || s.Dropped[store.DropMinFree].Rows != 200 {

@@ -30,8 +30,8 @@ func TestSentBy(t *testing.T) {
 	insert(now, 0, 6, addr(98), 1)
 	insert(now, 9, 0, addr(97), 1)
 	insert(now, 9, 7, flow.Addr{}, 1)
-	insert(now.Add(-10*time.Minute), 9, 7, addr(96), 1)
-	got, err := c.SentBy(t.Context(), time.Minute)
+	insert(now.Add(-2*time.Hour), 9, 7, addr(96), 1)
+	got, err := c.SentBy(t.Context(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -230,7 +230,7 @@ func traffic(r *rand.Rand, b *flow.Batch, n int, received time.Time) {
 // eventually waits until check returns nil.
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -241,7 +241,7 @@ func eventually(t testing.TB, what string, check func() error) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited a minute in vain until %s: %v", what, err)
+			t.Fatalf("waited two minutes in vain until %s: %v", what, err)
 		case <-tick.C:
 		}
 	}
