@@ -187,6 +187,7 @@ func TestCopiesOnFaultyDisk(t *testing.T) {
 		}
 		removeAll(t, d.dir, "state.db.before-*")
 	}
+	t.Logf("of %d tries each, %d copies were made, and %d restored", rounds/2, copies, restored)
 	if !testing.Short() && (copies == 0 || copies == rounds/2 || restored == 0) { // of a few tries, all may go one way
 		t.Errorf("seed %d: of %d tries each, %d copies were made, and %d restored", seed, rounds/2, copies, restored)
 	}
