@@ -75,7 +75,7 @@ func newBrowser(t *testing.T) *browser {
 		go func() { ended <- cmd.Wait() }()
 		select {
 		case <-ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Error("the browser did not end with its pipe")
 		}
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // helpers of its that outlive it
@@ -157,8 +157,8 @@ func (b *browser) try(session, method string, params, result any) error {
 			return json.Unmarshal(m.Result, result)
 		}
 		return nil
-	case <-time.After(time.Minute):
-		return errors.New("no answer in a minute")
+	case <-time.After(2 * time.Minute):
+		return errors.New("no answer in two minutes")
 	}
 }
 
@@ -205,7 +205,7 @@ func (p *tab) evaluate(expression string) (value json.RawMessage, err error) {
 // until waits until an expression is true.
 func (p *tab) until(expression string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
 	defer cancel()
 	for {
 		value, err := p.evaluate(expression)
@@ -214,7 +214,7 @@ func (p *tab) until(expression string) {
 		}
 		select {
 		case <-ctx.Done():
-			p.t.Fatalf("in the page, in a minute, never true: %s (%s %v); it shows:\n%s\n%s", expression, value, err, p.text("body"), strings.Join(p.complaints(), "\n"))
+			p.t.Fatalf("in the page, in two minutes, never true: %s (%s %v); it shows:\n%s\n%s", expression, value, err, p.text("body"), strings.Join(p.complaints(), "\n"))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -127,4 +127,5 @@ func withoutDay(text string) string {
 	})
 }
 
-var milliseconds = regexp.MustCompile(`\d{13}`)
+// milliseconds are no part of a longer number: of the ids of things some would begin like times of one day or another.
+var milliseconds = regexp.MustCompile(`\b\d{13}\b`)
