@@ -106,8 +106,9 @@ store:
 	alarm := ""
 	s := statusOf(t, a)
 	for ; s.Retention.Dropped[store.DropMinFree].Partitions < 3; s = statusOf(t, a) {
-		if alarm == "" && len(s.Alarms) > 0 {
-			alarm = s.Alarms[0]
+		// There may be others, of what is slow on a busy machine.
+		if i := slices.IndexFunc(s.Alarms, func(text string) bool { return strings.Contains(text, "are free on the store's disk") }); alarm == "" && i >= 0 {
+			alarm = s.Alarms[i]
 			if n := s.Retention.Dropped[store.DropMinFree].Partitions; n > 0 {
 				t.Logf("the first alarm was seen when %d partitions were gone", n)
 			}
@@ -118,8 +119,8 @@ store:
 		insertDay(t, writer, ago, rows)
 	}
 	t.Logf("first alarm: %s", alarm)
-	if !strings.Contains(alarm, "are free on the store's disk") {
-		t.Errorf("first alarm: %q", alarm)
+	if alarm == "" {
+		t.Errorf("days had to give way without an alarm: %q", s.Alarms)
 	}
 	apptest.Eventually(t, soon, "there is room", func() error {
 		if s = statusOf(t, a); s.Retention.DiskFree < s.Retention.MinFree {

@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(apptest.Main(m)) }
 
-const soon = time.Minute // for what takes seconds on an idle machine
+const soon = 2 * time.Minute // for what takes seconds on an idle machine
 
 // start brings an instance up that receives at addr.
 func start(t *testing.T, data, addr string) *apptest.App {
@@ -34,7 +34,7 @@ func start(t *testing.T, data, addr string) *apptest.App {
 
 // status asks an instance how it does.
 func status(a *apptest.App) (s api.Status, err error) {
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: time.Minute}
 	resp, err := client.Get("http://" + a.API + "/api/v1/status")
 	if err != nil {
 		return s, err
@@ -103,6 +103,9 @@ func drained(t *testing.T, a *apptest.App, within time.Duration) api.Status {
 
 func kill(t *testing.T, pid int) {
 	t.Helper()
+	if pid <= 0 { // those would be other processes
+		t.Fatalf("kill -9 %d: there is no such process", pid)
+	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatalf("kill -9 %d: %v", pid, err)
 	}
