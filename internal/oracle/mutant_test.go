@@ -415,9 +415,12 @@ func TestMutantsAreNoticed(t *testing.T) {
 	for _, name := range names {
 		n := tallies[name]
 		t.Logf("%s: %d of %d noticed", name, n.noticed, n.made)
-		enough := 70                          // of 100; five runs measured 79 and more, of 80 mutants each
-		if name == "a field is not matched" { // others often say the same, such as the port and the segment
-			enough = 60
+		// Of 100. Twelve runs of 80 mutants each measured 79 to 91, with a deviation of 4, where least but one are noticed, and of fields that
+		// are not matched 64 to 86, with a deviation of 6.4: others often say the same, such as the port and the segment. What is enough is
+		// more than four deviations from the mean.
+		enough := 65
+		if name == "a field is not matched" {
+			enough = 50
 		}
 		if n.made < specimens || n.noticed*100 < n.made*enough {
 			t.Errorf("%s: %d of %d noticed, want %d of 100, of %d or more", name, n.noticed, n.made, enough, specimens)

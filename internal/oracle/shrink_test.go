@@ -20,8 +20,8 @@ import (
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
 
-// shrinking is how long a failure may be made smaller.
-const shrinking = 20 * time.Second
+// shrinking is how long a failure may be made smaller: seconds on an idle machine.
+const shrinking = 2 * time.Minute
 
 // small is a failure that a bridge shows from the beginning.
 type small struct {

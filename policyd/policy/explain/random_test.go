@@ -191,7 +191,7 @@ func TestRandom(t *testing.T) {
 	}
 	t.Logf("seed %d: %v, asked %v, differ %v", seed, seen, asked, differ)
 	for _, e := range []explain.Effect{explain.Opens, explain.Closes, explain.Both, explain.None} {
-		if seen[e] < runs/20 {
+		if seen[e] < runs/50 { // of the rarest there are some 18 of 100
 			t.Errorf("seed %d: %d of %d have effect %s", seed, seen[e], runs, e)
 		}
 	}
