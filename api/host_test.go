@@ -289,7 +289,7 @@ func TestListHosts(t *testing.T) {
 	if s.Hosts.Hosts != 2 || s.Hosts.Connected != 1 || s.Hosts.Waiting != 1 || len(s.Alarms) != 2 || !strings.Contains(s.Alarms[0], "host xcp2 is refused: another certificate") {
 		t.Errorf("%+v %q", s.Hosts, s.Alarms)
 	}
-	if page := r.get("/").body; !strings.Contains(page, "2, 1 connected, 1 wait to be confirmed") || !strings.Contains(page, "xcp2 is refused") {
+	if page := r.get("/").body; !strings.Contains(page, "2 managed, 1 connected, 1 wait to be confirmed") || !strings.Contains(page, "xcp2 is refused") {
 		t.Errorf("the page does not tell of hosts:\n%s", page)
 	}
 }

@@ -122,9 +122,12 @@ func (s *Status) eventsDropped() uint64 {
 	return sum
 }
 
-// HostLine says in a line how many hosts there are.
+// HostLine says in a line how many hosts were added to Weir.
 func (s *Status) HostLine() string {
-	line := fmt.Sprintf("%d, %d connected", s.Hosts.Hosts, s.Hosts.Connected)
+	if s.Hosts.Hosts == 0 && s.Hosts.Waiting == 0 {
+		return "none is managed: weir hosts add"
+	}
+	line := fmt.Sprintf("%d managed, %d connected", s.Hosts.Hosts, s.Hosts.Connected)
 	if s.Hosts.Waiting > 0 {
 		line += fmt.Sprintf(", %d wait to be confirmed", s.Hosts.Waiting)
 	}

@@ -23,10 +23,12 @@ func TestCount(t *testing.T) {
 			{Key: "e", Host: "h1"},
 		},
 	}
-	got := m.Count(func(h *estate.Host) bool { return h.Key == "h1" || h.Key == "h4" })
+	got := m.Count(func(h *estate.Host) (active, managed bool) {
+		return h.Key == "h1" || h.Key == "h4", h.Key == "h1" || h.Key == "h2" || h.Key == "h3"
+	})
 	want := estate.Census{
 		Pools: estate.Tally{Total: 3, Active: 1}, Hosts: estate.Tally{Total: 4, Active: 2}, Networks: estate.Tally{Total: 4, Active: 2},
-		VMs: estate.Tally{Total: 5, Active: 3}, VIFs: estate.Tally{Total: 5, Active: 3},
+		VMs: estate.Tally{Total: 5, Active: 3}, VIFs: estate.Tally{Total: 5, Active: 3}, Managed: 3,
 	}
 	if got != want {
 		t.Errorf("Count = %+v, want %+v", got, want)

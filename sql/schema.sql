@@ -228,6 +228,7 @@ CREATE TABLE network_stats
     `pools_active` UInt64 COMMENT 'Of those, the ones with an active host.' CODEC(T64, ZSTD(1)),
     `hosts` UInt64 COMMENT 'Hosts that there are.' CODEC(T64, ZSTD(1)),
     `hosts_active` UInt64 COMMENT 'Of those, the ones that are connected; of hosts that Weir has no session with, the ones that send flows.' CODEC(T64, ZSTD(1)),
+    `hosts_managed` UInt64 COMMENT 'Of hosts, the ones that were added to Weir, connected or not: their databases are read, and policy can be in force there. 0 in rows from before it was counted.' CODEC(T64, ZSTD(1)),
     `networks` UInt64 COMMENT 'Networks that there are.' CODEC(T64, ZSTD(1)),
     `networks_active` UInt64 COMMENT 'Of those, the ones with an active VIF.' CODEC(T64, ZSTD(1)),
     `vms` UInt64 COMMENT 'VMs that there are.' CODEC(T64, ZSTD(1)),

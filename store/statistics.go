@@ -82,6 +82,7 @@ type NetworkStats struct {
 	PoolsActive    uint64    `ch:"pools_active" json:"pools_active"`
 	Hosts          uint64    `ch:"hosts" json:"hosts"`
 	HostsActive    uint64    `ch:"hosts_active" json:"hosts_active"`
+	HostsManaged   uint64    `ch:"hosts_managed" json:"hosts_managed"`
 	Networks       uint64    `ch:"networks" json:"networks"`
 	NetworksActive uint64    `ch:"networks_active" json:"networks_active"`
 	VMs            uint64    `ch:"vms" json:"vms"`

@@ -132,7 +132,7 @@ events: {syslog: {address: %q, transport: tcp, facility: local3}}
 	if !strings.HasPrefix(out, "TIME ") || !strings.Contains(out, "hv2") || strings.Contains(out, "hv1") {
 		t.Errorf("weir events:\n%s", out)
 	}
-	if s := good(t, "status", "--data", data); !strings.Contains(s, "2, 0 connected") || !strings.Contains(s, "to syslog tcp ") {
+	if s := good(t, "status", "--data", data); !strings.Contains(s, "2 managed, 0 connected") || !strings.Contains(s, "to syslog tcp ") {
 		t.Errorf("weir status:\n%s", s)
 	}
 	fails(t, exitUsage, "expected one of host_connected", "events", "--kind", "host_eaten", "--data", data)

@@ -139,30 +139,26 @@ func (n *node) networkStats(now time.Time) *store.NetworkStats {
 		return nil
 	}
 	hosts, _ := n.policyd.Hosts()
-	c := n.assembler.Model().Count(hostsUp(hosts, n.live.Snapshot(now.UnixMilli())))
+	c := n.assembler.Model().Count(hostState(hosts, n.live.Snapshot(now.UnixMilli())))
 	return &store.NetworkStats{
 		Time: now, Instance: n.own.instance, Pools: c.Pools.Total, PoolsActive: c.Pools.Active, Hosts: c.Hosts.Total, HostsActive: c.Hosts.Active,
-		Networks: c.Networks.Total, NetworksActive: c.Networks.Active, VMs: c.VMs.Total, VMsActive: c.VMs.Active, VIFs: c.VIFs.Total, VIFsActive: c.VIFs.Active,
+		HostsManaged: c.Managed, Networks: c.Networks.Total, NetworksActive: c.Networks.Active, VMs: c.VMs.Total, VMsActive: c.VMs.Active, VIFs: c.VIFs.Total, VIFsActive: c.VIFs.Active,
 	}
 }
 
-// hostsUp returns what tells whether a host is active: of those that Weir has sessions with whether it is connected, of others whether it
-// exports flows.
-func hostsUp(sessions []policyd.HostStatus, live *estate.Live) func(*estate.Host) bool {
+// hostState returns what tells of a host whether it is active and whether it is managed. Managed are those that Weir is to have sessions with;
+// they are active while they are connected, others while they export flows.
+func hostState(sessions []policyd.HostStatus, live *estate.Live) func(*estate.Host) (active, managed bool) {
 	connected := make(map[string]bool, len(sessions))
 	for i := range sessions {
 		connected[strings.ToLower(sessions[i].UUID)] = sessions[i].State == ovsdb.StateConnected
 	}
-	return func(h *estate.Host) bool {
-		known := false
+	return func(h *estate.Host) (active, managed bool) {
 		for _, key := range append([]string{h.UUID, h.Key}, h.SameAs...) {
 			is, ok := connected[strings.ToLower(key)]
-			if is {
-				return true
-			}
-			known = known || ok
+			active, managed = active || is, managed || ok
 		}
-		return !known && slices.ContainsFunc(h.Exporters, live.Exporter)
+		return active || !managed && slices.ContainsFunc(h.Exporters, live.Exporter), managed
 	}
 }
 

@@ -18,24 +18,24 @@ import (
 	"github.com/weirhq/weir/store"
 )
 
-// A host that Weir has a session with is active while that is up, whatever it sends; another one while it exports flows.
-func TestHostsUp(t *testing.T) {
+// A host that Weir is to have a session with is managed, and active while that is up, whatever it sends; another one is while it exports flows.
+func TestHostState(t *testing.T) {
 	address, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	sessions := []policyd.HostStatus{{UUID: "AA", State: ovsdb.StateConnected}, {UUID: "bb", State: ovsdb.StateBackoff}}
-	up := hostsUp(sessions, estate.NewLive(address))
+	look := hostState(sessions, estate.NewLive(address))
 	for _, c := range []struct {
-		name string
-		host estate.Host
-		want bool
+		name            string
+		host            estate.Host
+		active, managed bool
 	}{
-		{"connected", estate.Host{UUID: "aa"}, true},
-		{"connected, known by another key", estate.Host{Key: "xcp1", SameAs: []string{"aa"}}, true},
-		{"away, and exports", estate.Host{Key: "bb", Exporters: []netip.Addr{address}}, false},
-		{"no session, exports", estate.Host{Key: "cc", Exporters: []netip.Addr{other, address}}, true},
-		{"no session, silent", estate.Host{Key: "cc", Exporters: []netip.Addr{other}}, false},
+		{"connected", estate.Host{UUID: "aa"}, true, true},
+		{"connected, known by another key", estate.Host{Key: "xcp1", SameAs: []string{"aa"}}, true, true},
+		{"away, and exports", estate.Host{Key: "bb", Exporters: []netip.Addr{address}}, false, true},
+		{"no session, exports", estate.Host{Key: "cc", Exporters: []netip.Addr{other, address}}, true, false},
+		{"no session, silent", estate.Host{Key: "cc", Exporters: []netip.Addr{other}}, false, false},
 	} {
-		if got := up(&c.host); got != c.want {
-			t.Errorf("%s: active = %t, want %t", c.name, got, c.want)
+		if active, managed := look(&c.host); active != c.active || managed != c.managed {
+			t.Errorf("%s: active = %t, managed = %t, want %t, %t", c.name, active, managed, c.active, c.managed)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func TestStatisticsLines(t *testing.T) {
 		MachineMemoryBytes: 8 << 30, MachineMemoryFree: 6 << 30, MachineUptimeMs: 97_200_000, DiskBytes: 100 << 30, DiskFreeBytes: 60 << 30,
 		FlowsWaiting: 7, EventsWaiting: 1, HitsWaiting: 2,
 	}
-	network := store.NetworkStats{Pools: 2, PoolsActive: 1, Hosts: 4, HostsActive: 3, Networks: 6, NetworksActive: 5, VMs: 41, VMsActive: 33, VIFs: 51, VIFsActive: 41}
+	network := store.NetworkStats{Pools: 2, PoolsActive: 1, Hosts: 4, HostsActive: 3, HostsManaged: 2, Networks: 6, NetworksActive: 5, VMs: 41, VMsActive: 33, VIFs: 51, VIFsActive: 41}
 	page, err := os.ReadFile("../../docs/howto/watch-weir.md")
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +109,12 @@ func TestStatisticsLines(t *testing.T) {
 	for _, line := range []string{"active            " + networkLine(&network), "process policyd   " + line(42*time.Second)} {
 		if !strings.Contains(string(page), line+"\n") {
 			t.Errorf("docs/howto/watch-weir.md has no line\n%s", line)
+		}
+	}
+	for managed, want := range map[uint64]string{0: ", 3 of 4 hosts (none managed), ", 4: ", 3 of 4 hosts, "} {
+		network.HostsManaged = managed
+		if got := networkLine(&network); !strings.Contains(got, want) {
+			t.Errorf("with %d managed hosts: %s, want%s", managed, got, want)
 		}
 	}
 	row.SocketQueueBytes, row.SocketQueueMaxBytes = 1<<20, 4<<20

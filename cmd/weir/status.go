@@ -89,7 +89,7 @@ func statusTable(s *api.Status, now time.Time) *cli.Table {
 
 type addRow func(what string, style cli.Style, format string, args ...any)
 
-// networkLine says how much of the estate is active.
+// networkLine says how much of the estate is active, and how many hosts are managed unless all are.
 func networkLine(n *store.NetworkStats) string {
 	var parts []string
 	for _, x := range []struct {
@@ -102,7 +102,15 @@ func networkLine(n *store.NetworkStats) string {
 		{n.VMsActive, n.VMs, "VMs"},
 		{n.VIFsActive, n.VIFs, "VIFs"},
 	} {
-		parts = append(parts, fmt.Sprintf("%d of %d %s", x.active, x.all, x.of))
+		part := fmt.Sprintf("%d of %d %s", x.active, x.all, x.of)
+		switch {
+		case x.of != "hosts" || n.HostsManaged >= n.Hosts:
+		case n.HostsManaged == 0:
+			part += " (none managed)"
+		default:
+			part += fmt.Sprintf(" (%d managed)", n.HostsManaged)
+		}
+		parts = append(parts, part)
 	}
 	return strings.Join(parts, ", ")
 }

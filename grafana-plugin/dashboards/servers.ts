@@ -23,27 +23,27 @@ function latest(title: string, description: string, what: string[], unit: string
 }
 
 /** A kind of things over time: how many there are, and how many of them are active. */
-function activeOverTime(title: string, what: string, description: string, ...links: Jump[]) {
+function activeOverTime(title: string, what: string, description: string, links: Jump[], managed: string[] = []) {
   return series({
     title,
     description,
     unit: 'short',
     calcs: ['lastNotNull', 'min', 'max'],
     links,
-    targets: [statistics({ format: 'timeseries', of: 'network', what: [`${what}_active`, what] })],
-    overrides: [named(`${what}_active`, colour.good, 'Active'), named(what, colour.neutral, 'All')],
+    targets: [statistics({ format: 'timeseries', of: 'network', what: [`${what}_active`, ...managed, what] })],
+    overrides: [named(`${what}_active`, colour.good, 'Active'), ...managed.map((x) => named(x, colour.quiet, 'Managed')), named(what, colour.neutral, 'All')],
   });
 }
 
 /** The same of now. */
-function active(title: string, what: string, description: string, ...links: Jump[]) {
+function active(title: string, what: string, description: string, links: Jump[], managed: string[] = []) {
   return stat({
     title,
     description,
     unit: 'short',
     names: true,
-    targets: [statistics({ format: 'number', of: 'network', what: [`${what}_active`, what] })],
-    overrides: [named(`${what}_active`, colour.good, 'active'), named(what, colour.neutral, 'total')],
+    targets: [statistics({ format: 'number', of: 'network', what: [`${what}_active`, ...managed, what] })],
+    overrides: [named(`${what}_active`, colour.good, 'active'), ...managed.map((x) => named(x, colour.quiet, 'managed')), named(what, colour.neutral, 'total')],
     links,
   });
 }
@@ -87,11 +87,11 @@ export const servers: Dashboard = board({
         ),
         band(
           4,
-          active('Pools', 'pools', 'Pools with an active host, and all that exist.', hosts),
-          active('Hosts', 'hosts', 'Hosts that are connected, and all that exist; one that Weir has no session with is active while it sends flows.', hosts, to('Hosts and drift', 'drift')),
-          active('Networks', 'networks', 'Networks with a VIF of a VM that runs, and all that exist.', to('Networks', 'network')),
-          active('VMs', 'vms', 'VMs that run, and all that exist.', to('VMs', 'vm')),
-          active('VIFs', 'vifs', 'VIFs of VMs that run, and all that exist.', to('VMs', 'vm')),
+          active('Pools', 'pools', 'Pools with an active host, and all that exist.', [hosts]),
+          active('Hosts', 'hosts', 'Hosts that are connected, those that Weir manages (weir hosts add), and all that exist; one that is not managed is active while it sends flows, and policy does not reach it.', [hosts, to('Hosts and drift', 'drift')], ['hosts_managed']),
+          active('Networks', 'networks', 'Networks with a VIF of a VM that runs, and all that exist.', [to('Networks', 'network')]),
+          active('VMs', 'vms', 'VMs that run, and all that exist.', [to('VMs', 'vm')]),
+          active('VIFs', 'vifs', 'VIFs of VMs that run, and all that exist.', [to('VMs', 'vm')]),
         ),
       ],
     },
@@ -203,13 +203,13 @@ export const servers: Dashboard = board({
       bands: [
         band(
           9,
-          activeOverTime('Pools over time', 'pools', 'Pools with an active host, and all that exist.', hosts),
-          activeOverTime('Hosts over time', 'hosts', 'Hosts that are connected or send flows, and all that exist.', hosts, to('Hosts and drift', 'drift')),
+          activeOverTime('Pools over time', 'pools', 'Pools with an active host, and all that exist.', [hosts]),
+          activeOverTime('Hosts over time', 'hosts', 'Hosts that are connected or send flows, those that Weir manages, and all that exist.', [hosts, to('Hosts and drift', 'drift')], ['hosts_managed']),
         ),
         band(
           9,
-          activeOverTime('Networks over time', 'networks', 'Networks with a VIF of a VM that runs, and all that exist.', to('Networks', 'network')),
-          activeOverTime('VMs over time', 'vms', 'VMs that run, and all that exist.', to('VMs', 'vm')),
+          activeOverTime('Networks over time', 'networks', 'Networks with a VIF of a VM that runs, and all that exist.', [to('Networks', 'network')]),
+          activeOverTime('VMs over time', 'vms', 'VMs that run, and all that exist.', [to('VMs', 'vm')]),
         ),
         band(10, log({ title: 'Errors and warnings', description: 'What Weir noticed that somebody should look at, newest first.', targets: [events({ format: 'logs', severity: 'warning', limit: 100 })] })),
       ],

@@ -1917,6 +1917,7 @@ export interface StoreDroppedPartition {
 export interface StoreNetworkStats {
   hosts: number;
   hosts_active: number;
+  hosts_managed: number;
   instance: number;
   networks: number;
   networks_active: number;

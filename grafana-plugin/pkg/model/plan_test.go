@@ -164,7 +164,7 @@ func TestPlanErrors(t *testing.T) {
 	f(`{"queryType": "hits", "hits": {"format": "number", "unused": true}}`, `unused: rules that are not met have no figures: use format table`)
 	f(`{"queryType": "inventory", "inventory": {"kind": "vms"}}`, `kind: found "vms": did you mean vm? expected one of pool, host, bridge, network, vm, vif, group, address_group, vm_group, exporter`)
 	f(`{"queryType": "statistics", "statistics": {"of": "hosts"}}`, `of: found "hosts": expected one of servers, network`)
-	f(`{"queryType": "statistics", "statistics": {"of": "network", "what": ["cpu"]}}`, `what: unknown figure "cpu" of the network: expected one of pools, pools_active, hosts, hosts_active, networks, networks_active, vms, vms_active, vifs, vifs_active`)
+	f(`{"queryType": "statistics", "statistics": {"of": "network", "what": ["cpu"]}}`, `what: unknown figure "cpu" of the network: expected one of pools, pools_active, hosts, hosts_active, hosts_managed, networks, networks_active, vms, vms_active, vifs, vifs_active`)
 	f(`{"queryType": "statistics", "statistics": {"of": "network", "machine": "weir-1"}}`, `machine: the network is one, and counts nothing: leave it out`)
 	f(`{"queryType": "statistics", "statistics": {"what": ["cpu", "cpu"]}}`, `what: found "cpu" twice`)
 	f(`{"queryType": "statistics", "statistics": {"what": ["silence"]}}`, `what: silence is of now, not of each step: use format number or table`)

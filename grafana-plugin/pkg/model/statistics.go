@@ -92,6 +92,7 @@ var NetworkStatistics = []Statistic{
 	existing("pools_active", "Pools with an active host."),
 	existing("hosts", "Hosts that there are."),
 	existing("hosts_active", "Hosts that are connected; of those without a session, the ones that send flows."),
+	existing("hosts_managed", "Hosts that were added to Weir, connected or not: policy can be in force there."),
 	existing("networks", "Networks that there are."),
 	existing("networks_active", "Networks with an active VIF."),
 	existing("vms", "VMs that there are."),
