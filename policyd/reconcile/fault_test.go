@@ -236,7 +236,7 @@ func TestFaults(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	var mu sync.Mutex
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng, faults := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // faults is guarded by mu
 	var calm atomic.Bool
 	fate := func() int {
 		if calm.Load() {
@@ -244,7 +244,7 @@ func TestFaults(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		return rng.IntN(12)
+		return faults.IntN(12)
 	}
 	r := newRig(t, 2, 4)
 	r.start(reconcile.Config{}, func(c reconcile.Conn) reconcile.Conn { return &faulty{c, fate} })
@@ -334,6 +334,37 @@ func TestWithoutMeters(t *testing.T) {
 	r.holds(without)
 	if got := r.events.of(event.PolicyFailed); len(got) != 0 {
 		t.Errorf("events %v, want that nothing failed", got)
+	}
+}
+
+// probed is a connection that tells when it is asked for meters, with which a look at a bridge begins.
+type probed struct {
+	reconcile.Conn
+	tell func()
+}
+
+// MaxMeter tells.
+func (c probed) MaxMeter(ctx context.Context) (uint32, error) {
+	c.tell()
+	return c.Conn.MaxMeter(ctx)
+}
+
+// What is wanted while a bridge of which nothing was wanted is looked at is on its way, and is waited for.
+func TestWantedDuringALook(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, 2)
+	wanted := make(chan struct{})
+	want := sync.OnceFunc(func() {
+		r.want(1, policy(2, 3, nil))
+		close(wanted)
+	})
+	r.start(reconcile.Config{}, func(c reconcile.Conn) reconcile.Conn { return probed{c, want} })
+	r.want(0, nil)
+	<-wanted
+	for _, s := range r.Wait(t.Context(), 1) {
+		if !s.Has(1) {
+			t.Errorf("%+v, want revision 1", s)
+		}
 	}
 }
 

@@ -95,6 +95,7 @@ func (r *rig) hurry() {
 		for ctx.Err() == nil {
 			time.Sleep(10 * time.Millisecond) // of the time that is sped up
 			w.ahead.Add(int64(time.Second))
+			w.Wake()
 		}
 	}()
 }

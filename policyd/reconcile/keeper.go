@@ -299,7 +299,11 @@ func (k *keeper) step(ctx context.Context) time.Duration {
 	case want.Detach:
 		next, err = k.detach(ctx, l, &want, now)
 	case want.Desired == nil:
-		k.note(func(s *BridgeStatus) { s.State, s.Error = StateWaiting, "" })
+		k.note(func(s *BridgeStatus) {
+			if k.want.Desired == nil && !k.want.Detach { // still
+				s.State, s.Error = StateWaiting, ""
+			}
+		})
 		k.answer(nil)
 		return lookAgain
 	case len(want.Desired.Meters) > 0 && *k.meters < compile.MeterLast:
@@ -485,7 +489,7 @@ func (k *keeper) differs(want *Bridge, o *observation, target *compile.Desired, 
 	k.tellDrift(want, &o.plan, wait)
 	k.note(func(s *BridgeStatus) {
 		s.Drift += uint64(n)
-		if wait > 0 {
+		if wait > 0 && k.want.Desired == want.Desired && !k.want.Detach { // else something else is on its way already
 			s.State, s.Pending = StateYielding, n
 			s.Error = fmt.Sprintf("somebody changes flows of Weir's again and again; they are set right again in %s", wait)
 		}
