@@ -45,25 +45,22 @@ func (r *rig) clear() error {
 
 // NetFlow 5 has IPv4 only, counts frames, numbers interfaces by OpenFlow ports, and tells bridges apart by the engine.
 func (r *rig) netFlow5() {
-	on := func() error {
+	web, red := r.Port("web"), r.Port("red")
+	others, err := r.HV1.Namespace.Others(web.Name, netns.EtherTypeIPv4)
+	r.must(err)
+	defer others.Close()
+	var before netns.Counters
+	on := func() (err error) {
+		if before, err = others.Counts(); err != nil { // of a moment at which nothing passes, as on is done at
+			return err
+		}
 		to := r.to[r.HV1]
 		return errors.Join(
 			r.HV1.SetNetFlow(r.ctx, "br0", ovsbed.NetFlow{Target: to, EngineType: 1, EngineID: 3, ActiveTimeout: time.Second}),
 			r.HV1.SetNetFlow(r.ctx, "br1", ovsbed.NetFlow{Target: to, EngineType: 1, EngineID: 4, ActiveTimeout: time.Second}),
 		)
 	}
-	web, red := r.Port("web"), r.Port("red")
-	others, err := r.HV1.Namespace.Others(web.Name, netns.EtherTypeIPv4)
-	r.must(err)
-	defer others.Close()
-	var before netns.Counters
-	send := func() (err error) {
-		if before, err = others.Counts(); err != nil {
-			return err
-		}
-		return r.sendAll()
-	}
-	r.measured([]ovsbedtest.Port{web}, export{on: on, off: r.clear}, send, func(passed []netns.Counters) error {
+	r.measured([]ovsbedtest.Port{web}, export{on: on, off: r.clear}, r.sendAll, func(passed []netns.Counters) error {
 		after, err := others.Counts()
 		if err != nil {
 			return err
