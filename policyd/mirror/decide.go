@@ -261,32 +261,57 @@ func (d *deciding) change() error {
 	return err
 }
 
-// yield leaves what is wanted as it is, takes away the rest, of which nobody wants copies any more, and says whether something is wanted.
+// yield leaves what is wanted as it is, but for what is copied in addition, or to elsewhere: nobody wants that any more, and it ends at once. It says
+// whether something is wanted.
 func (d *deciding) yield() bool {
-	stays := map[string]bool{} // rows and ports, whose names are not those of each other
+	rows, ports := map[string]*group{}, map[string]bool{} // which stay
 	for _, g := range d.groups {
 		if g.State == StateActive {
 			g.State, g.Why = StateYielded, "somebody else removes it again and again"
-			stays[g.Row] = true
-			stays[g.Port] = g.tunnelled()
+			rows[g.Row] = g
+			ports[g.Port] = g.tunnelled()
 		}
 	}
-	if len(stays) == 0 {
+	if len(rows) == 0 {
 		return false
 	}
 	d.Held = true // VLANs at least
 	for _, m := range d.ours {
-		if !stays[m.Name] {
+		if g := rows[m.Name]; g == nil || !d.narrow(g, m) {
 			d.Changes = true
 			d.tx.RemoveMirror(d.Bridge, m)
 		}
 	}
 	for _, p := range d.tunnels {
-		if !stays[p.Name] {
+		if !ports[p.Name] {
 			d.Changes = true
 			d.tx.RemovePort(d.Bridge, p)
 		}
 	}
+	return true
+}
+
+// narrow takes ports out of a row of Weir's that are not wanted in it, and says whether it may stay: not if it copies something of others, or leads elsewhere.
+func (d *deciding) narrow(g *group, m *ovsdb.Mirror) bool {
+	output := g.output
+	if p := d.ports[g.Port]; g.tunnelled() && p != nil && slices.Contains(d.tunnels, p) {
+		output = p.UUID
+	}
+	if m.SelectAll || m.OutputPort != "" && m.OutputPort != output || m.OutputVLAN != nil && *m.OutputVLAN != int64(g.to.VLAN) {
+		return false
+	}
+	wanted := func(list, of []ovsdb.UUID) []ovsdb.UUID {
+		return slices.DeleteFunc(set(list), func(id ovsdb.UUID) bool { return !slices.Contains(of, id) })
+	}
+	src, dst := wanted(m.SelectSrcPorts, g.src), wanted(m.SelectDstPorts, g.dst)
+	if len(src) == len(set(m.SelectSrcPorts)) && len(dst) == len(set(m.SelectDstPorts)) {
+		return true
+	}
+	if len(src)+len(dst) == 0 {
+		return false
+	}
+	d.Changes = true
+	d.tx.WriteMirror(d.Bridge, m, ovsdb.Values{"select_src_port": src, "select_dst_port": dst})
 	return true
 }
 

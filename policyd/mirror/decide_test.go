@@ -510,3 +510,92 @@ func TestYielded(t *testing.T) {
 	left("nothing is", mirror.Order{}, "0 tunnels")
 	h.same(before, "nothing is wanted")
 }
+
+// What is copied too much, or to elsewhere, ends at once, also while Weir yields; what is wanted in addition waits.
+func TestYieldedGetsNarrower(t *testing.T) {
+	wire := func(vlan uint16) policy.MirrorTarget { return policy.MirrorTarget{Name: "ids", VLAN: vlan} }
+	type copies struct {
+		vif, way string
+		to       policy.MirrorTarget
+	}
+	span := policy.MirrorTarget{Name: "ids", Port: "eth1"}
+	other := policy.MirrorTarget{Name: "ids", GRE: netip.MustParseAddr("192.0.2.9")}
+	const untouched = "as it was"
+	for name, c := range map[string]struct {
+		was, is []copies
+		others  []string // what they do meanwhile
+		want    string   // the row; "": it is gone
+	}{
+		"one direction less": {was: []copies{{"vif1.0", "both", gre}}, is: []copies{{"vif1.0", "in", gre}}, want: "src [] dst [vif1.0]"},
+		"one VIF less":       {was: []copies{{"vif1.0", "both", gre}, {"vif1.1", "out", gre}}, is: []copies{{"vif1.0", "both", gre}}, want: "src [vif1.0] dst [vif1.0]"},
+		"one less, one more": {was: []copies{{"vif1.0", "both", gre}, {"vif1.1", "out", gre}}, is: []copies{{"vif1.0", "out", gre}, {"vif1.2", "both", gre}}, want: "src [vif1.0] dst []"},
+		"others instead":     {was: []copies{{"vif1.0", "both", gre}}, is: []copies{{"vif1.1", "both", gre}}},
+		"one more":           {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "both", gre}, {"vif1.1", "in", gre}}, want: untouched},
+		"the same":           {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, want: untouched},
+		"another address":    {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", other}}},
+		"another VLAN":       {was: []copies{{"vif1.0", "in", wire(900)}}, is: []copies{{"vif1.0", "in", wire(901)}}},
+		"a port":             {was: []copies{{"vif1.0", "in", wire(900)}}, is: []copies{{"vif1.0", "in", span}}},
+		"a tunnel":           {was: []copies{{"vif1.0", "in", span}}, is: []copies{{"vif1.0", "in", gre}}},
+		"the same port":      {was: []copies{{"vif1.0", "both", span}}, is: []copies{{"vif1.0", "out", span}}, want: "src [vif1.0] dst []"},
+		"others copy all":    {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"set", "mirror", "weir-ids", "select_all=true"}},
+		"others lead it elsewhere": {
+			was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"--id=@p", "get", "port", "eth1", "--", "set", "mirror", "weir-ids", "output_port=@p"},
+		},
+		"others lead it nowhere": {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"clear", "mirror", "weir-ids", "output_port"}, want: untouched},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, append(ports(3), "--", "add-port", "br0", "eth0", "--", "add-port", "br0", "eth1")...)
+			before := h.state()
+			order := func(list []copies) (o mirror.Order) {
+				for _, c := range list {
+					o.Copies = append(o.Copies, mirror.Copy{VIF: c.vif, Ports: []ovsdb.UUID{h.port(c.vif)}, To: c.to, In: c.way != "out", Out: c.way != "in"})
+				}
+				o.Network = []ovsdb.UUID{h.port("eth0"), h.port("eth1")}
+				return o
+			}
+			h.settle(order(c.was), works)
+			rows := h.s.Rows()
+			if c.others != nil {
+				h.server.VSCtl(append([]string{"--no-wait"}, c.others...)...)
+				ovsdbtest.Until(t, "it is known", func() bool { return h.s.Rows() != rows })
+			}
+			settled := h.state()
+			yields := func(q *mirror.Question) { q.Yielded = true }
+			answer, tx := h.decide(order(c.is), yields)
+			if want := c.want != untouched; answer.Changes != want || answer.Undone != "" || (tx.Operations() != nil) != want {
+				t.Errorf("%+v, want changes: %t", answer, want)
+			}
+			if tx.Operations() != nil {
+				h.transact(tx)
+			}
+			if again, tx := h.decide(order(c.is), yields); tx.Operations() != nil || again.Changes {
+				t.Errorf("%+v, want nothing left to be done", again)
+			}
+			if c.want == untouched {
+				h.same(settled, "while Weir yields")
+			} else {
+				got := ""
+				ours, _ := own.Mirrors(h.s.Rows(), h.bridge())
+				for _, m := range ours {
+					names := func(ids []ovsdb.UUID) (list []string) {
+						for _, id := range ids {
+							list = append(list, h.s.Rows().Ports[id].Name)
+						}
+						slices.Sort(list)
+						return list
+					}
+					got += fmt.Sprintf("src %v dst %v", names(m.SelectSrcPorts), names(m.SelectDstPorts))
+				}
+				if got != c.want {
+					t.Errorf("row %q, want %q", got, c.want)
+				}
+			}
+			h.found = ""
+			if a := h.settle(order(c.is), works); a.Mirrors[0].State != mirror.StateActive { // when it does not any more
+				t.Errorf("afterwards: %+v", a)
+			}
+			h.settle(mirror.Order{}, works)
+			h.same(before, "nothing is wanted")
+		})
+	}
+}
