@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -307,6 +306,12 @@ until it ends.`,
 // bypassTargets are what weir bypass takes.
 const bypassTargets = `TARGET is estate, pool:NAME, host:NAME or vif:VM/DEVICE.`
 
+// bypassJSON is what --json says of a bypass that begins or ends.
+type bypassJSON struct {
+	policyd.BypassStatus
+	late
+}
+
 func newBypassOn() *cobra.Command {
 	var data, reason string
 	var wait time.Duration
@@ -328,7 +333,9 @@ func newBypassOn() *cobra.Command {
 			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/bypass", policyd.BypassRequest{Target: args[0], Reason: reason}, &b); err != nil {
 				return err
 			}
-			return finishBypass(cmd, c, wait, asJSON, b, "policy is off for "+b.Target)
+			return finish(cmd, c, wait, asJSON, &outcome{What: "bypass", Text: "policy is off for " + b.Target, JSON: func(l late) any {
+				return bypassJSON{b, l}
+			}})
 		},
 	}
 	apiFlags(cmd, &data)
@@ -358,69 +365,15 @@ func newBypassOff() *cobra.Command {
 			if err := c.Change(cmd.Context(), http.MethodDelete, "/api/v1/policy/bypass?target="+url.QueryEscape(args[0]), nil, nil); err != nil {
 				return err
 			}
-			return finishBypass(cmd, c, wait, asJSON, policyd.BypassStatus{Target: args[0]}, "policy is on again for "+args[0])
+			return finish(cmd, c, wait, asJSON, &outcome{What: "bypass", Text: "policy is on again for " + args[0], JSON: func(l late) any {
+				return bypassJSON{policyd.BypassStatus{Target: args[0]}, l}
+			}})
 		},
 	}
 	apiFlags(cmd, &data)
 	cmd.Flags().DurationVar(&wait, "wait", 10*time.Second, "longest wait; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
-}
-
-// finishBypass waits until hosts have what a bypass changes, and tells.
-func finishBypass(cmd *cobra.Command, c *client.API, wait time.Duration, asJSON bool, b policyd.BypassStatus, text string) error {
-	l, err := awaitHosts(cmd, c, wait, asJSON)
-	if err != nil {
-		return err
-	}
-	out := outputOf(cmd, asJSON)
-	if asJSON {
-		err = cli.WriteJSON(out, struct {
-			policyd.BypassStatus
-			late
-		}{b, l})
-	} else {
-		err = l.write(out, text)
-	}
-	if err != nil {
-		return err
-	}
-	return l.partial("bypass", wait)
-}
-
-// late is at which hosts something is not in force yet.
-type late struct {
-	Behind  []string `json:"behind"`
-	Offline []string `json:"offline"`
-}
-
-// awaitHosts waits until hosts have what was changed.
-func awaitHosts(cmd *cobra.Command, c *client.API, wait time.Duration, asJSON bool) (late, error) {
-	hosts, behind, err := inForce(cmd.Context(), c, wait, progressOf(cmd, asJSON), func(*policyd.HostPolicy) bool { return true })
-	l := late{append([]string{}, behind...), []string{}}
-	for i := range hosts {
-		if hosts[i].State == policyd.HostOffline {
-			l.Offline = append(l.Offline, hosts[i].Host)
-		}
-	}
-	return l, err
-}
-
-// write says what is so now.
-func (l *late) write(out *cli.Output, text string) error {
-	_, err := fmt.Fprintln(out.W, cli.Clean(text))
-	if len(l.Offline) > 0 {
-		fmt.Fprintf(out.W, "offline, they have what they had until they are back: %s\n", strings.Join(l.Offline, ", "))
-	}
-	return err
-}
-
-// partial says where it is not so yet; nil: it is everywhere, or nobody waited.
-func (l *late) partial(what string, wait time.Duration) error {
-	if list := slices.Concat(l.Behind, l.Offline); len(list) > 0 && wait > 0 {
-		return partialf("%s: not yet so at %s: weir policy status tells", what, strings.Join(list, ", "))
-	}
-	return nil
 }
 
 func newBypassList() *cobra.Command {

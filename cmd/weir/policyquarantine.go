@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,26 +39,16 @@ cannot be quarantined; one of which policy is off (weir bypass) is not while tha
 			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/quarantine", policyd.QuarantineRequest{VIF: args[0], Reason: reason}, &q); err != nil {
 				return err
 			}
-			l, err := awaitHosts(cmd, c, wait, asJSON)
-			if err != nil {
-				return err
-			}
-			out := outputOf(cmd, asJSON)
-			if asJSON {
-				err = cli.WriteJSON(out, struct {
+			o := outcome{What: "quarantine", Text: q.VIF + " is quarantined", JSON: func(l late) any {
+				return struct {
 					policyd.QuarantineStatus
 					late
-				}{q, l})
-			} else {
-				err = l.write(out, q.VIF+" is quarantined")
-				if len(enforcedAt(q.Hosts)) == 0 {
-					fmt.Fprintln(out.W, out.Paint("it is plugged into no bridge at which policy is in force: nothing is dropped yet", cli.Warn))
-				}
+				}{q, l}
+			}}
+			if len(enforcedAt(q.Hosts)) == 0 {
+				o.Warning = "it is plugged into no bridge at which policy is in force: nothing is dropped yet"
 			}
-			if err != nil {
-				return err
-			}
-			return l.partial("quarantine", wait)
+			return finish(cmd, c, wait, asJSON, &o)
 		},
 	}
 	apiFlags(cmd, &data)
@@ -103,23 +92,12 @@ quarantined for, and a setting asks for it, it is quarantined again.
 			if err := c.Change(cmd.Context(), http.MethodDelete, "/api/v1/policy/quarantine?vif="+url.QueryEscape(args[0]), nil, nil); err != nil {
 				return err
 			}
-			l, err := awaitHosts(cmd, c, wait, asJSON)
-			if err != nil {
-				return err
-			}
-			out := outputOf(cmd, asJSON)
-			if asJSON {
-				err = cli.WriteJSON(out, struct {
+			return finish(cmd, c, wait, asJSON, &outcome{What: "release", Text: args[0] + " is released", JSON: func(l late) any {
+				return struct {
 					VIF string `json:"vif"`
 					late
-				}{args[0], l})
-			} else {
-				err = l.write(out, args[0]+" is released")
-			}
-			if err != nil {
-				return err
-			}
-			return l.partial("release", wait)
+				}{args[0], l}
+			}})
 		},
 	}
 	apiFlags(cmd, &data)
