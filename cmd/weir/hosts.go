@@ -460,11 +460,22 @@ func newHostsShow() *cobra.Command {
 	return cmd
 }
 
+// hostDetails tells all that is known of a host: the session with it, what it is, and what Weir has set up there, bridge by bridge.
 func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 	t := &cli.Table{Columns: []cli.Column{{Name: "WHAT"}, {Name: "FOUND"}}}
 	add := func(what string, style cli.Style, format string, args ...any) {
 		t.Add(cli.Cell{Text: what}, cli.Cell{Text: fmt.Sprintf(format, args...), Style: style})
 	}
+	addSession(add, h, now)
+	addSwitch(add, h)
+	for i := range h.Exports {
+		addBridge(add, &h.Exports[i], now)
+	}
+	return t
+}
+
+// addSession says how a host is reached, and why it is believed to be the one.
+func addSession(add addRow, h *policyd.HostStatus, now time.Time) {
 	add("host", cli.Plain, "%s, %s", h.Name, h.UUID)
 	if h.Pool != "" {
 		add("pool", cli.Plain, "%s", h.Pool)
@@ -489,6 +500,10 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 		add("certificate", cli.Plain, "%s, of %s, valid %s to %s", c.Subject, c.Issuer, c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly))
 		add("fingerprint", cli.Plain, "%s", c.Fingerprint)
 	}
+}
+
+// addSwitch says what runs at a host, what exists there, and what Weir may do.
+func addSwitch(add addRow, h *policyd.HostStatus) {
 	if h.OVSVersion != "" {
 		add("Open vSwitch", cli.Plain, "%s, schema %s", h.OVSVersion, h.SchemaVersion)
 	}
@@ -506,76 +521,93 @@ func hostDetails(h *policyd.HostStatus, now time.Time) *cli.Table {
 	if h.Detached {
 		add("export", cli.Plain, "detached: nothing of Weir's is left at it")
 	}
-	styles := map[export.State]cli.Style{export.StateSet: cli.Good, export.StateForeign: cli.Warn, export.StateYielded: cli.Warn, export.StateFailed: cli.Bad, export.StateSetting: cli.Warn}
-	for i := range h.Exports {
-		b := &h.Exports[i]
-		line := fmt.Sprintf("%s: %s", b.State, b.Why)
-		if b.State == export.StateSet {
-			line = fmt.Sprintf("%s to %s since %s, domain %d (%s)", b.Protocol, strings.Join(b.Targets, ", "), cli.Span(now.Sub(b.Since)), b.Domain, b.Why)
-		}
-		if b.Wiped > 0 {
-			line += fmt.Sprintf("; undone by others %d times", b.Wiped)
-		}
-		add("bridge "+b.Name, styles[b.State], "%s", line)
-		if r := b.Rules; r != nil {
-			line := fmt.Sprintf("%s: %s", r.State, r.Why)
-			if r.State == export.StateSet {
-				line = fmt.Sprintf("ipfix to %s since %s, domain %d", strings.Join(r.Targets, ", "), cli.Span(now.Sub(r.Since)), r.Domain)
-				if r.Totals {
-					line += ", the source of totals"
-				}
-			}
-			add("  what flows sample", styles[r.State], "%s", line)
-		}
-		if c := b.Controller; c != nil {
-			line := fmt.Sprintf("%s: %s", c.State, firstOf(c.Why, c.Wipes))
-			if c.State == attach.StateSet {
-				line = fmt.Sprintf("%s, a %s controller, since %s", c.Target, c.Type, cli.Span(now.Sub(c.Since)))
-			}
-			for _, x := range c.Foreign {
-				line += fmt.Sprintf("; beside %s (%s, of others)", x.Target, x.Type)
-			}
-			style := styles[export.State(c.State)]
-			if len(c.Exposed) > 0 {
-				style = cli.Warn
-				line += "; in-band control lets pass, whatever policy says, TCP from and to " + strings.Join(c.Exposed, ", ")
-			}
-			add("  dials", style, "%s", line)
-		}
-		for _, m := range b.Mirrors {
-			line := fmt.Sprintf("%s: %s: %s", m.To, m.State, m.Why)
-			style := cli.Warn
-			if m.State == mirror.StateActive {
-				line, style = fmt.Sprintf("%s, since %s", m.To, cli.Span(now.Sub(m.Since))), cli.Good
-			}
-			if line += "; of " + strings.Join(m.VIFs, ", "); len(m.Sinks) > 0 {
-				line += "; not of " + strings.Join(m.Sinks, ", ") + ", which get them"
-			}
-			add("  mirror "+m.Target, style, "%s", line)
-		}
-		if b.Limits != nil {
-			hostRates(add, styles[b.Limits.State], b.Limits)
-		}
-		w := &b.Away
-		if w.IfWeirDies == "" {
-			continue
-		}
-		if text := w.Differs(); text != "" {
-			add("  fail mode", cli.Warn, "%s", text)
-		} else if w.Is != "" {
-			add("  fail mode", cli.Plain, "%s", w.Is)
-		}
-		add("  if Weir dies", cli.Plain, "%s", w.IfWeirDies)
-		add("  and OVS restarts", cli.Plain, "%s", w.IfSwitchRestarts)
-		if w.Loses != "" {
-			add("  it will forget", cli.Warn, "%s", w.Loses)
-		}
+}
+
+// exportStyles are how states of what Weir sets up at a bridge are shown.
+var exportStyles = map[export.State]cli.Style{
+	export.StateSet: cli.Good, export.StateForeign: cli.Warn, export.StateYielded: cli.Warn, export.StateFailed: cli.Bad, export.StateSetting: cli.Warn,
+}
+
+// addBridge says what Weir has set up at a bridge, and what happens there while Weir is away.
+func addBridge(add addRow, b *export.Bridge, now time.Time) {
+	line := fmt.Sprintf("%s: %s", b.State, b.Why)
+	if b.State == export.StateSet {
+		line = fmt.Sprintf("%s to %s since %s, domain %d (%s)", b.Protocol, strings.Join(b.Targets, ", "), cli.Span(now.Sub(b.Since)), b.Domain, b.Why)
 	}
-	return t
+	if b.Wiped > 0 {
+		line += fmt.Sprintf("; undone by others %d times", b.Wiped)
+	}
+	add("bridge "+b.Name, exportStyles[b.State], "%s", line)
+	if r := b.Rules; r != nil {
+		line := fmt.Sprintf("%s: %s", r.State, r.Why)
+		if r.State == export.StateSet {
+			line = fmt.Sprintf("ipfix to %s since %s, domain %d", strings.Join(r.Targets, ", "), cli.Span(now.Sub(r.Since)), r.Domain)
+			if r.Totals {
+				line += ", the source of totals"
+			}
+		}
+		add("  what flows sample", exportStyles[r.State], "%s", line)
+	}
+	if b.Controller != nil {
+		addController(add, b.Controller, now)
+	}
+	for i := range b.Mirrors {
+		addMirror(add, &b.Mirrors[i], now)
+	}
+	if b.Limits != nil {
+		hostRates(add, exportStyles[b.Limits.State], b.Limits)
+	}
+	addAway(add, &b.Away)
+}
+
+// addController says by what a bridge dials Weir, and what others are there.
+func addController(add addRow, c *attach.Bridge, now time.Time) {
+	line := fmt.Sprintf("%s: %s", c.State, firstOf(c.Why, c.Wipes))
+	if c.State == attach.StateSet {
+		line = fmt.Sprintf("%s, a %s controller, since %s", c.Target, c.Type, cli.Span(now.Sub(c.Since)))
+	}
+	for _, x := range c.Foreign {
+		line += fmt.Sprintf("; beside %s (%s, of others)", x.Target, x.Type)
+	}
+	style := exportStyles[export.State(c.State)]
+	if len(c.Exposed) > 0 {
+		style = cli.Warn
+		line += "; in-band control lets pass, whatever policy says, TCP from and to " + strings.Join(c.Exposed, ", ")
+	}
+	add("  dials", style, "%s", line)
+}
+
+// addMirror says where copies go, and of which VIFs.
+func addMirror(add addRow, m *mirror.Mirror, now time.Time) {
+	line, style := fmt.Sprintf("%s: %s: %s", m.To, m.State, m.Why), cli.Warn
+	if m.State == mirror.StateActive {
+		line, style = fmt.Sprintf("%s, since %s", m.To, cli.Span(now.Sub(m.Since))), cli.Good
+	}
+	if line += "; of " + strings.Join(m.VIFs, ", "); len(m.Sinks) > 0 {
+		line += "; not of " + strings.Join(m.Sinks, ", ") + ", which get them"
+	}
+	add("  mirror "+m.Target, style, "%s", line)
+}
+
+// addAway says what a bridge does while Weir is away; nothing where that is not known.
+func addAway(add addRow, w *attach.Away) {
+	if w.IfWeirDies == "" {
+		return
+	}
+	if text := w.Differs(); text != "" {
+		add("  fail mode", cli.Warn, "%s", text)
+	} else if w.Is != "" {
+		add("  fail mode", cli.Plain, "%s", w.Is)
+	}
+	add("  if Weir dies", cli.Plain, "%s", w.IfWeirDies)
+	add("  and OVS restarts", cli.Plain, "%s", w.IfSwitchRestarts)
+	if w.Loses != "" {
+		add("  it will forget", cli.Warn, "%s", w.Loses)
+	}
 }
 
 // hostRates lists the rates of a bridge's VIFs.
-func hostRates(add func(name string, style cli.Style, format string, args ...any), style cli.Style, l *export.Limits) {
+func hostRates(add addRow, style cli.Style, l *export.Limits) {
 	for i := range l.Ports {
 		add("  rate", style, "%s", l.Ports[i].String())
 		for _, d := range []*shape.Direction{l.Ports[i].Out, l.Ports[i].In} {
