@@ -66,6 +66,18 @@ func (c *estateConfig) check() error {
 	return errors.Join(errs...)
 }
 
+// sources are the names of pools and hosts that are asked by their management.
+func (c *estateConfig) sources() []string {
+	var list []string
+	for i := range c.XAPI {
+		list = append(list, estate.XAPISourcePrefix+c.XAPI[i].Name)
+	}
+	for i := range c.Libvirt {
+		list = append(list, estate.LibvirtSourcePrefix+c.Libvirt[i].Name)
+	}
+	return list
+}
+
 // keptSources gives the estate what pools and hosts say that are asked by their management, and keeps it for the next run.
 type keptSources struct {
 	assembler *estate.Assembler
@@ -96,6 +108,13 @@ func sourcesDir(data string) string { return filepath.Join(data, "sources") }
 // wireSources makes what asks pools and hosts by their management.
 func (n *node) wireSources() error {
 	n.kept = &keptSources{n.assembler, hosts.NewMemory(sourcesDir(n.data), hosts.MemoryDeps{Log: n.log})}
+	gone, err := n.kept.memory.Retain(n.config.Estate.sources())
+	if err != nil {
+		n.log.Warn("what sources said that are not configured any more is still kept", "err", err)
+	}
+	if gone > 0 {
+		n.log.Info("what sources said that are not configured any more is forgotten", "sources", gone)
+	}
 	for _, cfg := range n.config.Estate.XAPI {
 		n.kept.remember(estate.XAPISourcePrefix + cfg.Name)
 		p, err := xapi.New(cfg, xapi.Deps{Log: n.log, Estate: n.kept, Events: n.events, Metrics: n.metrics, Own: ofThisMachine, Asked: n.askedOfPool})

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -88,6 +90,30 @@ func (m *Memory) Forget(host string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pending[host] = nil
+}
+
+// Retain removes at once what is kept of other hosts than these, as of those that were removed while nobody looked, and returns how many those were.
+// It is called before Run.
+func (m *Memory) Retain(hosts []string) (int, error) {
+	files, err := os.ReadDir(m.dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, nil
+		}
+		return 0, err
+	}
+	n := 0
+	for _, f := range files {
+		host, ok := strings.CutSuffix(f.Name(), ".json")
+		if !ok || !f.Type().IsRegular() || slices.Contains(hosts, host) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(m.dir, f.Name())); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 // Run writes what has changed now and then, and at last when ctx is done.

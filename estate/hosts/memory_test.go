@@ -59,6 +59,34 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// What was kept of hosts that are not there any more goes, and nothing else in the folder.
+func TestMemoryRetains(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "hosts")
+	m := hosts.NewMemory(dir, hosts.MemoryDeps{Log: slog.New(slog.DiscardHandler)})
+	if n, err := m.Retain(nil); n != 0 || err != nil {
+		t.Errorf("without a folder: %d, %v", n, err)
+	}
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	m = remembered(t, dir, func(m *hosts.Memory) {
+		for _, host := range []string{"xapi:berlin", "xapi:paris", "libvirt:kvm1"} {
+			m.Keep(host, &estate.Model{}, at)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := m.Retain([]string{"xapi:paris", "xapi:rome"}); n != 2 || err != nil {
+		t.Errorf("removed %d, %v; want 2", n, err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "notes.txt" || left[1].Name() != "xapi:paris.json" {
+		t.Errorf("left are %v, %v", left, err)
+	}
+	if model, _ := m.Recall("xapi:paris"); model == nil {
+		t.Error("what is kept of a host that is there still was removed")
+	}
+}
+
 // What cannot be read is as if the host had never been seen, and a key is no way out of the folder.
 func TestMemoryIsDamaged(t *testing.T) {
 	dir := t.TempDir()
