@@ -196,7 +196,7 @@ func TestWriterWhenTheStoreIsAway(t *testing.T) {
 	cfg := store.DefaultConfig()
 	cfg.Addr = nobody(t)
 	dir := t.TempDir()
-	w := runWriter(t, openConfig(t, cfg), func(s *setup) { s.cfg.Queue, s.wal.Dir = 3, dir })
+	w := runWriter(t, openConfig(t, cfg), func(s *setup) { s.cfg.Queue, s.cfg.FlushTimeout, s.wal.Dir = 3, time.Hour, dir })
 	rng := rand.New(rand.NewPCG(6, 6))
 	for range 20 {
 		w.seal(rng, 10, nil)
@@ -212,7 +212,7 @@ func TestWriterWhenTheStoreIsAway(t *testing.T) {
 		t.Errorf("stats %+v, want the last error", s)
 	}
 	start := time.Now()
-	if s := w.stop(); s.Waiting != (store.Amount{Batches: 20, Rows: 200}) || time.Since(start) > time.Minute/2 {
+	if s := w.stop(); s.Waiting != (store.Amount{Batches: 20, Rows: 200}) || time.Since(start) > patience {
 		t.Errorf("after %s: %+v, want the 20 left in the log, and no wait for the store", time.Since(start), s)
 	}
 
