@@ -266,7 +266,7 @@ func TestDecodeIsBounded(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Fatalf("Decode(%.60q…): %.300v, want %q", text, err, want)
 		}
-		if took := time.Since(start); took > 20*time.Second {
+		if took := time.Since(start); took > 2*time.Minute {
 			t.Fatalf("Decode(%.60q…) took %s", text, took)
 		}
 		if len(err.Error()) > 100_000 {

@@ -137,7 +137,7 @@ func TestSettingChanges(t *testing.T) {
 			t.Fatalf("seed %d, run %d: not told: %v", seed, run, want)
 		}
 	}
-	if together < 10 || none < 20 || told < 400 {
+	if together < 5 || none < 10 || told < 400 { // eight runs measured 31, 36 and 1360, and more
 		t.Errorf("seed %d: %d of several levels, %d of nothing, %d told: the worlds try little", seed, together, none, told)
 	}
 }
