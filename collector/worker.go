@@ -129,19 +129,25 @@ func (w *worker) interrupt() {
 
 // drain takes the datagrams that the kernel has taken in until now, which are no more than the receive buffer holds, and seals what is open.
 func (w *worker) drain() error {
-	const limit = 10 * time.Second // of reading, on a machine that is busy with something else; tenths of one are usual
+	const (
+		limit = 10 * time.Second // of reading, on a machine that is busy with something else; tenths of one are usual
+		least = 512              // octets of kernel memory that a datagram holds, with its bookkeeping
+	)
 	stop := time.Now()
 	w.now = stop
-	for time.Since(stop) < limit {
+	// When a datagram was received does not tell what came before: the kernel may begin to note that a moment after it was asked to.
+	most := w.conn.Stats().QueueBytes/least + 1
+	for read := uint64(0); read < most && time.Since(stop) < limit; {
 		ds, err := w.reader.TryRead()
 		if err != nil {
 			w.flush()
 			return fmt.Errorf("receive flows: %w", err)
 		}
 		w.take(ds)
-		if len(ds) == 0 || ds[len(ds)-1].Received > stop.UnixNano() {
+		if len(ds) == 0 {
 			break
 		}
+		read += uint64(len(ds))
 	}
 	w.flush()
 	return nil

@@ -205,7 +205,17 @@ func TestTryReadIgnoresTheDeadline(t *testing.T) {
 
 func TestReceivedIsWhenTheKernelTookIt(t *testing.T) {
 	c, idle := listenOne(t, "127.0.0.1:0"), listenOne(t, "127.0.0.1:0")
-	send(t, dial(t, c.LocalAddr()), []byte("weir"))
+	s := dial(t, c.LocalAddr())
+	// The first socket that asks for it has the kernel note times a moment later; until then it is when a datagram is read.
+	for deadline, noted := time.Now().Add(wait), false; !noted; {
+		if time.Now().After(deadline) {
+			t.Fatal("the kernel does not note when it takes a datagram")
+		}
+		send(t, s, []byte("first"))
+		sent := time.Now()
+		noted = !time.Unix(0, read(t, c, udp.NewReader(c, 1, 100))[0].Received).After(sent)
+	}
+	send(t, s, []byte("weir"))
 	sent := time.Now()
 
 	// The datagram waits in the queue while another socket's read runs into its deadline.
