@@ -358,7 +358,7 @@ func TestLeavesWhileItIsInserted(t *testing.T) {
 				emit(l, 1, i, i+1000)
 				until(t, "events are taken", func() error {
 					if id, err := l.LastID(t.Context()); err != nil || id < uint64(i+1000) {
-						return fmt.Errorf("the last has id %d, %v", id, err)
+						return fmt.Errorf("the last has id %d, %w", id, err)
 					}
 					return nil
 				})

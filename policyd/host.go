@@ -2,6 +2,7 @@ package policyd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -523,6 +524,9 @@ func (s *Service) Detach(ctx context.Context, by audit.Actor, nameOrUUID string)
 	defer tick.Stop()
 	for {
 		st, err := s.Host(h.UUID)
+		if errors.Is(err, state.ErrNotFound) { // removed meanwhile, or not configured yet, as just after a start
+			_, err = s.deps.State.Host(context.WithoutCancel(ctx), h.UUID)
+		}
 		if err != nil {
 			return err
 		}

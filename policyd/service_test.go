@@ -381,10 +381,11 @@ func TestDetachGoesOn(t *testing.T) {
 	}
 	r.stop()
 	r = start(t, dir)
-	server.Run()
 	ctx, cancel2 := context.WithTimeout(t.Context(), patience)
 	defer cancel2()
-	if err := r.Detach(ctx, alice, "hv1"); err != nil {
+	go func() { detached <- r.Detach(ctx, alice, "hv1") }() // at once: no host is configured yet
+	server.Run()
+	if err := <-detached; err != nil {
 		t.Fatal(err)
 	}
 	if after := server.VSCtl("--no-wait", "list", "bridge"); after != before {
@@ -395,6 +396,23 @@ func TestDetachGoesOn(t *testing.T) {
 	}
 	if err := r.Remove(t.Context(), alice, "hv1", false); err != nil {
 		t.Error(err)
+	}
+}
+
+// A host is detached, too, when that is asked for before a policyd that was just started has configured it.
+func TestDetachAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, dir)
+	server := ovsdbtest.Start(t, nil)
+	r.add(policyd.AddRequest{Name: "hv1", Target: target(t, server.Socket())})
+	for range 3 {
+		r.stop()
+		r = start(t, dir)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		if err := r.Detach(ctx, alice, "hv1"); err != nil {
+			t.Error(err)
+		}
+		cancel()
 	}
 }
 
