@@ -229,20 +229,27 @@ func (s *Service) findVIF(name string) (vif, error) {
 		poolOf[m.Hosts[i].Key] = m.Hosts[i].Pool
 	}
 	var found []vif
+	var pool string // of the last found
+	times := map[string]int{}
 	for i := range m.VMs {
 		vm := &m.VMs[i]
-		pool := pools[cmp.Or(poolOf[vm.Host], vm.Pool)]
+		in := pools[cmp.Or(poolOf[vm.Host], vm.Pool)]
 		for j := range vm.VIFs {
 			v := &vm.VIFs[j]
 			called := vm.Name + "/" + cmp.Or(v.Device, v.MAC.String())
-			if name == called || pool != "" && name == pool+"/"+called || v.UUID != "" && strings.EqualFold(name, v.UUID) || name == vm.Name && len(vm.VIFs) == 1 {
-				found = append(found, vif{flow.NewID(flow.KindVIF, v.Key), called})
+			times[called]++
+			if name == called || in != "" && name == in+"/"+called || v.UUID != "" && strings.EqualFold(name, v.UUID) || name == vm.Name && len(vm.VIFs) == 1 {
+				found, pool = append(found, vif{flow.NewID(flow.KindVIF, v.Key), called}), in
 			}
 		}
 	}
 	switch len(found) {
 	case 1:
-		return found[0], nil
+		v := found[0]
+		if times[v.name] > 1 && pool != "" {
+			v.name = pool + "/" + v.name
+		}
+		return v, nil
 	case 0:
 		return vif{}, fmt.Errorf("find VIF %q: %w: want VM/DEVICE, pool/VM/DEVICE, a UUID, or a VM that has one VIF", name, state.ErrNotFound)
 	}

@@ -520,6 +520,35 @@ func TestBypassTargets(t *testing.T) {
 	}
 }
 
+// VMs of two pools may have one name. What is done to the VIF of one of them says whose it is, and it is found again by what is said.
+func TestNamesOfTwoPools(t *testing.T) {
+	r := startWith(t, t.TempDir(), listen(t))
+	vm := func(pool, uuid string, mac estate.MAC) estate.VM {
+		return estate.VM{Name: "web", UUID: uuid, Pool: pool, VIFs: []estate.VIF{{Device: "0", MAC: mac}}}
+	}
+	r.assembler.Set(estate.FileSource, &estate.Model{Pools: []estate.Pool{{Name: "north"}, {Name: "south"}}, VMs: []estate.VM{
+		vm("north", "22222222-0000-4000-8000-000000000001", 0x020000000001), vm("south", "22222222-0000-4000-8000-000000000002", 0x020000000002),
+	}}, time.Now())
+	r.until("the VIFs are in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 2 })
+	r.apply("default: allow")
+	_, err := r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: "web/0"})
+	isMistake(t, err, "write it as pool/VM/DEVICE")
+	q, err := r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: "south/web/0"})
+	if err != nil || q.VIF != "south/web/0" {
+		t.Fatalf("%+v, %v", q, err)
+	}
+	if err := r.Release(t.Context(), alice, q.VIF); err != nil {
+		t.Error(err)
+	}
+	b, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: "vif:north/web/0"})
+	if err != nil || b.Target != "vif:north/web/0" {
+		t.Fatalf("%+v, %v", b, err)
+	}
+	if err := r.EndBypass(t.Context(), alice, b.Target); err != nil {
+		t.Error(err)
+	}
+}
+
 // A VIF is quarantined and released under all its names, once; it stays so over a restart, and is shown with what guards say of it.
 func TestQuarantine(t *testing.T) {
 	dir := t.TempDir()
