@@ -123,7 +123,7 @@ func (b *bridge) frame(r *rand.Rand, w *policytest.World) frame {
 func (b *bridge) claim(r *rand.Rand, f *frame, from *hosts.Port) {
 	p := &f.packet
 	f.claims = policy.Claims{MAC: p.SrcMAC, Target: netip.IPv6Unspecified()}
-	if chance(r, 20) {
+	if chance(r, 30) {
 		f.claims.MAC = pick(r, 0, strangers[0], strangers[1], p.DstMAC)
 	}
 	var may []netip.Prefix
@@ -132,7 +132,7 @@ func (b *bridge) claim(r *rand.Rand, f *frame, from *hosts.Port) {
 		if may = g.Four; p.EtherType == policy.EtherIPv6 {
 			may = g.Six
 		}
-		if p.EtherType == policy.EtherIPv6 && g.Six != nil && chance(r, 20) {
+		if p.EtherType == policy.EtherIPv6 && g.Six != nil && chance(r, 40) {
 			p.IP, p.Type, p.Code, p.SrcPort, p.DstPort = policy.IPICMPv6, pick[uint8](r, 135, 136), 0, 0, 0
 		}
 		if len(g.MACs) > 1 && chance(r, 30) {
@@ -145,7 +145,7 @@ func (b *bridge) claim(r *rand.Rand, f *frame, from *hosts.Port) {
 	}
 	if p.EtherType == policy.EtherIPv6 && p.IP == policy.IPICMPv6 && (p.Type == 135 || p.Type == 136) {
 		f.claims.Target = pick(r, p.Src, p.Dst)
-		if len(may) > 0 && chance(r, 70) {
+		if len(may) > 0 && chance(r, 50) {
 			f.claims.Target = pick(r, may...).Addr()
 		}
 	}

@@ -456,11 +456,13 @@ func TestOracle(t *testing.T) {
 	if only != 0 {
 		return
 	}
+	// All come in few worlds, many in each: where least come, which is of shadow rules and conjunctions, forty runs of 12,000 frames
+	// measured 280 to 688 and 110 to 302. What is wanted is far from that.
 	n := c.frames.Load()
 	for what, x := range map[string]struct{ is, want int64 }{
 		"frames": {n, int64(frames)}, "traces": {c.traces.Load(), min(2000, n)}, "denials": {c.denied.Load(), n / 10}, "allowances": {c.allowed.Load(), n / 5},
-		"shadows": {c.shadows.Load(), n / 50}, "replies": {c.replies.Load(), n / 50}, "frames to several": {c.multicasts.Load(), n / 20},
-		"learned addresses": {c.learned.Load(), n / 200}, "conjunctions": {c.conjunctions.Load(), n / 100},
+		"shadows": {c.shadows.Load(), n / 200}, "replies": {c.replies.Load(), n / 50}, "frames to several": {c.multicasts.Load(), n / 20},
+		"learned addresses": {c.learned.Load(), n / 200}, "conjunctions": {c.conjunctions.Load(), n / 400},
 	} {
 		if x.is < x.want {
 			t.Errorf("%s: %d, want %d at least", what, x.is, x.want)
