@@ -42,6 +42,10 @@ type switchover struct {
 	others       bool              // others are primary: then nothing is ever forgotten
 	held, kept   bool              // Weir has set fail_mode, and it still is so
 	later        bool              // the bridge is attached without losing anything, and loses all when it becomes as wanted
+	due          bool              // there is a step to be taken
+	waits        string            // why it is not taken yet, and the row stays of the type that it is; "": it is taken
+	forgets      bool              // the switch forgets the bridge's flows by it
+	undone       bool              // others undid it, with Weir's flows there: it does not wait
 }
 
 // loses is what a bridge that forgets all loses.
@@ -79,7 +83,32 @@ func newSwitchover(q *Question, ours []*ovsdb.Controller, others []Controller, h
 		s.later = !s.others && (s.kind == primary || !s.secure)
 		s.kind, s.goal = service, ""
 	}
+	s.wait()
 	return s
+}
+
+// differs says in what the bridge is not as wanted: in fail_mode, or in the type of its controller.
+func (s *switchover) differs() (mode, kind bool) {
+	return s.goal != "" && s.secure != (s.goal == secureMode), s.row != nil && s.is != s.kind
+}
+
+// wait finds out whether there is a step to be taken, and whether it has to wait.
+func (s *switchover) wait() {
+	q := s.q
+	mode, kind := s.differs()
+	s.due = s.goal != "" && (s.row == nil || mode || kind || !s.held && s.goal != standaloneMode)
+	s.undone = mode && s.held && !s.kept
+	s.forgets = !s.others && (kind || mode && s.is == service)
+	switch {
+	case !s.due || s.row == nil || s.undone || q.FailMode.Leaving:
+	case q.FailMode.Unready != "":
+		s.waits = q.FailMode.Unready
+	case s.forgets && q.FailMode.Others > 0 && !q.Settings.Wipe:
+		s.waits = fmt.Sprintf("the bridge would forget %d flows of others, which is confirmed by weir hosts mode HOST enforce", q.FailMode.Others)
+	}
+	if s.waits != "" {
+		s.kind = s.is
+	}
 }
 
 // step takes the next step of the way, if there is one to take before anything else is done with the bridge.
@@ -91,7 +120,6 @@ func (s *switchover) step(tx *own.Transaction, a *Answer) (taken bool, err error
 	if q.FailMode.Wanted == policy.FailStatic && !s.knowsService {
 		a.Away.Why = "this Open vSwitch (before 2.12) knows no service controllers: fail mode safe is what it can do"
 	}
-	mode, type_ := s.goal != "" && s.secure != (s.goal == secureMode), s.row != nil && s.is != s.kind
 	if s.row == nil && !s.held {
 		if q.FailMode.Wanted != "" && a.Away.Why == "" {
 			a.Away.Why = "Weir's flows come first"
@@ -101,27 +129,21 @@ func (s *switchover) step(tx *own.Transaction, a *Answer) (taken bool, err error
 		}
 		return false, nil
 	}
-	if s.goal == "" || !mode && !type_ && s.row != nil && (s.held || s.goal == standaloneMode) {
+	if !s.due {
 		return false, nil
 	}
 	if !own.Applied(q.Rows) {
 		a.State, a.Away.Why = StateSetting, "ovs-vswitchd has not done yet what it was told"
 		return true, nil
 	}
-	undone := mode && s.held && !s.kept // by others: it was so before, with Weir's flows there
-	forgets := !s.others && (type_ || mode && s.is == service)
-	if forgets {
+	if s.forgets {
 		a.Away.Loses = loses
 	}
-	switch {
-	case s.row == nil || undone:
-	case q.FailMode.Unready != "":
-		a.Away.Why = q.FailMode.Unready
-		return false, nil
-	case forgets && q.FailMode.Others > 0 && !q.Settings.Wipe:
-		a.Away.Why = fmt.Sprintf("the bridge would forget %d flows of others, which is confirmed by weir hosts mode HOST enforce", q.FailMode.Others)
+	if s.waits != "" {
+		a.Away.Why = s.waits
 		return false, nil
 	}
+	_, type_ := s.differs()
 	set := func(mode string) error {
 		a.State = StateSetting
 		tx.Await()
@@ -147,13 +169,13 @@ func (s *switchover) step(tx *own.Transaction, a *Answer) (taken bool, err error
 		tx.RemoveController(q.Bridge, s.row)
 		a.Forget = true
 		return true, set(now)
-	case undone:
+	case s.undone:
 		if q.Found == a.Want {
 			a.Undone = "others changed its fail mode"
 		}
 		fallthrough
 	default:
-		a.Wiped = forgets
+		a.Wiped = s.forgets
 		return true, set(s.goal)
 	}
 }

@@ -244,6 +244,9 @@ func (w *walk) round(from, to policy.FailMode) {
 	w.opened, w.lost = false, 0
 	become(from)
 	w.lost = 0
+	if a := w.until(attach.FailMode{Wanted: to, Unready: "flows are missing"}, true); a.Away.Is != from || w.lost != 0 || w.opened {
+		w.Errorf("%s: before flows are there it is %+v, and %d times without flows", name, a, w.lost)
+	}
 	become(to)
 	most := 0
 	if !w.foreign && from != to && (from == policy.FailStatic || to == policy.FailStatic) {
@@ -326,5 +329,70 @@ func TestWhoDials(t *testing.T) {
 		if !strings.HasPrefix(says, "nothing passes until Weir is back") || strings.Contains(says, "does not come back") != c.want {
 			t.Errorf("%s: %q", name, says)
 		}
+	}
+}
+
+// A bridge is left as it is, and it is said why, before Weir's flows were found there, before the switch has done the last step, and while flows of others would
+// be lost that nobody gave up.
+func TestWhatASwitchoverWaitsFor(t *testing.T) {
+	const unready = "not all of Weir's flows were found at the bridge yet"
+	for _, mode := range []policy.FailMode{policy.FailOpen, policy.FailSafe, policy.FailStatic} {
+		for name, c := range map[string]struct {
+			change func(*attach.Question)
+			why    string // "": it goes on
+		}{
+			"nothing":                        {change: func(*attach.Question) {}},
+			"flows that are missing":         {func(q *attach.Question) { q.FailMode.Unready = unready }, unready},
+			"flows of others":                {func(q *attach.Question) { q.FailMode.Others = 3 }, "the bridge would forget 3 flows of others"},
+			"flows of others, given up":      {change: func(q *attach.Question) { q.FailMode.Others, q.Settings.Wipe = 3, true }},
+			"flows that are missing, others": {func(q *attach.Question) { q.FailMode.Unready, q.FailMode.Others = unready, 3 }, unready},
+			"the last step":                  {func(q *attach.Question) { q.Rows.Root.NextCfg = 8 }, "ovs-vswitchd has not done yet"},
+		} {
+			h := newHost()
+			h.ours()
+			h.Root.CurCfg, h.Root.NextCfg = 7, 7
+			tx, err := own.Begin(h.Rows, instance)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := attach.Question{
+				Settings: attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653")}, Rows: h.Rows, Has: current, Bridge: h.b, Wanted: true, FailMode: attach.FailMode{Wanted: mode},
+			}
+			c.change(&q)
+			a, err := attach.Decide(tx, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.why != "" && q.Rows.Root.NextCfg == 7 && (a.State != attach.StateSet || a.Type != "service" || a.Away.Is != "" || a.Away.IfWeirDies != "policy stays in force as it is; a VIF that is plugged meanwhile has no network") {
+				t.Errorf("%s, waiting for %s: %+v, want it attached as it was", mode, name, a)
+			}
+			if goes := tx.Operations() != nil; goes != (c.why == "") || !strings.HasPrefix(a.Away.Why, c.why) || c.why == "" && a.Away.Loses == "" {
+				t.Errorf("%s, waiting for %s: changes %v, %+v; want %q", mode, name, tx.Changes(), a.Away, c.why)
+			}
+		}
+	}
+}
+
+// What Open vSwitch does not know is said, and nothing else is done in its place.
+func TestStaticOfOldSwitches(t *testing.T) {
+	h := newHost()
+	h.ours().Type = ""
+	tx, err := own.Begin(h.Rows, instance)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := attach.Decide(tx, attach.Question{
+		Settings: attach.Settings{Reach: netip.MustParseAddrPort("192.0.2.5:6653"), Wipe: true}, Rows: h.Rows, Has: old, Bridge: h.b, Wanted: true, FailMode: attach.FailMode{Wanted: policy.FailStatic},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range tx.Changes() {
+		if c.Column == "fail_mode" || c.Column == "controller" {
+			t.Errorf("changed: %+v", c)
+		}
+	}
+	if a.Away.Is != policy.FailOpen || !strings.Contains(a.Away.Why, "before 2.12") {
+		t.Errorf("%+v, want that it stays open, and why", a.Away)
 	}
 }
