@@ -74,7 +74,7 @@ type Comparison struct {
 
 	SettingVIFs    int                    `json:"setting_vifs" doc:"How many VIFs of the estate as it is now have other values of settings by the one than by the other."`
 	SettingChanges []policy.SettingChange `json:"setting_changes" doc:"What they are."`
-	SettingUnknown string                 `json:"setting_unknown,omitempty" doc:"Why that is not known: a name that several things have."`
+	SettingUnknown string                 `json:"setting_unknown,omitempty" doc:"Why that is not known: a name that nothing has, or that several things have."`
 }
 
 // versionText is a policy that is kept, read.

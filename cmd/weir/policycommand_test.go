@@ -549,6 +549,20 @@ guard_ip: not enforced for IPv6: no source has told such an address of it, besid
 `) {
 		p.Errorf("weir policy history 8:\n%s", out)
 	}
+	const less = `
+1 VIF gets other settings by it, of those that there are now
+  rate_out: 100Mbit/s (VM db) → off (built in) for 1 VIF: db/0
+  guard_ip: on (VM db) → off (built in) for 1 VIF: db/0
+`
+	if out := p.run("policy", "diff", "8", "7").stdout; !strings.HasSuffix(out, less) {
+		p.Errorf("weir policy diff 8 7:\n%s", out)
+	}
+	if d := parse[policyd.Comparison](p, p.run("policy", "diff", "8", "7", "--json").stdout); d.SettingVIFs != 1 || len(d.SettingChanges) != 2 || d.SettingChanges[1].Key != "guard_ip" {
+		p.Errorf("weir policy diff 8 7 --json: %+v", d)
+	}
+	if out := p.run("policy", "diff", write(p.T, p.TempDir(), "rules.yaml", []byte(webPolicy))).stdout; !strings.HasSuffix(out, "\nwhich VIFs get other settings is not known: both have to be revisions or drafts; of a file, weir policy plan says it\n") {
+		p.Errorf("weir policy diff of a file:\n%s", out)
+	}
 	if list := parse[[]policyd.EffectiveVIF](p, p.run("policy", "effective", "vm:db", "--unguarded", "--json").stdout); len(list) != 1 || list[0].VIF != "db/0" || len(list[0].Settings) != 9 {
 		p.Errorf("weir policy effective vm:db --unguarded: %+v", list)
 	}
@@ -577,6 +591,9 @@ warning: pool lab: copies of traffic leave in VLAN 900: a switch on their way th
 		}
 	}
 	p.is(exitFailed, "", `vms[1].settings.mirror: "wier" is no mirror target; did you mean "wire"?`, "policy", "set", "vm:web", "mirror=wier", "--draft", "s")
+	if out := p.run("policy", "diff", "draft:s").stdout; !strings.Contains(out, "which VIFs get other settings is not known: settings of draft s of ") || !strings.Contains(out, `"lab" is no pool`) {
+		p.Errorf("weir policy diff draft:s:\n%s", out)
+	}
 	want := []saidSetting{{"global", "fail_mode", "safe"}, {"mirror-target:wire", "to", "vlan 900"}, {"pool:lab", "mirror_vlans", "900"}, {"vm:web", "mirror", "wire out"}}
 	if diff := cmp.Diff(want, parse[[]saidSetting](p, p.run("policy", "settings", "--draft", "s", "--json").stdout)); diff != "" {
 		p.Errorf("weir policy settings --json (-want +got):\n%s", diff)
@@ -596,7 +613,8 @@ warning: pool lab: copies of traffic leave in VLAN 900: a switch on their way th
 		{exitUsage, "weir policy unset leaves it to the levels above", []string{"set", "vm:db", "rate_out=inherit"}},
 		{exitUsage, `setting "fail_mode": found vm:db, want global or pool:NAME`, []string{"set", "vm:db", "fail_mode=safe"}},
 		{exitUsage, `setting "speed" is unknown`, []string{"unset", "vm:db", "speed"}},
-		{exitNotFound, "in revision 9, in force, vm:db does not say rate_out", []string{"unset", "vm:db", "rate_out"}},
+		{exitNotFound, "in revision 9, in force, vm:db does not say rate_out: weir policy settings", []string{"unset", "vm:db", "rate_out"}},
+		{exitNotFound, "in draft s, vm:other/web does not say mirror, as vm:web does: weir policy settings", []string{"unset", "vm:other/web", "mirror", "--draft", "s"}},
 		{exitFailed, `"dbb" is no VM; did you mean "db"?`, []string{"set", "vm:dbb", "rate_out=off"}},
 	} {
 		p.is(x.code, "", x.want, append(append([]string{"policy"}, x.args...), "--yes")...)

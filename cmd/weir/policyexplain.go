@@ -27,6 +27,7 @@ type policyText struct {
 	Name   string `json:"name"` // for people: what is in force (revision 3), revision 3, draft x, policy.yaml
 	Text   string `json:"-"`
 	policy *policy.Policy
+	kept   string // by what the API names it: a revision or a draft; "": Weir does not keep it
 }
 
 // policyWords say what names a policy in arguments.
@@ -50,7 +51,9 @@ func findPolicy(cmd *cobra.Command, c *client.API, word string) (policyText, err
 		if err != nil {
 			return policyText{}, err
 		}
-		return parsedPolicy("draft "+d.Name, d.Policy)
+		p, err := parsedPolicy("draft "+d.Name, d.Policy)
+		p.kept = "draft:" + d.Owner + "/" + d.Name
+		return p, err
 	}
 	text, err := readPolicy(cmd, word)
 	if err != nil {
@@ -65,7 +68,7 @@ func findPolicy(cmd *cobra.Command, c *client.API, word string) (policyText, err
 // parsedPolicy reads the text of a policy. The name is that of a file, for messages.
 func parsedPolicy(name, text string) (policyText, error) {
 	p, err := policy.Parse(name, []byte(text))
-	return policyText{name, text, p}, err
+	return policyText{Name: name, Text: text, policy: p}, err
 }
 
 // currentPolicy returns what is in force at all hosts; a policy that says nothing if that is none.
@@ -74,23 +77,30 @@ func currentPolicy(ctx context.Context, c *client.API) (policyText, error) {
 	err := c.Get(ctx, "/api/v1/policy", &p)
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		return policyText{"no policy (none was applied yet)", "", &policy.Policy{}}, nil
+		return policyText{Name: "no policy (none was applied yet)", policy: &policy.Policy{}}, nil
 	case err != nil:
 		return policyText{}, err
 	}
-	return parsedPolicy(fmt.Sprintf("revision %d, in force", p.Revision.Revision), p.Policy)
+	return keptRevision(&p, ", in force")
+}
+
+// keptRevision returns a revision that the API told; note is added to its name.
+func keptRevision(p *policyd.PolicyText, note string) (policyText, error) {
+	x, err := parsedPolicy(fmt.Sprintf("revision %d%s", p.Revision.Revision, note), p.Policy)
+	x.kept = strconv.FormatUint(p.Revision.Revision, 10)
+	return x, err
 }
 
 // revisionPolicy returns a revision; 0 is a policy that says nothing.
 func revisionPolicy(ctx context.Context, c *client.API, number uint64) (policyText, error) {
 	if number == 0 {
-		return policyText{"no policy", "", &policy.Policy{}}, nil
+		return policyText{Name: "no policy", policy: &policy.Policy{}}, nil
 	}
 	var p policyd.PolicyText
 	if err := c.Get(ctx, "/api/v1/policy/revisions/"+strconv.FormatUint(number, 10), &p); err != nil {
 		return policyText{}, err
 	}
-	return parsedPolicy(fmt.Sprintf("revision %d", number), p.Policy)
+	return keptRevision(&p, "")
 }
 
 // explained is how one policy differs from another, for people and as JSON.
@@ -99,13 +109,42 @@ type explained struct {
 	To         policyText          `json:"to"`
 	Difference *policy.Difference  `json:"difference"`
 	Explained  explain.Explanation `json:"explained"`
+	vifSettings
+}
+
+// vifSettings are settings that VIFs of the estate as it is now have otherwise by one policy than by another one.
+type vifSettings struct {
+	VIFs    int                    `json:"setting_vifs,omitempty"`
+	Changes []policy.SettingChange `json:"setting_changes,omitempty"`
+	Unknown string                 `json:"setting_unknown,omitempty"` // why that is not known
+}
+
+// compareSettings asks which settings VIFs have otherwise by b than by a.
+func compareSettings(ctx context.Context, c *client.API, a, b *policyText) (vifSettings, error) {
+	if a.kept == "" || b.kept == "" {
+		return vifSettings{Unknown: "both have to be revisions or drafts; of a file, weir policy plan says it"}, nil
+	}
+	var x policyd.Comparison
+	err := c.Get(ctx, "/api/v1/policy/compare?from="+url.QueryEscape(a.kept)+"&to="+url.QueryEscape(b.kept), &x)
+	return vifSettings{x.SettingVIFs, x.SettingChanges, x.SettingUnknown}, err
+}
+
+// write says it for people, after differences.
+func (v *vifSettings) write(out *cli.Output) error {
+	if v.Unknown != "" {
+		_, err := fmt.Fprintf(out.W, "\nwhich VIFs get other settings is not known: %s\n", cli.Clean(v.Unknown))
+		return err
+	}
+	fmt.Fprintf(out.W, "\n%s other settings by it, of those that there are now\n", vifsGet(v.VIFs))
+	writeSettingChanges(out, v.Changes, 0)
+	return nil
 }
 
 // explainPolicies says how b differs from a. Rules of b without an id are called new-1 and so on: they get one when they are kept.
 func explainPolicies(a, b policyText, now time.Time) explained {
 	identify(a.policy, nil)
 	identify(b.policy, a.policy)
-	return explained{a, b, policy.Compare(a.policy, b.policy), *explain.Of(a.policy, b.policy, now)}
+	return explained{From: a, To: b, Difference: policy.Compare(a.policy, b.policy), Explained: *explain.Of(a.policy, b.policy, now)}
 }
 
 // identify names rules that have no id for as long as a command runs.
@@ -184,7 +223,8 @@ func newPolicyDiff() *cobra.Command {
 		Use:   "diff [A] [B]",
 		Short: "Say how one policy differs from another",
 		Long: `Says in sentences how policy B differs from policy A: what opens and what closes first, which rule decides now what another one decided, and
-what to think about. Each of them is ` + policyWords + `.
+what to think about; of revisions and drafts also which VIFs that there are now get another value of which setting. Each of them is
+` + policyWords + `.
 
 Without A and B, your draft is compared with what is in force. With one, a revision is compared with what is in force since, and anything else with
 what is in force now. weir policy history NUMBER says what a single revision changed.`,
@@ -221,6 +261,12 @@ what is in force now. weir policy history NUMBER says what a single revision cha
 			}
 			e := explainPolicies(a, b, time.Now())
 			out := outputOf(cmd, asJSON)
+			differ := len(e.Difference.Settings) > 0
+			if differ && !raw {
+				if e.vifSettings, err = compareSettings(cmd.Context(), c, &a, &b); err != nil {
+					return err
+				}
+			}
 			switch {
 			case asJSON:
 				return cli.WriteJSON(out, e)
@@ -232,7 +278,10 @@ what is in force now. weir policy history NUMBER says what a single revision cha
 				return writeRaw(out, text)
 			}
 			fmt.Fprintf(out.W, "%s compared with %s:\n", cli.Clean(b.Name), cli.Clean(a.Name))
-			return writeDifferences(out, &e.Explained, 0)
+			if err := writeDifferences(out, &e.Explained, 0); err != nil || !differ {
+				return err
+			}
+			return e.vifSettings.write(out)
 		},
 	}
 	apiFlags(cmd, &data)

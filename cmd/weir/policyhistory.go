@@ -13,7 +13,6 @@ import (
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/client"
 	"github.com/weirhq/weir/policyd"
-	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/explain"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -175,7 +174,7 @@ func showRevision(ctx context.Context, out *cli.Output, c *client.API, word stri
 	if err := c.Get(ctx, fmt.Sprintf("/api/v1/policy/revisions/%d", n), &p); err != nil {
 		return err
 	}
-	b, err := parsedPolicy(fmt.Sprintf("revision %d", n), p.Policy)
+	b, err := keptRevision(&p, "")
 	if err != nil {
 		return err
 	}
@@ -185,12 +184,11 @@ func showRevision(ctx context.Context, out *cli.Output, c *client.API, word stri
 	}
 	pruned := err != nil
 	var e explained
-	var now *policyd.Comparison // by the estate as it is now; nil: there is nothing to compare
+	differ := false // in settings, from another policy
 	if !pruned {
 		e = explainPolicies(a, b, p.AppliedAt)
-		if p.Replaces != 0 {
-			now = &policyd.Comparison{}
-			if err := c.Get(ctx, fmt.Sprintf("/api/v1/policy/compare?from=%d&to=%d", p.Replaces, n), now); err != nil {
+		if differ = p.Replaces != 0 && len(e.Difference.Settings) > 0; differ {
+			if e.vifSettings, err = compareSettings(ctx, c, &a, &b); err != nil {
 				return err
 			}
 		}
@@ -201,12 +199,8 @@ func showRevision(ctx context.Context, out *cli.Output, c *client.API, word stri
 			policyd.PolicyText
 			Explained *explain.Explanation `json:"explained,omitempty"`
 
-			SettingVIFs    int                    `json:"setting_vifs,omitempty"` // of the estate as it is now
-			SettingChanges []policy.SettingChange `json:"setting_changes,omitempty"`
-		}{PolicyText: p}
-		if now != nil {
-			answer.SettingVIFs, answer.SettingChanges = now.SettingVIFs, now.SettingChanges
-		}
+			vifSettings
+		}{PolicyText: p, vifSettings: e.vifSettings}
 		if !pruned {
 			answer.Explained = &e.Explained
 		}
@@ -245,16 +239,10 @@ func showRevision(ctx context.Context, out *cli.Output, c *client.API, word stri
 		return err
 	}
 	fmt.Fprintf(out.W, "\nCompared with %s:\n", cli.Clean(a.Name))
-	if err := writeDifferences(out, &e.Explained, 0); err != nil || now == nil || len(now.Settings) == 0 {
+	if err := writeDifferences(out, &e.Explained, 0); err != nil || !differ {
 		return err
 	}
-	if now.SettingUnknown != "" {
-		_, err := fmt.Fprintf(out.W, "\nwhich VIFs get other settings is not known: %s\n", cli.Clean(now.SettingUnknown))
-		return err
-	}
-	fmt.Fprintf(out.W, "\n%s other settings by it, of those that there are now\n", vifsGet(now.SettingVIFs))
-	writeSettingChanges(out, now.SettingChanges, 0)
-	return nil
+	return e.vifSettings.write(out)
 }
 
 // pendingArg returns the revision that an argument means, without one that which waits to be confirmed.

@@ -80,6 +80,25 @@ func newPolicySet() *cobra.Command {
 	return completesSettings(g.command(), false)
 }
 
+// sayers says which levels of a kind say a setting, if they are few: what is looked for may stand under another name there; "": none, or many.
+func sayers(p *policy.Policy, kind flow.Kind, key string) string {
+	const few = 3
+	var names []string
+	for _, s := range p.Sayings() {
+		if s.Level.Kind == kind && s.Key == key {
+			names = append(names, s.Level.String())
+		}
+	}
+	switch n := len(names); {
+	case n == 0 || n > few:
+		return ""
+	case n == 1:
+		return ", as " + names[0] + " does"
+	default:
+		return ", as " + strings.Join(names[:n-1], ", ") + " and " + names[n-1] + " do"
+	}
+}
+
 func newPolicyUnset() *cobra.Command {
 	g := policyChange{
 		use: "unset LEVEL SETTING...", short: "Have a level say settings no more, which leaves them to the levels above", args: cobra.MinimumNArgs(2),
@@ -95,7 +114,7 @@ func newPolicyUnset() *cobra.Command {
 				case err != nil:
 					return "", usageError{err}
 				case !said:
-					return "", notFoundf("in %s, %s does not say %s: weir policy settings lists what is said", p.Name, level, key)
+					return "", notFoundf("in %s, %s does not say %s%s: weir policy settings lists what is said", p.Name, level, key, sayers(p.policy, level.Kind, key))
 				}
 			}
 			return level.String() + " says no more " + inShort(args[1:]), nil

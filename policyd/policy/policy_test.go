@@ -148,7 +148,7 @@ func TestResolveRefuses(t *testing.T) {
 		"unknown in group":  {`address_groups: [{name: g, members: [address-group:h]}]`, `address_groups[0].members[0]: "h" is no address group`},
 		"same VM twice": {
 			"vms: [{name: db}, {name: 3F1C5A9E-8D7B-4C06-9A53-0E2B6D4F8C11}]",
-			`vms[1].name: "3F1C5A9E-8D7B-4C06-9A53-0E2B6D4F8C11" is the same VM as "db", at vms[0]: put rules and settings together`,
+			`vms[1].name: "3F1C5A9E-8D7B-4C06-9A53-0E2B6D4F8C11" is the same VM as "db", at vms[0]: write rules and settings there`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

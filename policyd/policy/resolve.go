@@ -374,7 +374,7 @@ func (r *resolver) rules() {
 			}
 			if first, ok := seen[scope]; ok {
 				if l.tier != PoolDefault && l.tier != NetworkDefault && l.tier != VMDefault {
-					r.refuse(l.at, "%q is the same %s as %s: put rules and settings together", l.of, r.Names.kinds[l.kind].noun, first)
+					r.refuse(l.at, "%q is the same %s as %s: write rules and settings there", l.of, r.Names.kinds[l.kind].noun, first)
 				}
 				continue
 			}

@@ -85,7 +85,7 @@ func settingsDiffer(before, after *Set) map[LevelID]uint {
 }
 
 // ResolveSettings resolves the settings of p, and no rules or groups: for what VIFs would have, not for what is to be in force. Names that nothing has, and that are not
-// in bound, count for nothing.
+// in bound, are refused, as those are that several things have.
 func ResolveSettings(p *Policy, names *Names, bound []Bound) (*Set, error) {
 	only := *p
 	only.AddressGroups, only.VMGroups = nil, nil

@@ -1074,7 +1074,7 @@ export interface PolicydComparison {
   rules: PolicyRuleDifference[] | null;
   /** What they are. */
   setting_changes: PolicySettingChange[] | null;
-  /** Why that is not known: a name that several things have. */
+  /** Why that is not known: a name that nothing has, or that several things have. */
   setting_unknown?: string;
   /** How many VIFs of the estate as it is now have other values of settings by the one than by the other. */
   setting_vifs: number;
