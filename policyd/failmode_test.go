@@ -64,6 +64,8 @@ func TestFailModeAtStart(t *testing.T) {
 		vif.MAC = mac
 		pool(estate.VM{Name: "weir", Pool: "lab", VIFs: []estate.VIF{vif}})
 		is("Weir is a VM of the pool", "secure", "Weir itself is VM weir")
+		_, err = r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: "weir/0"}) // which would be the end of it
+		isMistake(t, err, "Weir's own")
 		return
 	}
 	t.Skip("this machine has no interface with a MAC address")

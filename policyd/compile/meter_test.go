@@ -60,6 +60,16 @@ func TestMeters(t *testing.T) {
 	if metered != 4 { // with a tag of priority, and without
 		t.Errorf("%d flows are metered, want two of each VIF", metered)
 	}
+	without := limited(in, map[flow.ID]string{ids[0]: "20Mbit/s"})
+	without.Capabilities.Meters = false
+	for name, r := range without.Rates() {
+		if r.Metered || r.Out.Rate != 20_000 {
+			t.Errorf("without meters, %s has %+v, want its rate by something else", name, r)
+		}
+	}
+	if d := mustCompile(t, c, without); len(d.Meters) != 0 || len(without.Rates()) != 1 {
+		t.Errorf("meters %v and rates %v where the switch has no meters", d.Meters, without.Rates())
+	}
 	bypassed := limited(in, map[flow.ID]string{ids[0]: "20Mbit/s", ids[1]: "1Gbit/s"})
 	bypassed.BypassVIFs = map[flow.ID]bool{ids[0]: true}
 	if d := mustCompile(t, c, bypassed); len(d.Meters) != 1 || len(bypassed.Rates()) != 1 {

@@ -219,4 +219,9 @@ func TestSettingWarnings(t *testing.T) {
 	if diff := cmp.Diff(want, p.Warnings()); diff != "" {
 		t.Error(diff)
 	}
+	for burst, want := range map[string]int{"": 0, " burst 2MB": 0, " burst 1999999B": 1} { // 0.8 s are 2 MB
+		if got := parsed(t, "global: {settings: {rate_out: 20Mbit/s"+burst+"}}").Warnings(); len(got) != want {
+			t.Errorf("20Mbit/s%s: warnings %q, want %d", burst, got, want)
+		}
+	}
 }

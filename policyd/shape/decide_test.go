@@ -148,6 +148,13 @@ func TestDecide(t *testing.T) {
 		"less than a frame": {
 			limits: shape.Limits{Out: limit("1Mbit/s burst 1500B"), Meter: true}, host: func(h *host) { h.vif.MTU = 9000 }, want: "vif1.0: out 1Mbit/s burst 1500B by a meter of the bridge's flows", warn: "less than one frame of this interface, whose MTU is 9000",
 		},
+		"just less than a frame": {
+			limits: shape.Limits{Out: limit("1Mbit/s burst 1517B"), Meter: true}, want: "vif1.0: out 1Mbit/s burst 1517B by a meter of the bridge's flows", warn: "less than one frame of this interface, whose MTU is 1500",
+		},
+		"just a frame": {limits: shape.Limits{Out: limit("1Mbit/s burst 1518B"), Meter: true}, want: "vif1.0: out 1Mbit/s burst 1518B by a meter of the bridge's flows"},
+		"less than a frame, MTU not known": {
+			limits: shape.Limits{Out: limit("1Mbit/s burst 1517B"), Meter: true}, host: func(h *host) { h.vif.MTU = 0 }, want: "vif1.0: out 1Mbit/s burst 1517B by a meter of the bridge's flows", warn: "less than one frame of this interface, whose MTU is 1500",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost()
