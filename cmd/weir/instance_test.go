@@ -277,7 +277,7 @@ func testStatus(t *testing.T, a *apptest.App) {
 	for _, want := range []string{
 		"version ", "up ", a.Listen[0], "embedded at " + a.Store + " answers", "1 pool, 3 hosts, 2 networks, 24 VMs, 33 VIFs, 15 groups", " stored + ",
 		" replayed = ", "write-ahead log ", " batches with ", "disk of the store ", " free, alarm below 5.00 GiB", "table flows ", "kept 30d",
-		"active ", " of 3 hosts, ", " of 24 VMs, ", "process up ", "process store ", " CPUs, ", " memory free, ", "; disk ", "; 0 flows, ",
+		"active ", " of 3 hosts (none managed), ", " of 24 VMs, ", "process up ", "process store ", " CPUs, ", " memory free, ", "; disk ", "; 0 flows, ",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
