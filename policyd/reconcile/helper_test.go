@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,9 +216,25 @@ func (r *rig) ofctl(args ...string) string {
 	return out
 }
 
-// send has a VM of host 0 send packets that rule i is for, and the switch count them.
+// received matches how many packets a port has taken in, in what ovs-ofctl says of it.
+var received = regexp.MustCompile(`rx pkts=(\d+)`)
+
+// send has a VM of host 0 send packets that rule i is for, and the switch count them. The switch takes them in a moment after it was told to, and rules
+// have them once it has forgotten what it knew of their flow.
 func (r *rig) send(i, packets int) {
 	r.t.Helper()
+	taken := func() int {
+		m := received.FindStringSubmatch(r.ofctl("dump-ports", "br0", r.vms[0].Port.Name))
+		if m == nil {
+			r.t.Fatal("the switch does not say what the port has received")
+		}
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		return n
+	}
+	before := taken()
 	packet := fmt.Sprintf("in_port(1),eth(src=02:fa:00:01:00:01,dst=02:fa:00:01:00:02),eth_type(0x0800),ipv4(src=10.0.0.1,dst=10.%d.%d.%d,proto=17,tos=0,ttl=64,frag=no),udp(src=4000,dst=53)",
 		byte(i>>16), byte(i>>8), byte(i))
 	for range packets {
@@ -224,8 +242,16 @@ func (r *rig) send(i, packets int) {
 			r.t.Fatal(err)
 		}
 	}
-	if _, err := r.hosts[0].AppCtl(r.t.Context(), "revalidator/purge"); err != nil {
-		r.t.Fatal(err)
+	for deadline := time.Now().Add(patience); taken() < before+packets; time.Sleep(2 * time.Millisecond) { // between polls
+		if time.Now().After(deadline) {
+			r.t.Fatalf("the switch has not taken %d packets within %s", packets, patience)
+		}
+	}
+	// A flow that is being looked at is passed over by a purge: the round of looking at all that ends next has counted it, too.
+	for _, command := range []string{"revalidator/purge", "revalidator/wait"} {
+		if _, err := r.hosts[0].AppCtl(r.t.Context(), command); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 }
 
