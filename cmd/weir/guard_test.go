@@ -144,8 +144,7 @@ func TestGuards(t *testing.T) {
 	// The switch has the rules then, and packets are treated by them once what it knows of flows is forgotten.
 	settled := func() {
 		t.Helper()
-		_, err := r.host.AppCtl(r.ctx, "revalidator/purge")
-		r.must(err)
+		r.must(r.host.Forget(r.ctx))
 	}
 	settled()
 	tap := newTap(t, r.db.Namespace)

@@ -270,8 +270,7 @@ func (r *mirrorRig) stand(host, want string) {
 	r.changes++
 	_, err := r.hv[host].VSCtl(r.ctx, "set", "Open_vSwitch", ".", fmt.Sprint("other_config:settled=", r.changes))
 	r.must(err)
-	_, err = r.hv[host].AppCtl(r.ctx, "revalidator/purge")
-	r.must(err)
+	r.must(r.hv[host].Forget(r.ctx))
 }
 
 // database is what of a host's database mirrors change.

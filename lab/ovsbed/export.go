@@ -88,7 +88,7 @@ func (h *Host) configure(ctx context.Context, args ...string) error {
 	if _, err := h.VSCtl(ctx, args...); err != nil {
 		return err
 	}
-	return h.forget(ctx)
+	return h.Forget(ctx)
 }
 
 var currentFlows = regexp.MustCompile(`current flows=(\d+)`)

@@ -158,10 +158,13 @@ func (h *Host) OFCtl(ctx context.Context, args ...string) (string, error) {
 	return h.run(ctx, "ovs-ofctl", append([]string{"-OOpenFlow15", "--timeout=" + commandTimeout}, args...)...)
 }
 
-// forget makes the datapath forget what to do with flows that it has seen: packets of those that go on would be treated as
-// before for up to half a second.
-func (h *Host) forget(ctx context.Context) error {
-	_, err := h.AppCtl(ctx, "revalidator/purge")
+// Forget makes the datapath forget what to do with flows that it has seen, and the switch count what they had: packets of those that go on would be
+// treated as before for up to half a second. A flow that is just being looked at is passed over by that; it has been looked at anew on return.
+func (h *Host) Forget(ctx context.Context) error {
+	if _, err := h.AppCtl(ctx, "revalidator/purge"); err != nil {
+		return err
+	}
+	_, err := h.AppCtl(ctx, "revalidator/wait")
 	return err
 }
 
@@ -244,7 +247,7 @@ func (h *Host) SetFlows(ctx context.Context, bridge string, flows ...string) err
 	if _, err := h.OFCtl(ctx, "--bundle", "replace-flows", bridge, file); err != nil {
 		return err
 	}
-	return h.forget(ctx)
+	return h.Forget(ctx)
 }
 
 // set gives a setting of the kernel's network protocols a value in n.
