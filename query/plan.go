@@ -356,7 +356,7 @@ func (p *planner) rows() string {
 			columns = append(columns, p.keySQL(f)+" AS k"+n)
 			continue
 		}
-		columns = append(columns, p.joined(f, "j"+n, sides), "j"+n+".1 AS k"+n)
+		columns = append(columns, p.joined(f, n, sides), "j"+n+".1 AS k"+n)
 		first = append(first, "j"+n+".2")
 		if sides {
 			columns = append(columns, "j"+n+".3 AS is_in", "j"+n+".4 AS is_out")
@@ -385,22 +385,25 @@ func (p *planner) rows() string {
 	return strings.Join(pieces, "\nUNION ALL\n")
 }
 
-// joined returns the column that makes one row for each value of the field: a tuple of the value, whether it is the
+// joined returns j<n>, the column that makes one row for each value of the field: a tuple of the value, whether it is the
 // first, and, with sides, whether the destination and whether the source has it.
-func (p *planner) joined(f *Field, alias string, sides bool) string {
-	values := p.keySQL(f)
-	tuple := "(x, n = 1)"
+//
+// n is in the names within, too: two fields can mean the same column (group and src_group of what goes out), and ClickHouse
+// takes arrayJoins that read alike for one, which would pair each value with itself alone.
+func (p *planner) joined(f *Field, n string, sides bool) string {
+	alias, x, i := "j"+n, "x"+n, "i"+n
+	tuple := x + ", " + i + " = 1"
 	if sides {
 		src, dst := p.table.Columns[f.columns[0]], p.table.Columns[f.columns[1]]
 		is := func(column string) string {
 			if f.Type == Group {
-				return "has(" + column + ", x)"
+				return "has(" + column + ", " + x + ")"
 			}
-			return "x = " + column
+			return x + " = " + column
 		}
-		tuple = "(x, n = 1, " + is(dst) + ", " + is(src) + ")"
+		tuple += ", " + is(dst) + ", " + is(src)
 	}
-	return "arrayJoin(arrayMap((x, n) -> " + tuple + ", " + values + " AS " + alias + "s, arrayEnumerate(" + alias + "s))) AS " + alias
+	return "arrayJoin(arrayMap((" + x + ", " + i + ") -> (" + tuple + "), " + p.keySQL(f) + " AS " + alias + "s, arrayEnumerate(" + alias + "s))) AS " + alias
 }
 
 // sideSQL returns the filter as it would be in that direction.

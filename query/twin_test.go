@@ -669,6 +669,9 @@ func randomRequest(r *rand.Rand, from, to time.Time) query.Request {
 			q.By = append(q.By, f.Name)
 		}
 	}
+	if r.IntN(6) == 0 { // one way, these are the same column
+		q.By = slices.Clone([][]string{{"group", "src_group"}, {"dst_group", "group"}, {"src_group", "group", "dst_group"}, {"vm", "src_vm"}}[r.IntN(4)])
+	}
 	for range r.IntN(3) {
 		if u := query.Units[r.IntN(len(query.Units))]; !slices.Contains(q.Units, u) {
 			q.Units = append(q.Units, u)

@@ -3,7 +3,7 @@ WITH best AS (
   FROM (
     SELECT
       toDateTime(intDiv(toUnixTimestamp(time_received), 300) * 300, 'UTC') AS t,
-      arrayJoin(arrayMap((x, n) -> (x, n = 1, x = dst_vm, x = src_vm), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
+      arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1, x1 = dst_vm, x1 = src_vm), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
       j1.1 AS k1,
       j1.3 AS is_in,
       j1.4 AS is_out,
@@ -48,7 +48,7 @@ FROM (
     FROM (
       SELECT
         toDateTime(intDiv(toUnixTimestamp(time_received), 300) * 300, 'UTC') AS t,
-        arrayJoin(arrayMap((x, n) -> (x, n = 1, x = dst_vm, x = src_vm), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
+        arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1, x1 = dst_vm, x1 = src_vm), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
         j1.1 AS k1,
         j1.3 AS is_in,
         j1.4 AS is_out,

@@ -19,9 +19,9 @@ FROM (
       sumIf(b, is_first) AS b_all
     FROM (
       SELECT
-        arrayJoin(arrayMap((x, n) -> (x, n = 1), if(src_addr = dst_addr OR dst_addr = defaultValueOfArgumentType(src_addr), [src_addr], if(src_addr = defaultValueOfArgumentType(src_addr), [dst_addr], [src_addr, dst_addr])) AS j1s, arrayEnumerate(j1s))) AS j1,
+        arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1), if(src_addr = dst_addr OR dst_addr = defaultValueOfArgumentType(src_addr), [src_addr], if(src_addr = defaultValueOfArgumentType(src_addr), [dst_addr], [src_addr, dst_addr])) AS j1s, arrayEnumerate(j1s))) AS j1,
         j1.1 AS k1,
-        arrayJoin(arrayMap((x, n) -> (x, n = 1), if(src_port = dst_port OR dst_port = defaultValueOfArgumentType(src_port), [src_port], if(src_port = defaultValueOfArgumentType(src_port), [dst_port], [src_port, dst_port])) AS j2s, arrayEnumerate(j2s))) AS j2,
+        arrayJoin(arrayMap((x2, i2) -> (x2, i2 = 1), if(src_port = dst_port OR dst_port = defaultValueOfArgumentType(src_port), [src_port], if(src_port = defaultValueOfArgumentType(src_port), [dst_port], [src_port, dst_port])) AS j2s, arrayEnumerate(j2s))) AS j2,
         j2.1 AS k2,
         if(if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)) < 32768 OR if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)) IN (47808, 51820), if(least(src_port, dst_port) = 0, greatest(src_port, dst_port), least(src_port, dst_port)), 0) AS k3,
         j1.2 AND j2.2 AS is_first,

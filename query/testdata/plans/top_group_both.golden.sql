@@ -23,7 +23,7 @@ FROM (
       sumIf(b, is_first) AS b_all
     FROM (
       SELECT
-        arrayJoin(arrayMap((x, n) -> (x, n = 1, has(dst_groups, x), has(src_groups, x)), if(empty(src_groups) AND empty(dst_groups), [toUInt64(0)], arrayDistinct(arrayConcat(src_groups, dst_groups))) AS j1s, arrayEnumerate(j1s))) AS j1,
+        arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1, has(dst_groups, x1), has(src_groups, x1)), if(empty(src_groups) AND empty(dst_groups), [toUInt64(0)], arrayDistinct(arrayConcat(src_groups, dst_groups))) AS j1s, arrayEnumerate(j1s))) AS j1,
         j1.1 AS k1,
         j1.3 AS is_in,
         j1.4 AS is_out,

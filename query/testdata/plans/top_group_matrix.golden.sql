@@ -20,9 +20,9 @@ FROM (
       sumIf(b, is_first) AS b_all
     FROM (
       SELECT
-        arrayJoin(arrayMap((x, n) -> (x, n = 1), if(empty(src_groups), [toUInt64(0)], src_groups) AS j1s, arrayEnumerate(j1s))) AS j1,
+        arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1), if(empty(src_groups), [toUInt64(0)], src_groups) AS j1s, arrayEnumerate(j1s))) AS j1,
         j1.1 AS k1,
-        arrayJoin(arrayMap((x, n) -> (x, n = 1), if(empty(dst_groups), [toUInt64(0)], dst_groups) AS j2s, arrayEnumerate(j2s))) AS j2,
+        arrayJoin(arrayMap((x2, i2) -> (x2, i2 = 1), if(empty(dst_groups), [toUInt64(0)], dst_groups) AS j2s, arrayEnumerate(j2s))) AS j2,
         j2.1 AS k2,
         j1.2 AND j2.2 AS is_first,
         bytes * sampling_rate AS b

@@ -33,7 +33,7 @@ FROM (
       sumIf(p, is_first) AS p_all
     FROM (
       SELECT
-        arrayJoin(arrayMap((x, n) -> (x, n = 1, x = dst_vm, x = src_vm), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
+        arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1, x1 = dst_vm, x1 = src_vm), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
         j1.1 AS k1,
         j1.3 AS is_in,
         j1.4 AS is_out,

@@ -9,7 +9,7 @@ FROM (
     sum(b) AS b_sum
   FROM (
     SELECT
-      arrayJoin(arrayMap((x, n) -> (x, n = 1), if(empty(src_groups) AND empty(dst_groups), [toUInt64(0)], arrayDistinct(arrayConcat(src_groups, dst_groups))) AS j1s, arrayEnumerate(j1s))) AS j1,
+      arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1), if(empty(src_groups) AND empty(dst_groups), [toUInt64(0)], arrayDistinct(arrayConcat(src_groups, dst_groups))) AS j1s, arrayEnumerate(j1s))) AS j1,
       j1.1 AS k1,
       j1.2 AS is_first,
       if(counted, toInt64(bytes * sampling_rate), -toInt64(bytes * sampling_rate)) AS b

@@ -17,7 +17,7 @@ FROM (
       sumIf(b, is_first) AS b_all
     FROM (
       SELECT
-        arrayJoin(arrayMap((x, n) -> (x, n = 1), if(empty(src_groups) AND empty(dst_groups), [toUInt64(0)], arrayDistinct(arrayConcat(src_groups, dst_groups))) AS j1s, arrayEnumerate(j1s))) AS j1,
+        arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1), if(empty(src_groups) AND empty(dst_groups), [toUInt64(0)], arrayDistinct(arrayConcat(src_groups, dst_groups))) AS j1s, arrayEnumerate(j1s))) AS j1,
         j1.1 AS k1,
         j1.2 AS is_first,
         bytes * sampling_rate AS b

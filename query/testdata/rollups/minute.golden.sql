@@ -9,7 +9,7 @@ FROM (
     sum(b) AS b_sum
   FROM (
     SELECT
-      arrayJoin(arrayMap((x, n) -> (x, n = 1), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
+      arrayJoin(arrayMap((x1, i1) -> (x1, i1 = 1), if(src_vm = dst_vm OR dst_vm = defaultValueOfArgumentType(src_vm), [src_vm], if(src_vm = defaultValueOfArgumentType(src_vm), [dst_vm], [src_vm, dst_vm])) AS j1s, arrayEnumerate(j1s))) AS j1,
       j1.1 AS k1,
       j1.2 AS is_first,
       bytes AS b
