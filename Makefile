@@ -48,11 +48,15 @@ race: ## Run the race detector where goroutines share memory
 
 .PHONY: soak
 soak: ## Kill store and collector 200 times under load and look for what is lost or doubled
-	@. scripts/lib.sh && CI_REQUIRE_SERVICES=1 WEIR_CRASHES=200 go test ./internal/crash -run '^TestKills$$' -count 1 -v -timeout 1h
+	@. scripts/lib.sh && CI_REQUIRE_SERVICES=1 WEIR_SEED=$${WEIR_SEED:-random} WEIR_CRASHES=200 go test ./internal/crash -run '^TestKills$$' -count 1 -v -timeout 1h
 
 .PHONY: oracle
 oracle: ## Ask evaluator, model and Open vSwitch of FRAMES random frames (1000000 unless set; minutes) and look for what they disagree on
-	@. scripts/lib.sh && CI_REQUIRE_SERVICES=1 WEIR_ORACLE=$${FRAMES:-1000000} go test ./internal/oracle -run '^TestOracle$$' -count 1 -v -timeout 3h
+	@. scripts/lib.sh && CI_REQUIRE_SERVICES=1 WEIR_SEED=$${WEIR_SEED:-random} WEIR_ORACLE=$${FRAMES:-1000000} go test ./internal/oracle -run '^TestOracle$$' -count 1 -v -timeout 3h
+
+.PHONY: explore
+explore: ## Run the tests with random input with new input, in turn, for EXPLORE (10m unless set)
+	@scripts/explore.sh
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME (30s unless set)

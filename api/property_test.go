@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/api/account"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 const aPolicy = "address_groups:\n- name: office\n  members: [192.0.2.0/24]\nglobal:\n  mandatory:\n  - {id: no-ssh, action: deny, protocol: tcp, local_ports: 22, remote: address-group:office}\n"
@@ -208,8 +209,7 @@ func TestWrongRequests(t *testing.T) {
 func TestRandomRequests(t *testing.T) {
 	r := newRig(t, unauthenticated(), nil, nil)
 	d := documentOf(r)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	g := newGenerator(d, seed)
 	for _, s := range story(r)[:40] { // so that there is something
 		r.ask(s.ask)

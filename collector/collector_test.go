@@ -25,6 +25,7 @@ import (
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/collector/udp"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 const patience = time.Minute // a test that needs it has failed
@@ -544,11 +545,10 @@ func hostile(rnd *rand.Rand) []byte {
 }
 
 func TestHostileFlood(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	defer func() {
 		if t.Failed() {
-			t.Logf("seed %d", seed)
 		}
 	}()
 	cfg := config()

@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/estatetest"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 // row is what the enricher says about a row, by name.
@@ -264,8 +265,7 @@ func randomRow(r *rand.Rand, m *estate.Model, names map[uint64]string, b *flow.B
 
 // On random estates and rows the enricher says what the twin says, and touches nothing else.
 func TestEnrichAgreesWithTwin(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	size := estatetest.Size{
 		Pools: 3, Hosts: 6, Networks: 8, VMs: 25, VIFs: 3, AddressGroups: 6, Prefixes: 60, VMGroups: 8, Rules: 40, Dense: true,

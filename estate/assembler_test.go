@@ -14,6 +14,7 @@ import (
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 const (
@@ -509,8 +510,7 @@ func anonymous(m *estate.Model) *estate.Model {
 
 // However the sources came to say what they say, the estate is that of all of them at once.
 func TestAssembledAtOnceIsTheSame(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := changer{rand.New(rand.NewPCG(seed, 0))}
 	names := []string{"file", "host:0", "host:1", "xapi:lab"}
 	merged := 0

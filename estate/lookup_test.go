@@ -11,6 +11,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/estatetest"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 var dense = estatetest.Size{
@@ -45,8 +46,7 @@ func sortedNames(t testing.TB, s *estate.Snapshot, ids []uint64) []string {
 
 // Every look-up of random estates says what a walk through the model says.
 func TestLookupsAgreeWithTwin(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	hits := map[string]int{}
 	for round := range 30 {

@@ -6,10 +6,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 // instances returns n rule instances of rules of several instances each, in no order.
@@ -26,8 +26,7 @@ func instances(r *rand.Rand, n int) []estate.RuleInstance {
 }
 
 func TestRule(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	list := instances(rand.New(rand.NewPCG(seed, 0)), 5000)
 	s, err := estate.Compile(&estate.Model{Rules: list})
 	if err != nil {

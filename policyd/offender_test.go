@@ -9,6 +9,7 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/reconcile"
@@ -16,7 +17,7 @@ import (
 
 // However packets are dropped: each offence is told of soon, never twice within ten minutes, and the events say together how many packets it were.
 func TestOffenders(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	var o offenders
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

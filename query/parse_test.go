@@ -5,12 +5,12 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/query"
 )
 
@@ -251,7 +251,7 @@ func checkRoundTrip(t *testing.T, text string) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	for range 5000 {
 		checkRoundTrip(t, randomExpr(r, 3))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/query"
 )
 
@@ -108,8 +109,7 @@ func TestGoldenPlans(t *testing.T) {
 // Whatever the range, its parts follow each other without a gap, hold whole buckets of their tables, and are together the
 // range to the minute, as far as minutes are kept.
 func TestPartsMakeTheRange(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 5))
 	tables := map[string]query.Table{}
 	for _, table := range query.Tables {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/query"
 	"github.com/weirhq/weir/query/rollup"
 )
@@ -693,8 +694,7 @@ func randomRequest(r *rand.Rand, from, to time.Time) query.Request {
 
 // Random requests over random rows: ClickHouse answers the planner's SQL as the twin answers the request.
 func TestTwin(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 2))
 	e := newEngine(t)
 	// The store lets rows expire, so the hour lies an hour back.
@@ -746,8 +746,7 @@ func TestTwin(t *testing.T) {
 // What a rollup answers is what the single records answer, where both know the times: every flow here lived in the
 // instant in which it was received, and ranges are of whole buckets.
 func TestRollupsAnswerAsSingleRecords(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 4))
 	e := newEngine(t)
 	to := time.Now().Add(-time.Hour).Truncate(time.Hour).UTC()
@@ -837,8 +836,7 @@ func (e *engine) answer(t *testing.T, q query.Request, p *query.Plan) []string {
 
 // A list gives the newest records that the filter takes, of every observation.
 func TestTwinList(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 3))
 	e := newEngine(t)
 	from := time.Now().Add(-2 * time.Hour).Truncate(time.Hour).UTC()

@@ -12,14 +12,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/storetest"
 )
 
 // Hits add up to the packet whatever fails: the store away, answers lost, the writer restarted, clocks that go back.
 func TestHitsAddUp(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 0))
 	database, srv := storetest.Database(t)
 	cfg := config(srv, database)

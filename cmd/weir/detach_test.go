@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/internal/apptest"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd"
@@ -53,13 +54,12 @@ func TestDetachWithPolicy(t *testing.T) {
 	}
 	r.says("rules 1 of 1", "hosts", "list")
 
-	seed, kills := rand.Uint64(), 3
+	seed, kills := chance.Seed(t), 3
 	if text := os.Getenv("WEIR_TEST_RUNS"); text != "" { // the long version
 		n, err := strconv.Atoi(text)
 		r.must(err)
 		kills = 10 * n
 	}
-	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for n := range kills {
 		// It is told to detach, or to enforce again, and killed soon after.

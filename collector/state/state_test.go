@@ -18,6 +18,7 @@ import (
 	"github.com/weirhq/weir/collector/state"
 	"github.com/weirhq/weir/collector/template"
 	"github.com/weirhq/weir/internal/bytesize"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 // rig is a store and the file that keeps it. restart makes a new one of both, from the file.
@@ -159,11 +160,10 @@ func TestWhatWasLearntOutlivesARestart(t *testing.T) {
 
 // The slow twin of the file: at any time, a restart knows what the store knew at the last save.
 func TestRandomHistories(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	defer func() {
 		if t.Failed() {
-			t.Logf("seed %d", seed)
 		}
 	}()
 	r := newRig(t)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/feed"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 // fill gives every field of v a value that is not zero.
@@ -103,8 +104,7 @@ func vm(i, hosts int) estate.VM {
 
 // A delta leads to the same records in the same order, and is as long as what changed.
 func TestDelta(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	from := feed.Encode(site(300))
 	created := 1000 // no two records of an estate are the same

@@ -23,6 +23,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/xapi"
 	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/internal/chance"
 	fake "github.com/weirhq/weir/lab/xapi"
 	"github.com/weirhq/weir/ovs/ovsdb"
 )
@@ -321,8 +322,7 @@ func find(m *estate.Model, name string) estate.VM {
 // Random changes, with the connection cut and sessions ended in between, leave the estate equal to the pool.
 func TestRandomChanges(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	random := rand.New(rand.NewPCG(seed, 1))
 	r := start(t, fake.Config{})
 	s := r.site

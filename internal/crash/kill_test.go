@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/internal/apptest"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -60,9 +61,8 @@ func TestKills(t *testing.T) {
 	}
 	data := configure(t, t.TempDir(), "collector: {workers: 1, flush_interval: 200ms}\nestate: {file: estate.yaml}\nstore: {fold: {every: 10s, settle: 1s}}\n")
 	addr := udpPort(t)
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
 
 	began := time.Now()
 	a := start(t, data, addr.String())

@@ -98,10 +98,10 @@ func change(r *rand.Rand, in *compile.Input, next *uint32) *compile.Input {
 	case 5:
 		in.Sampling = compile.Sampling(r.IntN(3))
 	case 6:
-		in.Bypass = !in.Bypass && chance(r, 20)
+		in.Bypass = !in.Bypass && likely(r, 20)
 	case 7: // policy off, or on again, for a VIF; quarantined, or released
 		list := &in.BypassVIFs
-		if chance(r, 50) {
+		if likely(r, 50) {
 			list = &in.Quarantined
 		}
 		if *list == nil {
@@ -125,7 +125,7 @@ func change(r *rand.Rand, in *compile.Input, next *uint32) *compile.Input {
 			p.VLAN = uint16(10 * r.IntN(4))
 		}
 	case 11:
-		if chance(r, 30) {
+		if likely(r, 30) {
 			in.Capabilities.ConnTrack = !in.Capabilities.ConnTrack
 		}
 	}
@@ -140,10 +140,10 @@ func odd(r *rand.Rand, in *compile.Input) *compile.Input {
 		v := &inv.VIFs[r.IntN(len(inv.VIFs))]
 		return v, &inv.Ports[v.Ports[0]]
 	}
-	if chance(r, 15) { // one of which nothing is known
+	if likely(r, 15) { // one of which nothing is known
 		compiletest.AddVIF(in, 0, 0, uint16(10*r.IntN(3)))
 	}
-	if chance(r, 20) { // another bridge, whose ports have numbers of their own
+	if likely(r, 20) { // another bridge, whose ports have numbers of their own
 		const other = "xenbr1"
 		inv.Bridges = append(slices.Clone(inv.Bridges), hosts.Bridge{Name: other})
 		inv.Ports = append(inv.Ports, hosts.Port{Kind: hosts.KindUplink, Bridge: other, Name: "eth9", OFPort: 11, VIF: -1},
@@ -152,23 +152,23 @@ func odd(r *rand.Rand, in *compile.Input) *compile.Input {
 		inv.VIFs = append(inv.VIFs, hosts.VIF{Key: "vif99", MAC: strangers[2], Bridge: other, Ports: []int{len(inv.Ports) - 1}})
 		in.VIFs = append(in.VIFs, 0)
 	}
-	if len(inv.VIFs) > 0 && chance(r, 8) { // a port of a VIF that is more than an access port: only frames without a tag pass
+	if len(inv.VIFs) > 0 && likely(r, 8) { // a port of a VIF that is more than an access port: only frames without a tag pass
 		_, p := vif()
 		p.VLANMode = pick(r, "trunk", "native-tagged", "native-untagged", "dot1q-tunnel")
 	}
-	if len(inv.VIFs) > 1 && chance(r, 8) { // the MAC address of another
+	if len(inv.VIFs) > 1 && likely(r, 8) { // the MAC address of another
 		v, _ := vif()
 		from, _ := vif()
 		v.MAC = pick(r, from.MAC, from.MAC, compiletest.HostMAC, groups[1])
 	}
-	if chance(r, 10) { // the host's address is not known
+	if likely(r, 10) { // the host's address is not known
 		for i := range inv.Ports {
 			if isHost(&inv.Ports[i]) {
 				inv.Ports[i].MAC = 0
 			}
 		}
 	}
-	in.Capabilities.Sample = !chance(r, 5)
+	in.Capabilities.Sample = !likely(r, 5)
 	return in
 }
 
@@ -183,7 +183,7 @@ func dense(r *rand.Rand, in *compile.Input, next *uint32) *compile.Input {
 	}
 	entries := in.Policy.Entries()
 	for at, e := range entries {
-		if e == in.Policy.Default || !e.Rule.Protocol.HasPorts() && !chance(r, 30) {
+		if e == in.Policy.Default || !e.Rule.Protocol.HasPorts() && !likely(r, 30) {
 			continue
 		}
 		n := *e
@@ -193,10 +193,10 @@ func dense(r *rand.Rand, in *compile.Input, next *uint32) *compile.Input {
 			n.Rule.Protocol = policy.Protocol{IP: pick[uint8](r, policy.IPTCP, policy.IPUDP)}
 		}
 		n.Rule.RemotePorts = policy.Ports{{First: 1, Last: uint16(50 + r.IntN(40))}, {First: 443, Last: 443}, {First: 8000, Last: uint16(8000 + r.IntN(20))}}
-		if chance(r, 50) {
+		if likely(r, 50) {
 			n.Rule.LocalPorts = policy.Ports{{First: 60, Last: 90}, {First: 39990, Last: 40003}}
 		}
-		if chance(r, 70) && group != 0 {
+		if likely(r, 70) && group != 0 {
 			n.Rule.Remote, n.Group = policy.Remote{AddressGroup: "the largest"}, group
 		}
 		edit(in, at, &n)

@@ -16,7 +16,7 @@ import (
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
 
-func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
+func likely(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
 
 func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
 
@@ -55,7 +55,7 @@ func (b *bridge) frame(r *rand.Rand, w *policytest.World) frame {
 	switch n := r.IntN(100); {
 	case n < 8: // the host
 		for _, p := range all {
-			if isHost(p) && (!isHost(from) || chance(r, 50)) {
+			if isHost(p) && (!isHost(from) || likely(r, 50)) {
 				from = p
 			}
 		}
@@ -80,10 +80,10 @@ func (b *bridge) frame(r *rand.Rand, w *policytest.World) frame {
 	if f.tagged {
 		f.vlan = vlan
 	}
-	if chance(r, 3) {
+	if likely(r, 3) {
 		f.tagged, f.vlan = true, pick[uint16](r, 10, 20, 77)
 	}
-	if n := native(from); !f.tagged && chance(r, 4) && (from.Kind == hosts.KindVIF || n >= 0 && len(b.inVLAN(uint16(n))) > 0) {
+	if n := native(from); !f.tagged && likely(r, 4) && (from.Kind == hosts.KindVIF || n >= 0 && len(b.inVLAN(uint16(n))) > 0) {
 		f.tagged = true // with a priority
 	}
 	switch n := r.IntN(100); {
@@ -104,12 +104,12 @@ func (b *bridge) frame(r *rand.Rand, w *policytest.World) frame {
 			f.packet.DstMAC = b.mac(i)
 		}
 	}
-	if p := &f.packet; from.Kind == hosts.KindVIF && chance(r, 3) { // as servers send
+	if p := &f.packet; from.Kind == hosts.KindVIF && likely(r, 3) { // as servers send
 		if p.EtherType == policy.EtherIPv4 || p.EtherType == policy.EtherIPv6 {
 			p.IP, p.SrcPort, p.DstPort, p.Type, p.Code = policy.IPUDP, 67, 68, 0, 0
 		}
 		if p.EtherType == policy.EtherIPv6 {
-			if p.SrcPort, p.DstPort = 547, 546; chance(r, 50) {
+			if p.SrcPort, p.DstPort = 547, 546; likely(r, 50) {
 				p.IP, p.SrcPort, p.DstPort, p.Type = policy.IPICMPv6, 0, 0, 134
 			}
 		}
@@ -123,7 +123,7 @@ func (b *bridge) frame(r *rand.Rand, w *policytest.World) frame {
 func (b *bridge) claim(r *rand.Rand, f *frame, from *hosts.Port) {
 	p := &f.packet
 	f.claims = policy.Claims{MAC: p.SrcMAC, Target: netip.IPv6Unspecified()}
-	if chance(r, 30) {
+	if likely(r, 30) {
 		f.claims.MAC = pick(r, 0, strangers[0], strangers[1], p.DstMAC)
 	}
 	var may []netip.Prefix
@@ -132,24 +132,24 @@ func (b *bridge) claim(r *rand.Rand, f *frame, from *hosts.Port) {
 		if may = g.Four; p.EtherType == policy.EtherIPv6 {
 			may = g.Six
 		}
-		if p.EtherType == policy.EtherIPv6 && g.Six != nil && chance(r, 40) {
+		if p.EtherType == policy.EtherIPv6 && g.Six != nil && likely(r, 40) {
 			p.IP, p.Type, p.Code, p.SrcPort, p.DstPort = policy.IPICMPv6, pick[uint8](r, 135, 136), 0, 0, 0
 		}
-		if len(g.MACs) > 1 && chance(r, 30) {
+		if len(g.MACs) > 1 && likely(r, 30) {
 			p.SrcMAC = pick(r, g.MACs...)
 			f.claims.MAC = pick(r, g.MACs...)
 		}
 	}
-	if len(may) > 0 && p.Src.IsValid() && chance(r, 75) {
+	if len(may) > 0 && p.Src.IsValid() && likely(r, 75) {
 		p.Src = pick(r, may...).Addr()
 	}
 	if p.EtherType == policy.EtherIPv6 && p.IP == policy.IPICMPv6 && (p.Type == 135 || p.Type == 136) {
 		f.claims.Target = pick(r, p.Src, p.Dst)
-		if len(may) > 0 && chance(r, 50) {
+		if len(may) > 0 && likely(r, 50) {
 			f.claims.Target = pick(r, may...).Addr()
 		}
 	}
-	if chance(r, 3) && p.Src.IsValid() {
+	if likely(r, 3) && p.Src.IsValid() {
 		p.Src = map[bool]netip.Addr{true: netip.IPv4Unspecified(), false: netip.IPv6Unspecified()}[p.Src.Is4()]
 	}
 }
@@ -161,7 +161,7 @@ func (b *bridge) remembered(r *rand.Rand, f *frame) {
 		return
 	}
 	half := func(not policy.Direction, system ...uint32) uint32 {
-		if chance(r, 10) && len(b.Retired) > 0 {
+		if likely(r, 10) && len(b.Retired) > 0 {
 			return pick(r, b.Retired...)
 		}
 		var allowed []uint32
@@ -177,7 +177,7 @@ func (b *bridge) remembered(r *rand.Rand, f *frame) {
 				}
 			}
 		}
-		if len(allowed) > 0 && chance(r, 70) {
+		if len(allowed) > 0 && likely(r, 70) {
 			return pick(r, allowed...)
 		}
 		return pick(r, system...)
@@ -188,7 +188,7 @@ func (b *bridge) remembered(r *rand.Rand, f *frame) {
 			f.ingress = half(policy.To, 0, 0, flow.SystemKept, flow.SystemBypass)
 		}
 	}
-	f.blocked = chance(r, 20)
+	f.blocked = likely(r, 20)
 }
 
 func scopeOf(tier policy.Tier, i *policy.Interface) flow.ID {

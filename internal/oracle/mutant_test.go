@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	of "github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/compile/compiletest"
@@ -375,8 +376,7 @@ func (s *specimen) action(i int, change func(of.Action) of.Action) *mutant {
 // be. Not all changes matter, so that some are not.
 func TestMutantsAreNoticed(t *testing.T) {
 	const specimens, each = 20, 4
-	seed := setting(t, "WEIR_SEED", rand.Uint64())
-	t.Logf("WEIR_SEED=%d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	type tally struct{ made, noticed int }
 	tallies := map[string]*tally{}

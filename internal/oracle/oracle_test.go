@@ -20,6 +20,7 @@ import (
 
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/lab/netns"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
@@ -197,12 +198,12 @@ func (u *run) world(ctx context.Context, r *rand.Rand) error {
 	w := policytest.New(r, policytest.Small)
 	in := odd(r, compiletest.Random(r, w))
 	down := map[of.Port]bool{}
-	if chance(r, 30) {
+	if likely(r, 30) {
 		down[pick[of.Port](r, 1, 2)] = true
 	}
 	live := func(p of.Port) bool { return !down[p] }
 	next := uint32(policytest.FirstInstance + 10_000)
-	if chance(r, 30) {
+	if likely(r, 30) {
 		in = dense(r, in, &next)
 	}
 	compiler := compile.New()
@@ -402,13 +403,11 @@ func setting(t testing.TB, name string, or uint64) uint64 {
 	return n
 }
 
-// Evaluator, model and Open vSwitch agree. WEIR_ORACLE is how many frames are asked of, WEIR_SEED what they are made of,
-// WEIR_WORLD the only bridge to look at.
+// Evaluator, model and Open vSwitch agree. WEIR_ORACLE is how many frames are asked of, WEIR_WORLD the only bridge to look at.
 func TestOracle(t *testing.T) {
 	frames := setting(t, "WEIR_ORACLE", 12_000)
-	seed := setting(t, "WEIR_SEED", rand.Uint64())
+	seed := chance.Seed(t)
 	only := setting(t, "WEIR_WORLD", 0)
-	t.Logf("WEIR_SEED=%d", seed)
 	worlds := (frames + framesPerStep*steps - 1) / (framesPerStep * steps)
 	workers := min(4, runtime.NumCPU())
 	farm, err := bed(t, frames >= long).Farm(t.Context(), workers, 0)

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	of "github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/compile/compiletest"
@@ -228,8 +229,7 @@ func (s *small) String() string {
 
 // A failure becomes small: that a compiler forgets the rules that deny what VIFs send is told by one such rule and one frame.
 func TestShrink(t *testing.T) {
-	seed := setting(t, "WEIR_SEED", rand.Uint64())
-	t.Logf("WEIR_SEED=%d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	w := policytest.New(r, policytest.Small)
 	s := &small{in: compiletest.Plain(w), spoil: func(f of.Flow) bool {

@@ -131,3 +131,15 @@ func unmarshal(t *testing.T, name string, into any) {
 		t.Fatalf("%s: %v", name, err)
 	}
 }
+
+// ownSeed matches a test that seeds its random input by itself.
+var ownSeed = regexp.MustCompile(`(?i)seed\b.*=.*(UnixNano\(\)|rand(v2)?\.(Uint|Int))|NewPCG\((rand|uint64\(time)`)
+
+// Tests have the same input each time they run, unless new input is asked for.
+func TestSeedsAreOfChance(t *testing.T) {
+	forEachLine(t, func(name string, number int, line string) {
+		if strings.HasSuffix(name, "_test.go") && !strings.HasPrefix(name, "internal/repotest/") && ownSeed.MatchString(line) {
+			t.Errorf("%s:%d: take the seed from internal/chance, so that what fails can be had again: %q", name, number, strings.TrimSpace(line))
+		}
+	})
+}

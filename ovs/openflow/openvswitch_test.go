@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/ovs/openflow"
@@ -176,8 +177,7 @@ func TestPorts(t *testing.T) {
 
 // What is installed is what is read, and what ovs-ofctl installs of our text: for random flows of all fields and actions.
 func TestRandomFlows(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := newSource(seed)
 	b := newBridge(t)
 	for id := range uint32(2) {

@@ -15,6 +15,7 @@ import (
 	"github.com/ovn-kubernetes/libovsdb/client"
 	"github.com/ovn-kubernetes/libovsdb/model"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 )
@@ -150,9 +151,8 @@ func ours(rows *ovsdb.Rows) plain {
 
 // Random changes, made by our transactions and by ovs-vsctl, are read alike by libovsdb.
 func TestRowsAgainstLibovsdb(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := chance.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	t.Logf("seed %d", seed)
 	server := ovsdbtest.Start(t, nil)
 	s := dial(t, server.Socket())
 	their := oracle(t, server)

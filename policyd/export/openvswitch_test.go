@@ -23,6 +23,7 @@ import (
 
 	"github.com/weirhq/weir/collector/netflow"
 	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/lab/traffic"
@@ -437,14 +438,13 @@ func TestDetachedHostIsAsBefore(t *testing.T) {
 	s := newSite(t)
 	s.others()
 	database, flows := ovsdbtest.Dump(t, s.target, false), s.openFlow()
-	seed, kills := uint64(time.Now().UnixNano()), 12
+	seed, kills := chance.Seed(t), 12
 	if text := os.Getenv("WEIR_TEST_RUNS"); text != "" { // the long version
 		n, err := strconv.Atoi(text)
 		s.must(err)
 		kills = 10 * n
 	}
 	rng := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
 	pace := s.pace(job{Target: s.target, Settings: s.settings(func(x *export.Settings) { x.TakeOver = true })}, func() bool {
 		return ovsdbtest.Dump(t, s.target, false) != database
 	})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
@@ -487,8 +488,7 @@ func TestPortInTwoBridges(t *testing.T) {
 
 // Whatever a host says, it is decided or refused, and what is decided is about columns and keys that are Weir's to change.
 func TestHostsThatSayAnything(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed) // also if it panics
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	pick := func(list ...string) string { return list[rng.IntN(len(list))] }
 	refused := 0

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/attach"
@@ -181,14 +182,13 @@ func TestDetachedHostIsAsBeforePolicy(t *testing.T) {
 	s := newSite(t)
 	s.others()
 	database, flows := ovsdbtest.Dump(t, s.target, false), s.openFlow()
-	seed, kills := uint64(time.Now().UnixNano()), 8
+	seed, kills := chance.Seed(t), 8
 	if text := os.Getenv("WEIR_TEST_RUNS"); text != "" { // the long version
 		n, err := strconv.Atoi(text)
 		s.must(err)
 		kills = 10 * n
 	}
 	rng := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
 	l, err := net.Listen("tcp4", net.JoinHostPort(s.host.Root.String(), "0")) // a port that is free
 	s.must(err)
 	reach := netip.MustParseAddrPort(l.Addr().String())

@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/attach"
@@ -52,14 +52,7 @@ func applied(t *testing.T, target string) {
 // Whatever others do to a host while Weir is there, and however often Weir is killed: after it was detached the host is as if it had never
 // been there. A second host, to which others do the same and Weir nothing, says what that is.
 func TestDetachedHostIsAsIfWeirHadNeverBeenThere(t *testing.T) {
-	seed, runs := uint64(time.Now().UnixNano()), 4
-	if text := os.Getenv("WEIR_TEST_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed, runs = n, 1
-	}
+	seed, runs := chance.Seed(t), 4
 	if text := os.Getenv("WEIR_TEST_RUNS"); text != "" { // the long version
 		n, err := strconv.Atoi(text)
 		if err != nil {

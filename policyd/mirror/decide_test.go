@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/mirror"
@@ -176,9 +176,8 @@ var (
 // Whatever is asked, one after the other and from whatever is there: the bridge is brought there in few transactions, then nothing is left to do;
 // what others have stays; and when all is released, the database is as before.
 func TestRandomOrders(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
 	h := newHost(t, append(ports(6), "--", "add-port", "br0", "eth0", "--", "add-port", "br0", "eth1", "--", "add-port", "br0", "tagged", "tag=7", "--", "add-port", "br0", "some", "trunks=1,2",
 		"--", "add-port", "br0", "theirs", "--", "set", "bridge", "br0", "flood_vlans=800", "--", "--id=@p", "get", "port", "theirs", "--", "--id=@m", "create", "mirror", "name=weir-theirs", "select_all=true", "output_port=@p",
 		"--", "set", "bridge", "br0", "mirrors=@m", "external_ids:a=b")...)
@@ -308,9 +307,8 @@ func TestLimit(t *testing.T) {
 			VIF: "a", Ports: []ovsdb.UUID{h.port("vif1.0")}, In: true, To: policy.MirrorTarget{Name: fmt.Sprintf("t%02d", i), GRE: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})},
 		})
 	}
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
 	for range 3 {
 		rng.Shuffle(len(o.Copies), func(i, j int) { o.Copies[i], o.Copies[j] = o.Copies[j], o.Copies[i] })
 		a := h.settle(o, works)

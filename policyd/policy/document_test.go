@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/internal/strictyaml"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/policytest"
@@ -87,7 +88,7 @@ func roundTrip(t testing.TB, p *policy.Policy) *policy.Policy {
 }
 
 func TestRoundTrip(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 2))
 	for range 100 {
 		w := policytest.New(r, policytest.Small)
@@ -317,7 +318,7 @@ func FuzzPacket(f *testing.F) {
 }
 
 func TestPacketText(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 3))
 	for range 20 {
 		w := policytest.New(r, policytest.Small)

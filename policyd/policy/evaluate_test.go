@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
@@ -228,7 +229,7 @@ vifs: [{name: web/0, rules: [{id: 5, action: deny, protocol: tcp, remote_ports: 
 // questions calls f with random questions of random worlds.
 func questions(t *testing.T, worlds int, f func(w *policytest.World, vif *policy.Interface, stage flow.Stage, tr *policytest.Traffic, conn policy.Conn) error) {
 	t.Helper()
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	for range worlds {
 		w := policytest.New(r, policytest.Small)

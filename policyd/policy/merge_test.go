@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
@@ -68,7 +69,7 @@ global: {mandatory: [{id: d, action: deny}, {id: z, action: allow}, {id: a, acti
 // Of random policies: with one who did nothing, the other's is what comes out; with two who did the same, that; where they did different things, each rule says what
 // the one who changed it wants.
 func TestMergeRandom(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	conflicts, merged := 0, 0
 	for run := range 300 {
 		r := rand.New(rand.NewPCG(seed, uint64(run)))

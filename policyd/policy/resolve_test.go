@@ -14,6 +14,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/estate/estatetest"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
@@ -184,7 +185,7 @@ func TestOtherIDs(t *testing.T) {
 
 // A disabled rule is no rule, and so is one that has expired.
 func TestDisabledIsAbsent(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 5))
 	for range 100 {
 		w := policytest.New(r, policytest.Small)
@@ -273,7 +274,7 @@ global: {mandatory: [{action: deny, remote: address-group:admins}, {action: deny
 
 // Groups of the estate have the members that flows are told to have.
 func TestGroupsAreThoseOfFlows(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 6))
 	for range 20 {
 		raw := estatetest.Random(r, estatetest.Size{Pools: 2, Hosts: 4, Networks: 5, VMs: 30, VIFs: 2, AddressGroups: 5, Prefixes: 30, VMGroups: 8})
@@ -353,7 +354,7 @@ func TestGroupsAreThoseOfFlows(t *testing.T) {
 
 // An estate that was made step by step is the one that is made at once, and what is the same is shared.
 func TestEstateStepByStep(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 7))
 	for range 10 {
 		w := policytest.New(r, policytest.Size{Pools: 2, Hosts: 3, Networks: 3, VMs: 10, VIFs: 2, Rules: 6, Groups: 4})

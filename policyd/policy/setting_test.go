@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
@@ -74,7 +75,7 @@ func plainEffective(w *policytest.World, vif *policy.Interface, key string) (val
 // Of 500 random worlds: what is in force for each VIF, who says it, and what is said in vain is what a reader finds who goes from the VIF
 // upwards; values and explanation agree.
 func TestEffectiveSettings(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	levels := map[string]int{}
 	for run := range 500 {
 		w := policytest.New(rand.New(rand.NewPCG(seed, uint64(run))), policytest.Small)

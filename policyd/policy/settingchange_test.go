@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/policytest"
 )
@@ -52,7 +53,7 @@ func of(vifs iter.Seq[*policy.Interface], before *policy.Set) iter.Seq2[*policy.
 // In 200 random worlds of which some levels say something else than before: what is told of VIFs is what a reader finds who reads both documents from each
 // VIF upwards, each VIF once for a setting, and all that change alike together.
 func TestSettingChanges(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	together, none, told := 0, 0, 0
 	var keys []string
 	for _, s := range policy.EffectiveSettings(&policy.Set{}, &policy.Interface{}) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/compile"
@@ -102,8 +103,7 @@ var instanceOf = regexp.MustCompile(`cookie=0x57450008([0-9a-f]{8}), table=30.*u
 func TestKilled(t *testing.T) {
 	long(t)
 	const kills, rules = 8, 3000
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	r := newRig(t, 2, 4)
 	r.stop()
@@ -233,8 +233,7 @@ func (c *faulty) Groups(ctx context.Context) ([]openflow.Group, error) {
 // Whatever goes wrong on a connection, what is wanted is there in the end, and every packet that a rule counted is told once.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	var mu sync.Mutex
 	rng, faults := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // faults is guarded by mu
 	var calm atomic.Bool

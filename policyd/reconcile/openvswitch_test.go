@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/compile"
@@ -373,8 +374,7 @@ func TestRemove(t *testing.T) {
 // What policies compile to is taken by a switch, read back as it was wanted, and changes step by step from one to the next.
 func TestCompiledPolicies(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	r := newRig(t, 2, 4)
 	c := compile.New()

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/ovs/openflow"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/compile"
@@ -189,7 +190,7 @@ const theirMeter = 1
 // Whatever is on a bridge, the plan leads to what is wanted and leaves flows of others alone; from there to the next thing wanted, the
 // difference leads as the whole comparison does.
 func TestPlansLeadThere(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for n := range 1000 {
 		first, second := randomDesired(rng), randomDesired(rng)
@@ -297,7 +298,7 @@ func TestMetersThatOthersUse(t *testing.T) {
 
 // The tally tells of every packet once, whatever becomes of flows, as long as they are read before they end.
 func TestMeter(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := chance.Seed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for n := range 500 {
 		m := newTally()

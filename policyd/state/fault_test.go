@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -19,7 +20,7 @@ func TestFaultyDisk(t *testing.T) {
 	if testing.Short() {
 		rounds = 4
 	}
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	d.tell("seed", int(seed>>1))
 	g := &steps{r: r}
@@ -117,7 +118,7 @@ func TestFaultyDisk(t *testing.T) {
 // A copy on a disk that fails is whole, or not there; the database that is restored over is as it was, or as the copy.
 func TestCopiesOnFaultyDisk(t *testing.T) {
 	d := mountFaulty(t)
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	d.tell("seed", int(seed>>1))
 	s := open(t, file(t))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/event"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -134,7 +135,7 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		rounds = 3
 	}
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 0))
 	half := map[int]bool{} // hosts that were added and not changed: a kill can leave one, and the child does not come back to it
 	done := map[string]int{"added": -1, "changed": -1, "ids": 0, "events": 0, "applied": 0}

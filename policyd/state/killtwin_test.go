@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/state"
 )
 
@@ -78,7 +79,7 @@ func TestKillTwin(t *testing.T) {
 	if testing.Short() {
 		rounds = 3
 	}
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	name := filepath.Join(t.TempDir(), "state.db")
 	done, ahead := 0, 0

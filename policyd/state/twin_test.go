@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -679,7 +680,7 @@ func TestTwin(t *testing.T) {
 	if testing.Short() {
 		runs = 2
 	}
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	for run := range runs {
 		r := rand.New(rand.NewPCG(seed, uint64(run)))
 		g := &steps{r: r}

@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 // The shares of a spread flow sum to the flow, none is off its exact part by one or more, and the buckets lie within
 // the flow's life.
 func TestSpreadIsExact(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	for range 20_000 {
 		received := int64(1_790_000_000_000) + r.Int64N(1e9)
@@ -129,7 +130,7 @@ func slow(b *flow.Batch, exporters map[flow.Addr]uint32) twin {
 }
 
 func TestAggregatorAgreesWithTwin(t *testing.T) {
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 2))
 	a := New(seed)
 	for range 20 {

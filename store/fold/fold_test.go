@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/fold"
 )
@@ -25,8 +26,7 @@ func quick() fold.Config {
 // write: one for good, one that is away for a while with its slot open, one that comes later.
 func TestRollupsEqualFlows(t *testing.T) {
 	c, _ := migrated(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	now := &clock{now: time.Now()}
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/query/rollup"
 	"github.com/weirhq/weir/store"
 	"github.com/weirhq/weir/store/fold"
@@ -114,8 +115,7 @@ func TestFoldKilledAtEveryStep(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute on a busy machine")
 	}
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 3))
 	stride := int64(11)
 	ways := []bool{r.IntN(2) == 0}
@@ -319,8 +319,7 @@ func TestRollupsAcrossKills(t *testing.T) {
 	migrate(t, c)
 	cfg := fold.Default()
 	cfg.Every, cfg.Settle = time.Second, 50*time.Millisecond
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 7))
 	type running struct {
 		*collector

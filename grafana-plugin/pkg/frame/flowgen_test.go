@@ -12,6 +12,7 @@ import (
 
 	"github.com/weirhq/weir/flow"
 	"github.com/weirhq/weir/grafana-plugin/pkg/model"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/lab/flowgen"
 )
 
@@ -34,8 +35,7 @@ func sum(frames data.Frames) (total float64) {
 
 // Realistic flows: what a series, its figure, a table and raw SQL say of the same is the same, for random groupings and filters.
 func TestAnswersAgree(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	e := newEngine(t)
 	base := time.Now().UTC().Add(-4 * time.Hour).Truncate(2 * time.Hour)

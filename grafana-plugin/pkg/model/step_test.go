@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/weirhq/weir/grafana-plugin/pkg/model"
+	"github.com/weirhq/weir/internal/chance"
 )
 
 // Whatever the range, the panel and the time: steps are whole, cover the range up to what is complete, and are not too many.
 func TestSteps(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed := chance.Seed(t)
 	r := rand.New(rand.NewPCG(seed, 1))
 	targets := []string{
 		`{}`, `{"flows": {"step": "1s"}}`, `{"flows": {"step": "7m"}}`, `{"flows": {"by": ["protocol"], "basis": "received"}}`, `{"queryType": "exporters"}`,

@@ -9,11 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/lab/ovstrace"
@@ -53,12 +53,7 @@ func TestModelIsOpenVSwitch(t *testing.T) {
 	bridge, err := ovstrace.NewSwitch(control, "br0")
 	must(err)
 
-	seed := rand.Uint64()
-	if s := os.Getenv("WEIR_SEED"); s != "" {
-		seed, err = strconv.ParseUint(s, 10, 64)
-		must(err)
-	}
-	t.Logf("WEIR_SEED=%d", seed)
+	seed := chance.Seed(t)
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
 	var traced, undefined, loops, conjunctions int
 	for range pipelines {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/chance"
 	"github.com/weirhq/weir/policyd/policy"
 	"github.com/weirhq/weir/policyd/policy/explain"
 	"github.com/weirhq/weir/policyd/policy/policytest"
@@ -138,7 +139,7 @@ func TestRandom(t *testing.T) {
 	if testing.Short() {
 		runs = 100
 	}
-	seed := rand.Uint64()
+	seed := chance.Seed(t)
 	seen := map[explain.Effect]int{}
 	asked := map[explain.Effect]int{}
 	differ := map[string]int{}
