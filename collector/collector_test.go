@@ -545,12 +545,7 @@ func hostile(rnd *rand.Rand) []byte {
 }
 
 func TestHostileFlood(t *testing.T) {
-	seed := chance.Seed(t)
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	defer func() {
-		if t.Failed() {
-		}
-	}()
+	rnd := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	cfg := config()
 	cfg.Workers = 2
 	cfg.Templates.MaxMemory = 32 << 20

@@ -265,8 +265,7 @@ func randomRow(r *rand.Rand, m *estate.Model, names map[uint64]string, b *flow.B
 
 // On random estates and rows the enricher says what the twin says, and touches nothing else.
 func TestEnrichAgreesWithTwin(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	size := estatetest.Size{
 		Pools: 3, Hosts: 6, Networks: 8, VMs: 25, VIFs: 3, AddressGroups: 6, Prefixes: 60, VMGroups: 8, Rules: 40, Dense: true,
 	}

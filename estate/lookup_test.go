@@ -46,8 +46,7 @@ func sortedNames(t testing.TB, s *estate.Snapshot, ids []uint64) []string {
 
 // Every look-up of random estates says what a walk through the model says.
 func TestLookupsAgreeWithTwin(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	hits := map[string]int{}
 	for round := range 30 {
 		m := estatetest.Random(r, dense)

@@ -26,8 +26,7 @@ func instances(r *rand.Rand, n int) []estate.RuleInstance {
 }
 
 func TestRule(t *testing.T) {
-	seed := chance.Seed(t)
-	list := instances(rand.New(rand.NewPCG(seed, 0)), 5000)
+	list := instances(rand.New(rand.NewPCG(chance.Seed(t), 0)), 5000)
 	s, err := estate.Compile(&estate.Model{Rules: list})
 	if err != nil {
 		t.Fatal(err)

@@ -109,8 +109,7 @@ func TestGoldenPlans(t *testing.T) {
 // Whatever the range, its parts follow each other without a gap, hold whole buckets of their tables, and are together the
 // range to the minute, as far as minutes are kept.
 func TestPartsMakeTheRange(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 5))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 5))
 	tables := map[string]query.Table{}
 	for _, table := range query.Tables {
 		tables[table.Name] = table

@@ -694,8 +694,7 @@ func randomRequest(r *rand.Rand, from, to time.Time) query.Request {
 
 // Random requests over random rows: ClickHouse answers the planner's SQL as the twin answers the request.
 func TestTwin(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 2))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 2))
 	e := newEngine(t)
 	// The store lets rows expire, so the hour lies an hour back.
 	from := time.Now().Add(-2 * time.Hour).Truncate(time.Hour).UTC()
@@ -836,8 +835,7 @@ func (e *engine) answer(t *testing.T, q query.Request, p *query.Plan) []string {
 
 // A list gives the newest records that the filter takes, of every observation.
 func TestTwinList(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 3))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 3))
 	e := newEngine(t)
 	from := time.Now().Add(-2 * time.Hour).Truncate(time.Hour).UTC()
 	w := &twin{entities: estateOf()}

@@ -19,8 +19,7 @@ import (
 
 // Hits add up to the packet whatever fails: the store away, answers lost, the writer restarted, clocks that go back.
 func TestHitsAddUp(t *testing.T) {
-	seed := chance.Seed(t)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	database, srv := storetest.Database(t)
 	cfg := config(srv, database)
 	direct := openConfig(t, cfg)

@@ -160,12 +160,7 @@ func TestWhatWasLearntOutlivesARestart(t *testing.T) {
 
 // The slow twin of the file: at any time, a restart knows what the store knew at the last save.
 func TestRandomHistories(t *testing.T) {
-	seed := chance.Seed(t)
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	defer func() {
-		if t.Failed() {
-		}
-	}()
+	rnd := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	r := newRig(t)
 	want := ""
 	for range 1000 {

@@ -104,8 +104,7 @@ func vm(i, hosts int) estate.VM {
 
 // A delta leads to the same records in the same order, and is as long as what changed.
 func TestDelta(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	from := feed.Encode(site(300))
 	created := 1000 // no two records of an estate are the same
 	for range 60 {

@@ -322,8 +322,7 @@ func find(m *estate.Model, name string) estate.VM {
 // Random changes, with the connection cut and sessions ended in between, leave the estate equal to the pool.
 func TestRandomChanges(t *testing.T) {
 	t.Parallel()
-	seed := chance.Seed(t)
-	random := rand.New(rand.NewPCG(seed, 1))
+	random := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	r := start(t, fake.Config{})
 	s := r.site
 	networks := s.Refs("network")

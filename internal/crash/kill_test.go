@@ -61,8 +61,7 @@ func TestKills(t *testing.T) {
 	}
 	data := configure(t, t.TempDir(), "collector: {workers: 1, flush_interval: 200ms}\nestate: {file: estate.yaml}\nstore: {fold: {every: 10s, settle: 1s}}\n")
 	addr := udpPort(t)
-	seed := chance.Seed(t)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := rand.New(rand.NewPCG(chance.Seed(t), 0))
 
 	began := time.Now()
 	a := start(t, data, addr.String())

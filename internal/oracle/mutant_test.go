@@ -376,8 +376,7 @@ func (s *specimen) action(i int, change func(of.Action) of.Action) *mutant {
 // be. Not all changes matter, so that some are not.
 func TestMutantsAreNoticed(t *testing.T) {
 	const specimens, each = 20, 4
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	type tally struct{ made, noticed int }
 	tallies := map[string]*tally{}
 	names := slices.Sorted(maps.Keys(mutations))

@@ -229,8 +229,7 @@ func (s *small) String() string {
 
 // A failure becomes small: that a compiler forgets the rules that deny what VIFs send is told by one such rule and one frame.
 func TestShrink(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 0))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	w := policytest.New(r, policytest.Small)
 	s := &small{in: compiletest.Plain(w), spoil: func(f of.Flow) bool {
 		_, kind, _, _ := compile.SplitCookie(f.Cookie)

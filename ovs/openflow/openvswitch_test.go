@@ -177,8 +177,7 @@ func TestPorts(t *testing.T) {
 
 // What is installed is what is read, and what ovs-ofctl installs of our text: for random flows of all fields and actions.
 func TestRandomFlows(t *testing.T) {
-	seed := chance.Seed(t)
-	r := newSource(seed)
+	r := newSource(chance.Seed(t))
 	b := newBridge(t)
 	for id := range uint32(2) {
 		if err := b.conn.AddMeter(t.Context(), openflow.MeterSpec{ID: id + 1, Rate: 100, Burst: 50 * id, Packets: id == 1}, false); err != nil {

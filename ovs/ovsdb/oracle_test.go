@@ -151,8 +151,7 @@ func ours(rows *ovsdb.Rows) plain {
 
 // Random changes, made by our transactions and by ovs-vsctl, are read alike by libovsdb.
 func TestRowsAgainstLibovsdb(t *testing.T) {
-	seed := chance.Seed(t)
-	rnd := rand.New(rand.NewPCG(seed, 1))
+	rnd := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	server := ovsdbtest.Start(t, nil)
 	s := dial(t, server.Socket())
 	their := oracle(t, server)

@@ -307,8 +307,7 @@ func TestLimit(t *testing.T) {
 			VIF: "a", Ports: []ovsdb.UUID{h.port("vif1.0")}, In: true, To: policy.MirrorTarget{Name: fmt.Sprintf("t%02d", i), GRE: netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})},
 		})
 	}
-	seed := chance.Seed(t)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	for range 3 {
 		rng.Shuffle(len(o.Copies), func(i, j int) { o.Copies[i], o.Copies[j] = o.Copies[j], o.Copies[i] })
 		a := h.settle(o, works)

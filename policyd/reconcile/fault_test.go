@@ -103,8 +103,7 @@ var instanceOf = regexp.MustCompile(`cookie=0x57450008([0-9a-f]{8}), table=30.*u
 func TestKilled(t *testing.T) {
 	long(t)
 	const kills, rules = 8, 3000
-	seed := chance.Seed(t)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	r := newRig(t, 2, 4)
 	r.stop()
 	text, err := json.Marshal(job{r.bridge(0, 0, nil).Host, datapath(0), r.hosts[0].Exporter, rules})

@@ -374,8 +374,7 @@ func TestRemove(t *testing.T) {
 // What policies compile to is taken by a switch, read back as it was wanted, and changes step by step from one to the next.
 func TestCompiledPolicies(t *testing.T) {
 	t.Parallel()
-	seed := chance.Seed(t)
-	rng := rand.New(rand.NewPCG(seed, 0))
+	rng := rand.New(rand.NewPCG(chance.Seed(t), 0))
 	r := newRig(t, 2, 4)
 	c := compile.New()
 	worlds, flows := 12, 0

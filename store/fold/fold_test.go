@@ -26,8 +26,7 @@ func quick() fold.Config {
 // write: one for good, one that is away for a while with its slot open, one that comes later.
 func TestRollupsEqualFlows(t *testing.T) {
 	c, _ := migrated(t)
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	now := &clock{now: time.Now()}
 	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
 	var running []*collector

@@ -115,8 +115,7 @@ func TestFoldKilledAtEveryStep(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute on a busy machine")
 	}
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 3))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 3))
 	stride := int64(11)
 	ways := []bool{r.IntN(2) == 0}
 	if os.Getenv("WEIR_FOLD_STEPS") == "all" {
@@ -319,8 +318,7 @@ func TestRollupsAcrossKills(t *testing.T) {
 	migrate(t, c)
 	cfg := fold.Default()
 	cfg.Every, cfg.Settle = time.Second, 50*time.Millisecond
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 7))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 7))
 	type running struct {
 		*collector
 		end func()

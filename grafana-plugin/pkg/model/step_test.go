@@ -13,8 +13,7 @@ import (
 
 // Whatever the range, the panel and the time: steps are whole, cover the range up to what is complete, and are not too many.
 func TestSteps(t *testing.T) {
-	seed := chance.Seed(t)
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := rand.New(rand.NewPCG(chance.Seed(t), 1))
 	targets := []string{
 		`{}`, `{"flows": {"step": "1s"}}`, `{"flows": {"step": "7m"}}`, `{"flows": {"by": ["protocol"], "basis": "received"}}`, `{"queryType": "exporters"}`,
 		`{"queryType": "exporters", "exporters": {"rate": true, "step": "5m"}}`, `{"queryType": "hits", "hits": {"format": "timeseries"}}`,

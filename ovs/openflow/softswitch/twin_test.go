@@ -53,8 +53,7 @@ func TestModelIsOpenVSwitch(t *testing.T) {
 	bridge, err := ovstrace.NewSwitch(control, "br0")
 	must(err)
 
-	seed := chance.Seed(t)
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
+	g := &generator{Rand: rand.New(rand.NewPCG(chance.Seed(t), 0))}
 	var traced, undefined, loops, conjunctions int
 	for range pipelines {
 		flows, groups := g.pipeline()
