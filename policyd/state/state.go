@@ -93,7 +93,11 @@ func open(ctx context.Context, file string, d Deps) (*State, error) {
 }
 
 // connect opens a database, whose writes begin with the lock, and whose committed transactions are on the disk. Foreign keys are off unless asked for.
-func connect(path string, pragmas ...string) (*sql.DB, error) {
+func connect(file string, pragmas ...string) (*sql.DB, error) {
+	path, err := filepath.Abs(file) // the first part of a relative one would be taken for the host of the URI
+	if err != nil {
+		return nil, err
+	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
 		"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "synchronous(FULL)", "foreign_keys(1)"}, pragmas...),
 		"_txlock": {"immediate"},

@@ -236,7 +236,11 @@ func TestBackup(t *testing.T) {
 	if _, err := s.AddHost(t.Context(), alice.Does("test"), whole); err != nil {
 		t.Fatal(err)
 	}
-	copied := file(t)
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("copies", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join("copies", "state copy?.db") // where people are, and no URI
 	if err := s.Backup(t.Context(), alice, copied); err != nil {
 		t.Fatal(err)
 	}
