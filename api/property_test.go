@@ -124,6 +124,9 @@ func TestEveryOperation(t *testing.T) {
 		} else if op.Responses[fmt.Sprint(got.status)] == nil && got.status != http.StatusAccepted {
 			t.Errorf("%s: the document does not know %d", what, got.status)
 		}
+		if strings.Contains(strings.Replace(got.body, `"started":"0001-01-01T00:00:00Z"`, "", 1), `"0001-01-01T00:00:00Z"`) {
+			t.Errorf("%s: a time that is not known is told, instead of left out: %s", what, got.body)
+		}
 		r.checkTold(op, what, got, changed, "sue")
 	}
 	for id := range byID {

@@ -33,6 +33,18 @@ func TestReference(t *testing.T) {
 	current(t, filepath.Join(root, "ui", "src", "api.ts"), typeScript(doc))
 }
 
+// Everything has a name of the same form, as columns and metrics have.
+func TestNames(t *testing.T) {
+	form := regexp.MustCompile(`^(\$schema|[a-z][a-z0-9]*(_[a-z0-9]+)*)$`)
+	for name, s := range documentOf(newRig(t, unauthenticated(), nil, nil)).Components.Schemas {
+		for property := range s.Properties {
+			if !form.MatchString(property) {
+				t.Errorf("%s has the property %q, want small letters, digits and underscores", name, property)
+			}
+		}
+	}
+}
+
 // current wants a file to hold a text, or writes it.
 func current(t *testing.T, file, want string) {
 	t.Helper()

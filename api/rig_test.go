@@ -333,7 +333,7 @@ func (pastEstate) Explain(string) estate.Explanation { return estate.Explanation
 func (pastEstate) Sources() []estate.SourceStatus { return nil }
 
 func (pastEstate) Reports() []api.SourceReport {
-	return []api.SourceReport{{SourceStatus: estate.SourceStatus{Name: "xapi:lab", Title: "xapi:lab"}, XAPI: &xapi.Status{Name: "lab", State: xapi.StateConnected}}}
+	return []api.SourceReport{{SourceStatus: estate.SourceStatus{Name: "xapi:lab", Title: "xapi:lab"}, XAPI: &xapi.Status{Name: "lab", State: xapi.StateConnected, Since: time.Now()}}}
 }
 
 func (pastEstate) At(context.Context, time.Time) ([]estate.Entity, error) { return nil, nil }

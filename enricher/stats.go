@@ -4,21 +4,25 @@ import "sync/atomic"
 
 // Stats are counts since the start.
 type Stats struct {
-	Rows            uint64 // that came in; all go out again
-	UnknownExporter uint64 // rows of exporters that are no host of the estate
-	NoEnd           uint64 // rows of which neither end is a VIF
-	NoNetwork       uint64 // rows of which the network is not known
-	NotCounted      uint64 // rows that totals leave out, since another exporter reports the same packets
-	UnknownRule     uint64 // rows of a rule instance that is not known here: their verdict is unknown
-	StandIn         uint64 // rows that totals count since the source's host, which would come first, does not export
+	Rows            uint64 `json:"rows"`             // that came in; all go out again
+	UnknownExporter uint64 `json:"unknown_exporter"` // rows of exporters that are no host of the estate
+	NoEnd           uint64 `json:"no_end"`           // rows of which neither end is a VIF
+	NoNetwork       uint64 `json:"no_network"`       // rows of which the network is not known
+	NotCounted      uint64 `json:"not_counted"`      // rows that totals leave out, since another exporter reports the same packets
+	UnknownRule     uint64 `json:"unknown_rule"`     // rows of a rule instance that is not known here: their verdict is unknown
+	StandIn         uint64 `json:"stand_in"`         // rows that totals count since the source's host, which would come first, does not export
 
-	Port Lookups // by interface index; rows without one are not looked up
-	MAC  Lookups // by MAC address, of ends that the interface did not tell
-	Addr Lookups // by IP address, of ends that neither told
+	Port Lookups `json:"port"` // by interface index; rows without one are not looked up
+	MAC  Lookups `json:"mac"`  // by MAC address, of ends that the interface did not tell
+	Addr Lookups `json:"addr"` // by IP address, of ends that neither told
 }
 
 // Lookups are counts of look-ups of one kind by their outcome.
-type Lookups struct{ Hits, Misses, Ambiguous uint64 }
+type Lookups struct {
+	Hits      uint64 `json:"hits"`
+	Misses    uint64 `json:"misses"`
+	Ambiguous uint64 `json:"ambiguous"`
+}
 
 func (l *Lookups) add(asked, hits, ambiguous int) {
 	l.Hits += uint64(hits)

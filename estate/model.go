@@ -167,9 +167,9 @@ type VMGroup struct {
 
 // Selector selects the VMs to which all that it says applies. It says at least one thing.
 type Selector struct {
-	Tags       []string          `yaml:"tags,omitempty" doc:"The VM has all these tags."`
-	Name       string            `yaml:"name,omitempty" doc:"The VM's name matches this pattern; * is any text, ? any character. Case matters."`
-	Network    string            `yaml:"network,omitempty" doc:"A VIF of the VM is in this network."`
-	Pool       string            `yaml:"pool,omitempty" doc:"The VM is in this pool."`
-	Attributes map[string]string `yaml:"attributes,omitempty" doc:"The VM has all these attributes with these values."`
+	Tags       []string          `json:"tags,omitempty" yaml:"tags,omitempty" doc:"The VM has all these tags."`
+	Name       string            `json:"name,omitempty" yaml:"name,omitempty" doc:"The VM's name matches this pattern; * is any text, ? any character. Case matters."`
+	Network    string            `json:"network,omitempty" yaml:"network,omitempty" doc:"A VIF of the VM is in this network."`
+	Pool       string            `json:"pool,omitempty" yaml:"pool,omitempty" doc:"The VM is in this pool."`
+	Attributes map[string]string `json:"attributes,omitempty" yaml:"attributes,omitempty" doc:"The VM has all these attributes with these values."`
 }

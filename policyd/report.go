@@ -13,8 +13,8 @@ import (
 // Revision is a policy that was applied, without its text.
 type Revision struct {
 	Revision  uint64       `json:"revision" doc:"Ascends with each policy that is applied."`
-	AppliedAt time.Time    `json:"applied_at"`
-	AppliedBy string       `json:"applied_by"`
+	AppliedAt time.Time    `json:"applied_at,omitzero" doc:"Absent: none was."`
+	AppliedBy string       `json:"applied_by,omitempty"`
 	Source    string       `json:"source,omitempty" doc:"From where it was applied."`
 	Reason    string       `json:"reason,omitempty" doc:"What was said about it."`
 	Kind      state.Kind   `json:"kind,omitempty" enum:"apply,restore,rollback" doc:"What made it: restore: an older revision was brought back; rollback: one that was not confirmed was undone."`
@@ -192,8 +192,8 @@ type PoolPolicy struct {
 // BypassStatus is where policy is switched off.
 type BypassStatus struct {
 	Target string    `json:"target" doc:"estate, or pool:, host: or vif: and its name."`
-	Since  time.Time `json:"since"`
-	By     string    `json:"by"`
+	Since  time.Time `json:"since,omitzero"`
+	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
 }
 

@@ -172,8 +172,8 @@ type Retention struct {
 
 // RetentionStats is what a Retention has seen and done.
 type RetentionStats struct {
-	Checked   time.Time `json:"checked"` // when the store was looked at last; zero if it never was
-	Problem   string    `json:"problem"` // why that did not work since; empty if it did
+	Checked   time.Time `json:"checked,omitzero"` // when the store was looked at last; zero if it never was
+	Problem   string    `json:"problem"`          // why that did not work since; empty if it did
 	DiskFree  uint64    `json:"disk_free_bytes"`
 	DiskTotal uint64    `json:"disk_total_bytes"` // 0 if not known
 	WarnFree  uint64    `json:"warn_free_bytes"`
@@ -195,7 +195,7 @@ type TableSize struct {
 	Rows       uint64        `json:"rows"`
 	Bytes      uint64        `json:"bytes"`
 	Partitions int           `json:"partitions"`
-	Oldest     time.Time     `json:"oldest"` // time of the oldest row; zero if there is none
+	Oldest     time.Time     `json:"oldest,omitzero"` // time of the oldest row; zero if there is none
 }
 
 // DroppedAmount is what was dropped.

@@ -136,31 +136,36 @@ type Writer struct {
 // WriterStats counts what became of sealed batches. In + Replayed = Stored + Σ Dropped + Waiting holds for rows at every
 // moment, and for batches with Joined on the right side. A batch of which any row was dropped is a dropped one.
 type WriterStats struct {
-	In       Amount            // sealed
-	Replayed Amount            // found in the log, from former runs
-	Logged   Amount            // of In, those that the log took
-	Stored   Amount            // committed by the store
-	Waiting  Amount            // in the queue, in the log, or under way
-	Dropped  map[string]Amount // by reason; every reason is there
-	Joined   uint64            // batches that went on as a part of another, in the figures above as rows only
+	In       Amount            `json:"in"`             // sealed
+	Replayed Amount            `json:"replayed"`       // found in the log, from former runs
+	Logged   Amount            `json:"logged"`         // of In, those that the log took
+	Stored   Amount            `json:"stored"`         // committed by the store
+	Waiting  Amount            `json:"waiting"`        // in the queue, in the log, or under way
+	Dropped  map[string]Amount `json:"dropped"`        // by reason; every reason is there
+	Joined   uint64            `json:"joined_batches"` // batches that went on as a part of another, in the figures above as rows only
 
-	DerivedStored, DerivedDropped uint64 // rows of tables other than flows
+	DerivedStored  uint64 `json:"derived_stored_rows"`  // rows of tables other than flows
+	DerivedDropped uint64 `json:"derived_dropped_rows"` // the same
 
-	Bytes            uint64    // encoded, of stored blocks
-	Inserts, Retries uint64    // inserts that succeeded; tries that failed and were repeated
-	Found            uint64    // pieces in doubt that the store had
-	Respent          uint64    // pieces whose token the store knew without having the rows; they were sent again under another one
-	Doubled          uint64    // rows that the store had more of than were sent
-	LastStored       time.Time // end of the last insert that succeeded; zero if none
-	LastError        string    // of the last try that failed; empty if none
-	LastErrorAt      time.Time
-	AwaySince        time.Time // when the first of the tries failed that failed since one succeeded last; zero if the last one did
+	Bytes       uint64    `json:"bytes"`                // encoded, of stored blocks
+	Inserts     uint64    `json:"inserts"`              // that succeeded
+	Retries     uint64    `json:"retries"`              // tries that failed and were repeated
+	Found       uint64    `json:"found"`                // pieces in doubt that the store had
+	Respent     uint64    `json:"respent"`              // pieces whose token the store knew without having the rows; they were sent again under another one
+	Doubled     uint64    `json:"doubled_rows"`         // rows that the store had more of than were sent
+	LastStored  time.Time `json:"last_stored,omitzero"` // end of the last insert that succeeded; zero if none
+	LastError   string    `json:"last_error,omitempty"` // of the last try that failed; empty if none
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	AwaySince   time.Time `json:"away_since,omitzero"` // when the first of the tries failed that failed since one succeeded last; zero if the last one did
 
-	WAL wal.Stats
+	WAL wal.Stats `json:"wal"`
 }
 
 // Amount is a number of batches and of the rows in them.
-type Amount struct{ Batches, Rows uint64 }
+type Amount struct {
+	Batches uint64 `json:"batches"`
+	Rows    uint64 `json:"rows"`
+}
 
 func (a *Amount) add(batches, rows int) {
 	a.Batches += uint64(batches)

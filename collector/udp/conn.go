@@ -47,13 +47,13 @@ func (b Buffer) Advice() string {
 
 // Stats are the counters of one socket since it was opened.
 type Stats struct {
-	Datagrams   uint64 // read from the socket
-	Bytes       uint64 // payload of those; a truncated one counts with what was kept
-	Truncated   uint64 // of Datagrams, those longer than the reader's limit
-	Calls       uint64 // reads that returned datagrams; Datagrams/Calls is the mean batch
-	KernelDrops uint64 // discarded by the kernel for this socket: receive buffer full, or bad checksum
-	QueueBytes  uint64 // kernel memory that waiting datagrams hold now, bookkeeping included; 0 once closed
-	QueueLimit  uint64 // QueueBytes at which the kernel begins to drop: twice the granted buffer
+	Datagrams   uint64 `json:"datagrams"`         // read from the socket
+	Bytes       uint64 `json:"bytes"`             // payload of those; a truncated one counts with what was kept
+	Truncated   uint64 `json:"truncated"`         // of Datagrams, those longer than the reader's limit
+	Calls       uint64 `json:"calls"`             // reads that returned datagrams; Datagrams/Calls is the mean batch
+	KernelDrops uint64 `json:"kernel_drops"`      // discarded by the kernel for this socket: receive buffer full, or bad checksum
+	QueueBytes  uint64 `json:"queue_bytes"`       // kernel memory that waiting datagrams hold now, bookkeeping included; 0 once closed
+	QueueLimit  uint64 `json:"queue_limit_bytes"` // QueueBytes at which the kernel begins to drop: twice the granted buffer
 }
 
 func newConn(pc *net.UDPConn, recvBuffer int) (*Conn, error) {

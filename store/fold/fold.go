@@ -60,8 +60,8 @@ type place struct {
 type Stats struct {
 	Collector uint16 `json:"collector"` // number of this one
 
-	Slot  time.Time `json:"slot"`  // that is open
-	Until time.Time `json:"until"` // of slots before it folded rows count; 1970 if none was folded yet
+	Slot  time.Time `json:"slot,omitzero"`  // that is open
+	Until time.Time `json:"until,omitzero"` // of slots before it folded rows count; 1970 if none was folded yet
 
 	Slots      uint64        `json:"slots"` // folded
 	RowsBefore uint64        `json:"rows_before"`

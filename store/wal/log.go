@@ -93,10 +93,10 @@ type Stats struct {
 	Bytes    int64     `json:"bytes"` // of all segments
 	MaxBytes int64     `json:"max_bytes"`
 	Segments int       `json:"segments"`
-	Waiting  int       `json:"waiting"`      // records
-	Rows     uint64    `json:"waiting_rows"` // flows in them
-	Volatile int       `json:"volatile"`     // of the waiting, those that are in memory only, for the disk did not take them
-	Oldest   time.Time `json:"oldest"`       // time_received of the oldest waiting flow; zero if none waits
+	Waiting  int       `json:"waiting"`         // records
+	Rows     uint64    `json:"waiting_rows"`    // flows in them
+	Volatile int       `json:"volatile"`        // of the waiting, those that are in memory only, for the disk did not take them
+	Oldest   time.Time `json:"oldest,omitzero"` // time_received of the oldest waiting flow; zero if none waits
 
 	Recovered     uint64 `json:"recovered"`      // records that waited when the log was opened
 	RecoveredRows uint64 `json:"recovered_rows"` // flows in them
@@ -108,8 +108,8 @@ type Stats struct {
 	Torn          uint64 `json:"torn"`    // ends of segments that were cut off at Open: records whose Append had not returned
 	Corrupt       uint64 `json:"corrupt"` // damaged places that were skipped: records or segments
 
-	FullSince time.Time `json:"full_since"` // since when Append returns ErrFull; zero while it does not
-	Problem   string    `json:"problem"`    // why the disk does not take records; empty while it does
+	FullSince time.Time `json:"full_since,omitzero"` // since when Append returns ErrFull; zero while it does not
+	Problem   string    `json:"problem"`             // why the disk does not take records; empty while it does
 }
 
 // position is a place in the log: records have ascending ones.

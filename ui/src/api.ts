@@ -157,15 +157,15 @@ export interface CollectorRecords {
 }
 
 export interface CollectorSocketStats {
-  Bytes: number;
-  Calls: number;
-  Datagrams: number;
-  KernelDrops: number;
-  QueueBytes: number;
-  QueueLimit: number;
-  Truncated: number;
   addr: string;
+  bytes: number;
+  calls: number;
+  datagrams: number;
+  kernel_drops: number;
+  queue_bytes: number;
+  queue_limit_bytes: number;
   shard: number;
+  truncated: number;
 }
 
 export interface CollectorStats {
@@ -240,22 +240,22 @@ export interface EffectiveBody {
 }
 
 export interface EnricherLookups {
-  Ambiguous: number;
-  Hits: number;
-  Misses: number;
+  ambiguous: number;
+  hits: number;
+  misses: number;
 }
 
 export interface EnricherStats {
-  Addr: EnricherLookups;
-  MAC: EnricherLookups;
-  NoEnd: number;
-  NoNetwork: number;
-  NotCounted: number;
-  Port: EnricherLookups;
-  Rows: number;
-  StandIn: number;
-  UnknownExporter: number;
-  UnknownRule: number;
+  addr: EnricherLookups;
+  mac: EnricherLookups;
+  no_end: number;
+  no_network: number;
+  not_counted: number;
+  port: EnricherLookups;
+  rows: number;
+  stand_in: number;
+  unknown_exporter: number;
+  unknown_rule: number;
 }
 
 export interface EntitiesBody {
@@ -361,15 +361,15 @@ export interface EstateResolution {
 
 export interface EstateSelector {
   /** The VM has all these attributes with these values. */
-  Attributes: Record<string, string>;
+  attributes?: Record<string, string>;
   /** The VM's name matches this pattern; * is any text, ? any character. Case matters. */
-  Name: string;
+  name?: string;
   /** A VIF of the VM is in this network. */
-  Network: string;
+  network?: string;
   /** The VM is in this pool. */
-  Pool: string;
+  pool?: string;
   /** The VM has all these tags. */
-  Tags: string[] | null;
+  tags?: string[] | null;
 }
 
 export interface EstateSourceHost {
@@ -657,10 +657,10 @@ export interface FoldStats {
   problem: string;
   rows_after: number;
   rows_before: number;
-  slot: string;
+  slot?: string;
   slots: number;
   took_ns: number;
-  until: string;
+  until?: string;
   waiting: number;
 }
 
@@ -973,8 +973,9 @@ export interface PolicydAddRequest {
 }
 
 export interface PolicydApplied {
-  applied_at: string;
-  applied_by: string;
+  /** Absent: none was. */
+  applied_at?: string;
+  applied_by?: string;
   /** How many rules and groups differ from those of the revision that it replaces. */
   changes?: StateCounts;
   /** Until when it was, or is, to be confirmed; absent: it was not to be. */
@@ -1049,9 +1050,9 @@ export interface PolicydBypassRequest {
 }
 
 export interface PolicydBypassStatus {
-  by: string;
+  by?: string;
   reason?: string;
-  since: string;
+  since?: string;
   /** estate, or pool:, host: or vif: and its name. */
   target: string;
 }
@@ -1232,8 +1233,9 @@ export interface PolicydHostPolicy {
 }
 
 export interface PolicydHostRevision {
-  applied_at: string;
-  applied_by: string;
+  /** Absent: none was. */
+  applied_at?: string;
+  applied_by?: string;
   /** How many rules and groups differ from those of the revision that it replaces. */
   changes?: StateCounts;
   /** Until when it was, or is, to be confirmed; absent: it was not to be. */
@@ -1412,8 +1414,9 @@ export interface PolicydPolicySummary {
 }
 
 export interface PolicydPolicyText {
-  applied_at: string;
-  applied_by: string;
+  /** Absent: none was. */
+  applied_at?: string;
+  applied_by?: string;
   /** How many rules and groups differ from those of the revision that it replaces. */
   changes?: StateCounts;
   /** Until when it was, or is, to be confirmed; absent: it was not to be. */
@@ -1491,8 +1494,9 @@ export interface PolicydRestoreRequest {
 }
 
 export interface PolicydRevision {
-  applied_at: string;
-  applied_by: string;
+  /** Absent: none was. */
+  applied_at?: string;
+  applied_by?: string;
   /** How many rules and groups differ from those of the revision that it replaces. */
   changes?: StateCounts;
   /** Until when it was, or is, to be confirmed; absent: it was not to be. */
@@ -1895,8 +1899,8 @@ export interface StepsBody {
 }
 
 export interface StoreAmount {
-  Batches: number;
-  Rows: number;
+  batches: number;
+  rows: number;
 }
 
 export interface StoreDroppedAmount {
@@ -1932,7 +1936,7 @@ export interface StoreNetworkStats {
 
 export interface StoreRetentionStats {
   bytes: number;
-  checked: string;
+  checked?: string;
   disk_free_bytes: number;
   disk_total_bytes: number;
   dropped: Record<string, StoreDroppedAmount>;
@@ -1957,33 +1961,33 @@ export interface StoreStatus {
 export interface StoreTableSize {
   age_ns: number;
   bytes: number;
-  oldest: string;
+  oldest?: string;
   partitions: number;
   rows: number;
   table: string;
 }
 
 export interface StoreWriterStats {
-  AwaySince: string;
-  Bytes: number;
-  DerivedDropped: number;
-  DerivedStored: number;
-  Doubled: number;
-  Dropped: Record<string, StoreAmount>;
-  Found: number;
-  In: StoreAmount;
-  Inserts: number;
-  Joined: number;
-  LastError: string;
-  LastErrorAt: string;
-  LastStored: string;
-  Logged: StoreAmount;
-  Replayed: StoreAmount;
-  Respent: number;
-  Retries: number;
-  Stored: StoreAmount;
-  WAL: WalStats;
-  Waiting: StoreAmount;
+  away_since?: string;
+  bytes: number;
+  derived_dropped_rows: number;
+  derived_stored_rows: number;
+  doubled_rows: number;
+  dropped: Record<string, StoreAmount>;
+  found: number;
+  in: StoreAmount;
+  inserts: number;
+  joined_batches: number;
+  last_error?: string;
+  last_error_at?: string;
+  last_stored?: string;
+  logged: StoreAmount;
+  replayed: StoreAmount;
+  respent: number;
+  retries: number;
+  stored: StoreAmount;
+  waiting: StoreAmount;
+  wal: WalStats;
 }
 
 export interface SyslogStats {
@@ -2118,9 +2122,9 @@ export interface WalStats {
   appended_bytes: number;
   bytes: number;
   corrupt: number;
-  full_since: string;
+  full_since?: string;
   max_bytes: number;
-  oldest: string;
+  oldest?: string;
   problem: string;
   recovered: number;
   recovered_rows: number;
