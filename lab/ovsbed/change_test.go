@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weirhq/weir/lab/netns"
 	"github.com/weirhq/weir/lab/ovsbed"
 	"github.com/weirhq/weir/lab/ovsbed/ovsbedtest"
 	"github.com/weirhq/weir/lab/traffic"
@@ -145,6 +146,52 @@ func TestChanges(t *testing.T) {
 	must(hv1.SetManagement(false))
 	reached("management cut")
 	must(hv1.SetManagement(true))
+}
+
+// While ovs-vswitchd has no database, it does not take frames from ports that it reads itself: nothing is lost but what the kernel has no room for
+// meanwhile. This is Open vSwitch's doing alone; nothing is connected to the host.
+func TestWhatARestartOfTheDatabaseLoses(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	h, err := ovsbedtest.New(t).Host(ctx, "hv1")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(err)
+	must(h.AddBridge(ctx, "br0"))
+	vms := make([]ovsbed.VM, 2)
+	for i := range vms {
+		vms[i], err = h.AddVM(ctx, ovsbed.VM{
+			Name: fmt.Sprintf("vm%d", i+1), Bridge: "br0", MAC: fmt.Sprintf("02:00:00:00:00:%02x", i+1), Addrs: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("10.1.0.%d/24", i+1))},
+		})
+		must(err)
+	}
+	p, err := traffic.NewProbe(ctx, traffic.ProbeConfig{
+		From: vms[0].Namespace, Source: vms[0].Addrs[0].Addr(), To: []*netns.Namespace{vms[1].Namespace}, Target: netip.AddrPortFrom(vms[1].Addrs[0].Addr(), 7000), Interval: time.Millisecond,
+	})
+	must(err)
+	defer p.Close()
+	_, err = p.Passes(ctx, 0)
+	must(err)
+	overrun, err := h.Overrun(ctx)
+	must(err)
+	after, began := p.Sent(), time.Now()
+	must(h.RestartDB(ctx))
+	_, err = p.Passes(ctx, 0)
+	must(err)
+	took, until := time.Since(began), p.Sent()
+	_, err = p.Passes(ctx, 0) // what was sent before has arrived, or never will
+	must(err)
+	more, err := h.Overrun(ctx)
+	must(err)
+	lost := p.Lost(0, after, until)
+	if len(lost) > more-overrun {
+		t.Errorf("%d of %d datagrams were lost, and the kernel dropped %d frames", len(lost), until-after, more-overrun)
+	}
+	t.Logf("nothing passed for %v; of %d datagrams %d were lost, and the kernel dropped %d frames", took.Round(time.Millisecond), until-after, len(lost), more-overrun)
 }
 
 // Managers reach a database in every way, and it reaches them.

@@ -156,7 +156,9 @@ func (h *Host) RestartSwitch(ctx context.Context) error {
 	return nil
 }
 
-// RestartDB ends ovsdb-server and starts it again. What is configured, and what passes, stays.
+// RestartDB ends ovsdb-server and starts it again. What is configured stays, flows too. Until ovs-vswitchd has found it again, which it tries after a
+// second, and later and later if it was there for a short time only, nothing passes and no OpenFlow is answered: what is sent meanwhile waits, and is
+// lost where there is no more room (Overrun). RestartDB does not wait for that.
 func (h *Host) RestartDB(ctx context.Context) error {
 	err := h.db.Stop(syscall.SIGTERM, stopTimeout)
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -213,6 +214,26 @@ func (h *Host) Port(ctx context.Context, name string) (Port, error) {
 
 // Counters reads those of an interface in the host's namespace. Of a VM's port, what the VM sends is received.
 func (h *Host) Counters(device string) (netns.Counters, error) { return h.Namespace.Counters(device) }
+
+// Overrun returns how many frames the kernel has dropped at all ports that the host has but its own, since each was plugged in, because ovs-vswitchd
+// had not taken those before them: as many wait as there is room for in a socket, some 257 small ones a port.
+func (h *Host) Overrun(ctx context.Context) (frames int, err error) {
+	out, err := h.Namespace.Run(ctx, "ss", "--packet", "--all", "--memory", "--numeric")
+	if err != nil {
+		return 0, fmt.Errorf("read drops of sockets of %q: %w", h.Name, err)
+	}
+	for _, at := range dropped.FindAllSubmatch(out, -1) {
+		n, err := strconv.Atoi(string(at[1]))
+		if err != nil {
+			return 0, fmt.Errorf("read drops of sockets of %q: %w", h.Name, err)
+		}
+		frames += n
+	}
+	return frames, nil
+}
+
+// dropped is the last number of the memory of a socket as ss prints it: skmem:(r0,rb212992,…,d580).
+var dropped = regexp.MustCompile(`skmem:\([^)]*,d(\d+)\)`)
 
 // AddBridge makes a bridge that forwards like a learning switch. Each bridge is a switch of its own in IPFIX and NetFlow.
 func (h *Host) AddBridge(ctx context.Context, name string) error {
