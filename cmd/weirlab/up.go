@@ -168,6 +168,21 @@ func (l *lab) sources() (string, error) {
 //go:embed policy.yaml
 var policyText []byte
 
+// policyOf returns the policy to begin with, as far as the site has what it names: few VMs have not all roles.
+func policyOf(has func(group string) bool) []byte {
+	text := string(policyText)
+	if !has("databases") {
+		text, _, _ = strings.Cut(text, "\nvms:\n")
+	}
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if _, after, ok := strings.Cut(line, "vm-group:"); !ok || has(after[:strings.IndexAny(after, ",}")]) {
+			out.WriteString(line)
+		}
+	}
+	return []byte(out.String())
+}
+
 // configure writes the files that Weir reads, and a policy to try.
 func (l *lab) configure() error {
 	port, err := freePort()
@@ -178,8 +193,17 @@ func (l *lab) configure() error {
 	if err != nil {
 		return err
 	}
+	model := l.site.Model()
+	hasGroup := func(name string) bool {
+		for i := range model.VMGroups {
+			if model.VMGroups[i].Name == name {
+				return true
+			}
+		}
+		return false
+	}
 	for name, text := range map[string][]byte{
-		"weir.yaml": fmt.Appendf(nil, configuration, sources, port), "policy.yaml": policyText, xapiFile: []byte(site.Password + "\n"),
+		"weir.yaml": fmt.Appendf(nil, configuration, sources, port), "policy.yaml": policyOf(hasGroup), xapiFile: []byte(site.Password + "\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(l.data, name), text, 0o600); err != nil {
 			return err
