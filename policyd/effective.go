@@ -98,7 +98,7 @@ func (s *Service) effectiveOf(of string) (func(*policy.Interface) bool, error) {
 	case err != nil:
 		return nil, mistake("settings of %s: %v", of, err)
 	case id == 0:
-		return nil, fmt.Errorf("find %s %q: %w", word, name, state.ErrNotFound)
+		return nil, fmt.Errorf("find %s %q: %w%s", word, name, state.ErrNotFound, s.governor.world.names.Near(kind, name))
 	}
 	return func(x *policy.Interface) bool {
 		return kind == flow.KindPool && x.Pool == id || kind == flow.KindNetwork && x.Network == id || kind == flow.KindVM && x.VM == id

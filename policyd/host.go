@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/weirhq/weir/estate"
+	"github.com/weirhq/weir/internal/nearest"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
@@ -192,7 +193,11 @@ func (s *Service) Host(nameOrUUID string) (HostStatus, error) {
 			return list[i], nil
 		}
 	}
-	return HostStatus{}, fmt.Errorf("find host %q: %w", nameOrUUID, state.ErrNotFound)
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Name
+	}
+	return HostStatus{}, fmt.Errorf("find host %q: %w%s", nameOrUUID, state.ErrNotFound, nearest.Hint(nameOrUUID, names, ": weir hosts list shows all"))
 }
 
 // MistakeError says what is wrong with what was asked.

@@ -15,6 +15,7 @@ import (
 	"github.com/weirhq/weir/estate/hosts"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/internal/nearest"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/audit"
@@ -194,7 +195,11 @@ func (s *Service) parseBypass(ctx context.Context, target string) (state.Bypass,
 			return b, err
 		}
 		if !slices.ContainsFunc(pools, func(p state.Pool) bool { return p.Name == name }) {
-			return b, fmt.Errorf("find pool %q: %w", name, state.ErrNotFound)
+			names := make([]string, len(pools))
+			for i := range pools {
+				names[i] = pools[i].Name
+			}
+			return b, fmt.Errorf("find pool %q: %w%s", name, state.ErrNotFound, nearest.Hint(name, names, ": weir hosts list shows those that hosts are in"))
 		}
 		return b, nil
 	case state.BypassHost:
@@ -231,13 +236,18 @@ func (s *Service) findVIF(name string) (vif, error) {
 	var found []vif
 	var pool string // of the last found
 	times := map[string]int{}
+	var several, known []string
 	for i := range m.VMs {
 		vm := &m.VMs[i]
 		in := pools[cmp.Or(poolOf[vm.Host], vm.Pool)]
+		known = append(known, vm.Name)
 		for j := range vm.VIFs {
 			v := &vm.VIFs[j]
 			called := vm.Name + "/" + cmp.Or(v.Device, v.MAC.String())
 			times[called]++
+			if known = append(known, called); name == vm.Name {
+				several = append(several, called)
+			}
 			if name == called || in != "" && name == in+"/"+called || v.UUID != "" && strings.EqualFold(name, v.UUID) || name == vm.Name && len(vm.VIFs) == 1 {
 				found, pool = append(found, vif{flow.NewID(flow.KindVIF, v.Key), called}), in
 			}
@@ -251,7 +261,11 @@ func (s *Service) findVIF(name string) (vif, error) {
 		}
 		return v, nil
 	case 0:
-		return vif{}, fmt.Errorf("find VIF %q: %w: want VM/DEVICE, pool/VM/DEVICE, a UUID, or a VM that has one VIF", name, state.ErrNotFound)
+		if len(several) > 0 {
+			return vif{}, fmt.Errorf("find VIF %q: %w: that is a VM with %d VIFs: %s", name, state.ErrNotFound, len(several), strings.Join(several, ", "))
+		}
+		return vif{}, fmt.Errorf("find VIF %q: %w%s", name, state.ErrNotFound,
+			nearest.Hint(name, known, ": want VM/DEVICE, pool/VM/DEVICE, a UUID, or a VM that has one VIF"))
 	}
 	return vif{}, mistake("VIF %q is the name of %d: write it as pool/VM/DEVICE or by UUID", name, len(found))
 }

@@ -511,6 +511,17 @@ func TestBypassTargets(t *testing.T) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
+	for target, want := range map[string]string{ // who hurries mistypes
+		"pool:labb": `find pool "labb": not found; did you mean "lab"?`, "host:hv2": `find host "hv2": not found; did you mean "hv1"?`,
+		"host:something": `find host "something": not found: weir hosts list shows all`, "vif:" + name + "/1": `did you mean "` + name + `/0"?`,
+	} {
+		if _, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: target}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", target, err, want)
+		}
+	}
+	if _, err := r.Service.Host("hv2"); err == nil || !strings.Contains(err.Error(), `find host "hv2": not found; did you mean "hv1"?`) {
+		t.Errorf("host hv2: %v", err)
+	}
 	for _, target := range []string{"everything", "estate:x", ""} {
 		_, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: target})
 		isMistake(t, err, "want estate")
@@ -528,11 +539,16 @@ func TestNamesOfTwoPools(t *testing.T) {
 	}
 	r.assembler.Set(estate.FileSource, &estate.Model{Pools: []estate.Pool{{Name: "north"}, {Name: "south"}}, VMs: []estate.VM{
 		vm("north", "22222222-0000-4000-8000-000000000001", 0x020000000001), vm("south", "22222222-0000-4000-8000-000000000002", 0x020000000002),
+		{Name: "db", UUID: "22222222-0000-4000-8000-000000000003", Pool: "north", VIFs: []estate.VIF{{Device: "0", MAC: 0x020000000003}, {Device: "1", MAC: 0x020000000004}}},
 	}}, time.Now())
-	r.until("the VIFs are in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 2 })
+	r.until("the VIFs are in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 4 })
 	r.apply("default: allow")
 	_, err := r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: "web/0"})
 	isMistake(t, err, "write it as pool/VM/DEVICE")
+	_, err = r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: "db"})
+	if want := `find VIF "db": not found: that is a VM with 2 VIFs: db/0, db/1`; !errors.Is(err, state.ErrNotFound) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
 	q, err := r.Quarantine(t.Context(), alice, policyd.QuarantineRequest{VIF: "south/web/0"})
 	if err != nil || q.VIF != "south/web/0" {
 		t.Fatalf("%+v, %v", q, err)

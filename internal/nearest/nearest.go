@@ -1,24 +1,44 @@
 // Package nearest finds what somebody who mistyped a word may have meant.
 package nearest
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // maxWord bounds the work on a hostile word: longer ones are near to nothing.
 const maxWord = 64
 
 // Word returns the option that is nearest to word, if one is near enough to be a likely mistyping of it, else "".
-// Case, dashes and underscores do not matter.
+// Case, dashes and underscores do not matter. A word that is near to none is taken for the beginning of the only option that begins so.
 func Word(word string, options []string) string {
 	if len(word) > maxWord {
 		return ""
 	}
-	best, least := "", 2+len(word)/3
+	folded := fold(word)
+	best, least := "", min(2+len(word)/3, 1+len(folded)/2) // of a short word, half of it may be wrong
+	begun := make([]string, 0, len(options))
 	for _, o := range options {
-		if d := distance(fold(word), fold(o)); d < least {
+		to := fold(o)
+		if d := distance(folded, to); d < least {
 			best, least = o, d
 		}
+		if len(folded) > 2 && strings.HasPrefix(to, folded) {
+			begun = append(begun, o)
+		}
+	}
+	if best == "" && len(begun) == 1 {
+		return begun[0]
 	}
 	return best
+}
+
+// Hint returns what to say behind the name of something that is not there: which option was meant, or otherwise if none is near.
+func Hint(word string, options []string, otherwise string) string {
+	if near := Word(word, options); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	return otherwise
 }
 
 func fold(s string) string {

@@ -21,9 +21,20 @@ func TestWord(t *testing.T) {
 	f("recvbufer", "recv_buffer")
 	f("prod", "Prod")
 	f("prd", "Prod")
+	f("wor", "workers") // its beginning
+	f("rec", "recv_buffer")
+	f("wo", "")
+	f("or", "")
+	f("foo", "")
 	f("zzzz", "")
 	f("", "")
 	f(strings.Repeat("a", 1000), "")
+	if got, want := nearest.Hint("adr", options, ": want one"), `; did you mean "addr"?`; got != want {
+		t.Errorf("hint %q, want %q", got, want)
+	}
+	if got := nearest.Hint("zzzz", options, ": want one"); got != ": want one" {
+		t.Errorf("hint %q", got)
+	}
 	if got := nearest.Word("x", nil); got != "" {
 		t.Fatalf("Word of no options = %q", got)
 	}

@@ -159,6 +159,9 @@ func (n *Names) Find(kind flow.Kind, name string) (flow.ID, error) {
 	return id, err
 }
 
+// Near returns what to say behind the name of a kind that nothing has: which one may be meant, or nothing.
+func (n *Names) Near(kind flow.Kind, name string) string { return n.kinds[kind].near(name, nil) }
+
 // find returns the thing that a name means.
 func (d *directory) find(name string) (flow.ID, error) {
 	found := d.by[name]
@@ -186,8 +189,5 @@ func (d *directory) find(name string) (flow.ID, error) {
 // near returns what to say about a name that is unknown.
 func (d *directory) near(name string, more []string) string {
 	known := slices.Sorted(maps.Keys(d.by))
-	if word := nearest.Word(name, append(known, more...)); word != "" {
-		return fmt.Sprintf("; did you mean %q?", word)
-	}
-	return ""
+	return nearest.Hint(name, append(known, more...), "")
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirhq/weir/internal/nearest"
 	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/policyd/audit"
 	"github.com/weirhq/weir/policyd/export"
@@ -146,10 +147,18 @@ type querier interface {
 
 func readHost(ctx context.Context, q querier, nameOrUUID string) (Host, error) {
 	h, err := scanHost(q.QueryRowContext(ctx, "SELECT "+hostColumns+" FROM hosts WHERE name = ?1 OR uuid = lower(?1) ORDER BY name = ?1 DESC LIMIT 1", nameOrUUID))
-	if errors.Is(err, sql.ErrNoRows) {
-		err = ErrNotFound
+	if !errors.Is(err, sql.ErrNoRows) {
+		return h, err
 	}
-	return h, err
+	var list string
+	var names []string
+	if err := q.QueryRowContext(ctx, "SELECT json_group_array(name) FROM hosts").Scan(&list); err != nil {
+		return h, err
+	}
+	if err := json.Unmarshal([]byte(list), &names); err != nil {
+		return h, err
+	}
+	return h, fmt.Errorf("%w%s", ErrNotFound, nearest.Hint(nameOrUUID, names, ": weir hosts list shows all"))
 }
 
 // Host returns the host of a name or UUID. ErrNotFound: there is none.
