@@ -56,7 +56,7 @@ func (p *Profiles) Validate() error {
 		}
 	}
 	if _, ok := p.Profiles[p.Use]; p.Use != "" && !ok {
-		return strictyaml.At("use", fmt.Errorf("no profile %q: expected %s", p.Use, p.list()))
+		return strictyaml.At("use", fmt.Errorf("no profile %q: %s", p.Use, p.list()))
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func (p *Profiles) list() string {
 	if len(p.Profiles) == 0 {
 		return "there is none yet: weir login SERVER makes one"
 	}
-	return "one of " + strings.Join(p.Names(), ", ")
+	return "expected one of " + strings.Join(p.Names(), ", ")
 }
 
 // path is a file that a profile names: relative ones are beside the profiles.
@@ -195,7 +195,7 @@ func (p *Profiles) Find(server string) (string, Profile, error) {
 		server = p.Use
 	}
 	if server == "" {
-		return "", Profile{}, fmt.Errorf("%w is in use: expected its name; %s", ErrNoProfile, p.list())
+		return "", Profile{}, fmt.Errorf("%w is in use: %s", ErrNoProfile, p.list())
 	}
 	if x, ok := p.Profiles[server]; ok {
 		return server, x, nil
@@ -207,14 +207,14 @@ func (p *Profiles) Find(server string) (string, Profile, error) {
 			}
 		}
 	}
-	return "", Profile{}, fmt.Errorf("%w %q: expected %s", ErrNoProfile, server, p.list())
+	return "", Profile{}, fmt.Errorf("%w %q: %s", ErrNoProfile, server, p.list())
 }
 
 // profile returns a profile by its name.
 func (p *Profiles) profile(name string) (Profile, error) {
 	x, ok := p.Profiles[name]
 	if !ok {
-		return x, fmt.Errorf("%w %q: expected %s", ErrNoProfile, name, p.list())
+		return x, fmt.Errorf("%w %q: %s", ErrNoProfile, name, p.list())
 	}
 	return x, nil
 }

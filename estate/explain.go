@@ -71,7 +71,7 @@ const (
 
 // Explain explains what goes by an IP or MAC address, a UUID or key, an id, or a name (of a VIF "vm/device"), in any case.
 func (a *Assembler) Explain(query string) Explanation {
-	e := explainer{a: a, s: a.deps.Estate.Load(), out: Explanation{Query: query}}
+	e := explainer{a: a, s: a.deps.Estate.Load(), out: Explanation{Query: query, Found: []Explained{}}}
 	e.out.Sources = a.Sources()
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -79,9 +79,6 @@ func newEstateSearch() *cobra.Command {
   weir estate search 02:00:00:00:10 --at now-1h`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] == "" {
-				return usagef("TEXT is empty: expected part of a name, key or address")
-			}
 			return o.show(cmd, args[0])
 		},
 	}
@@ -106,14 +103,9 @@ func (o *estateOptions) show(cmd *cobra.Command, text string) error {
 		v.Set("search", text)
 	}
 	if o.at != "" {
-		now := time.Now()
-		r, err := cli.ParseRange("", o.at, "now", now)
+		at, err := cli.ParseTime(o.at, time.Now())
 		if err != nil {
-			return usageError{err}
-		}
-		at, _, err := r.At(now)
-		if err != nil {
-			return usageError{err}
+			return usageError{fmt.Errorf("--at: %w", err)}
 		}
 		v.Set("at", at.UTC().Format(time.RFC3339Nano))
 	}
@@ -127,10 +119,10 @@ func (o *estateOptions) show(cmd *cobra.Command, text string) error {
 	}
 	out := outputOf(cmd, o.asJSON)
 	switch {
-	case o.asJSON:
-		return cli.WriteJSON(out, answer)
 	case len(answer.Entities) == 0 && text != "":
 		return notFoundf("nothing in the estate has %q", text)
+	case o.asJSON:
+		return cli.WriteJSON(out, answer)
 	case len(answer.Entities) == 0:
 		_, err := fmt.Fprintln(out.W, "nothing is known: describe the estate in a file (docs/howto/describe-the-estate.md), or add hosts (weir hosts add)")
 		return err
@@ -200,9 +192,6 @@ what a flow with it is resolved to.`,
   weir estate explain web01`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if args[0] == "" {
-				return usagef("WHAT is empty: expected an address, UUID, id or name")
-			}
 			c, err := connect(cmd, data)
 			if err != nil {
 				return err
@@ -212,11 +201,11 @@ what a flow with it is resolved to.`,
 				return err
 			}
 			out := outputOf(cmd, asJSON)
-			if asJSON {
-				return cli.WriteJSON(out, e)
-			}
 			if len(e.Found) == 0 && !slices.ContainsFunc(e.Flow, func(r estate.Resolution) bool { return r.Result != "miss" || len(r.Groups) > 0 }) {
 				return notFoundf("%s", nothingGoesBy(&e))
+			}
+			if asJSON {
+				return cli.WriteJSON(out, e)
 			}
 			return writeExplanation(out, &e)
 		},

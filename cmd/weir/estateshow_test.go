@@ -50,8 +50,9 @@ func testEstate(t *testing.T, a *apptest.App) {
 		return nil
 	})
 	fails(t, exitNotFound, `nothing in the estate has "web-01"`, args("search", "web-01", "--at", "2020-01-01 00:00")...)
-	fails(t, exitUsage, "expected", args("tree", "--at", "some day")...)
-	fails(t, exitUsage, "TEXT is empty", args("search", "")...)
+	fails(t, exitNotFound, `nothing in the estate has "web-01"`, args("search", "web-01", "--at", "2020-01-01 00:00", "--json")...)
+	fails(t, exitUsage, `--at: time "some day": expected`, args("tree", "--at", "some day")...)
+	fails(t, exitUsage, "found an empty argument: expected weir estate search TEXT", args("search", "")...)
 
 	var e estate.Explanation
 	decode(&e, "explain", "web-01")
@@ -72,5 +73,6 @@ func testEstate(t *testing.T, a *apptest.App) {
 		}
 	}
 	fails(t, exitNotFound, `nothing in the estate goes by "nobody"`, args("explain", "nobody")...)
-	fails(t, exitUsage, "WHAT is empty", args("explain", "")...)
+	fails(t, exitNotFound, `nothing in the estate goes by "nobody"`, args("explain", "nobody", "--json")...)
+	fails(t, exitUsage, "found an empty argument: expected weir estate explain WHAT", args("explain", "")...)
 }

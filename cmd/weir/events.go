@@ -103,6 +103,9 @@ func (o *eventsOptions) run(cmd *cobra.Command) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if o.limit < 1 || o.limit > 10_000 {
+		return usagef("--limit %d: expected 1 to 10000", o.limit)
+	}
 	c, err := connect(cmd, o.data)
 	if err != nil {
 		return err

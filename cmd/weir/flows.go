@@ -188,6 +188,9 @@ func (o *flowsOptions) run(cmd *cobra.Command, r query.Request) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if cmd.Flags().Changed("limit") && o.limit == 0 { // in a request it is the usual number
+		return usagef("limit: found 0: expected 1 to 10000")
+	}
 	if err := o.onlyVerdicts(); err != nil {
 		return err
 	}

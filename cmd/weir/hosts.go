@@ -172,7 +172,7 @@ func tellAdded(w io.Writer, h policyd.HostStatus, now time.Time) error {
 	var lines []string
 	switch h.State {
 	case ovsdb.StateConnected:
-		lines = append(lines, fmt.Sprintf("%s is connected: Open vSwitch %s, %d bridges, %d VIFs", h.Name, firstOf(h.OVSVersion, "of unknown version"), h.Bridges, h.VIFs))
+		lines = append(lines, fmt.Sprintf("%s is connected: Open vSwitch %s, %s, %s", h.Name, firstOf(h.OVSVersion, "of unknown version"), cli.Counted(h.Bridges, "bridge"), cli.Counted(h.VIFs, "VIF")))
 	case ovsdb.StateConfirm:
 		lines = append(lines, h.Name+" presents a certificate that nobody has confirmed yet:", "")
 		lines = append(lines, certificateLines(h.Certificate)...)
@@ -513,7 +513,7 @@ func addSwitch(add addRow, h *policyd.HostStatus) {
 	if len(h.Missing) > 0 {
 		add("it lacks", cli.Dim, "%s", strings.Join(h.Missing, ", "))
 	}
-	add("exists there", cli.Plain, "%d bridges, %d VIFs", h.Bridges, h.VIFs)
+	add("exists there", cli.Plain, "%s, %s", cli.Counted(h.Bridges, "bridge"), cli.Counted(h.VIFs, "VIF"))
 	add("mode", cli.Plain, "%s", h.Mode)
 	if h.ExportError != "" {
 		add("export", cli.Bad, "%s", h.ExportError)
@@ -848,6 +848,9 @@ A host that was detached is looked after again, unless this is off.`,
 					return usageError{fmt.Errorf("protocol: %w or inherit", err)}
 				}
 			}
+			if cmd.Flags().Changed("sampling") && (sampling == 0 || o.Protocol == export.NetFlow || o.Protocol == export.Off) {
+				return usagef("--sampling %d with %s: expected 1 or more, with ipfix or auto", sampling, args[len(args)-1])
+			}
 			if collector != "" {
 				if err := o.Collector.UnmarshalText([]byte(collector)); err != nil {
 					return usageError{fmt.Errorf("--collector %q: expected address and port, as 192.0.2.5:4739", collector)}
@@ -871,10 +874,16 @@ A host that was detached is looked after again, unless this is off.`,
 			if err := c.Change(cmd.Context(), http.MethodPut, path, o, nil); err != nil {
 				return err
 			}
+			out := outputOf(cmd, asJSON)
 			if asJSON {
-				return cli.WriteJSON(outputOf(cmd, true), o)
+				return cli.WriteJSON(out, o)
 			}
-			return nil
+			of := "host " + args[0]
+			if pool != "" {
+				of = "pool " + pool
+			}
+			_, err = fmt.Fprintf(out.W, "%s: exports %s; weir hosts list shows how it goes\n", cli.Clean(of), args[len(args)-1])
+			return err
 		},
 	}
 	f := cmd.Flags()
@@ -882,7 +891,7 @@ A host that was detached is looked after again, unless this is off.`,
 	f.StringVar(&pool, "pool", "", "the hosts of this pool, instead of one host")
 	f.StringVar(&collector, "collector", "", "address and port of Weir as the hosts reach it (default: found by itself)")
 	f.StringSliceVar(&external, "external", nil, "address and port of further collectors, which are sent the same")
-	f.Uint32Var(&sampling, "sampling", 0, "with ipfix: look at one packet in so many (default: all with the userspace datapath, else one in 400)")
+	f.Uint32Var(&sampling, "sampling", 0, "with ipfix or auto: look at one packet in so many (default: all with the userspace datapath, else one in 400)")
 	f.BoolVar(&takeOver, "take-over", false, "replace exports of others that are in the way, until the host is detached")
 	jsonFlag(cmd, &asJSON)
 	return cmd
@@ -949,7 +958,7 @@ export up again. If the host cannot be reached, this goes on by itself when it c
 	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.BoolVar(&yes, "yes", false, "do not ask")
-	f.DurationVar(&wait, "wait", time.Minute, "longest wait, up to 5m")
+	waitFlag(cmd, &wait, time.Minute, "longest wait, up to 5m; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

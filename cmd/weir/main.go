@@ -6,16 +6,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/internal/nearest"
 )
 
@@ -65,14 +70,19 @@ Exit codes:` + exitCodesText(),
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
-		PersistentPreRunE: onMachine,
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil { // cobra looks at them, too, and that would be no usage error
+				return flagsError(err)
+			}
+			return onMachine(cmd, args)
+		},
 	}
 	root.PersistentFlags().String(serverFlag, "", "whose API is asked: a profile (weir login makes one), HOST:PORT or https://HOST:PORT; else WEIR_SERVER, else the profile in use")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 { // the flag is of a command that there is not
 			return argumentError(cmd, args, err)
 		}
-		return usageError{err}
+		return flagError(cmd, err)
 	})
 	root.AddCommand(
 		newUp(), newPolicyd(), newCollector(), newStore(), newSQL(), newHosts(), newPool(), newPolicy(), newGroup(), newBypass(),
@@ -92,6 +102,10 @@ func usageArgs(cmd *cobra.Command) {
 		cmd.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
 				return argumentError(c, args, err)
+			}
+			// Nothing that is named has an empty name: a variable of the shell was not set.
+			if slices.Contains(args, "") {
+				return usagef("found an empty argument: expected %s", c.UseLine())
 			}
 			return nil
 		}
@@ -116,8 +130,71 @@ func argumentError(cmd *cobra.Command, args []string, err error) error {
 	case strings.HasPrefix(err.Error(), "unknown command"): // of cobra.NoArgs
 		return usagef("found argument %q: expected flags only", args[0])
 	default:
-		return usagef("found %d arguments: expected %s", len(args), cmd.UseLine())
+		return usagef("found %s: expected %s", cli.Counted(len(args), "argument"), cmd.UseLine())
 	}
+}
+
+// flagError says what is wrong with a flag of cmd, in place of what pflag says.
+func flagError(cmd *cobra.Command, err error) error {
+	if e, ok := errors.AsType[*pflag.NotExistError](err); ok && len(e.GetSpecifiedName()) > 1 {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+		if near := nearest.Word(e.GetSpecifiedName(), names); near != "" {
+			return usagef("unknown flag: --%s: did you mean --%s?", e.GetSpecifiedName(), near)
+		}
+		return usageError{err}
+	}
+	e, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return usageError{err}
+	}
+	var want string
+	switch e.GetFlag().Value.Type() {
+	case "int":
+		want = "a whole number"
+	case "uint", "uint32", "uint64":
+		want = "a whole number, 0 or more"
+	case "float64":
+		want = "a number"
+	case "duration":
+		want = "a time with its unit, as 30s or 5m, 0s or more"
+	case "bool":
+		want = "true or false"
+	default:
+		return usageError{err}
+	}
+	return usagef("--%s %q: expected %s", e.GetFlag().Name, e.GetValue(), want)
+}
+
+// flagsError says which flags do not go with each other, in place of what cobra says.
+func flagsError(err error) error {
+	if _, set, ok := strings.Cut(err.Error(), "none of the others can be; ["); ok {
+		if set, ok = strings.CutSuffix(set, "] were all set"); ok {
+			return usagef("found --%s: expected one of them", strings.Join(strings.Fields(set), " and --"))
+		}
+	}
+	return usageError{err}
+}
+
+// waitFlag adds the flag for the longest time that cmd waits for something that goes on without it.
+func waitFlag(cmd *cobra.Command, wait *time.Duration, preset time.Duration, usage string) {
+	*wait = preset
+	cmd.Flags().Var((*waitValue)(wait), "wait", usage)
+}
+
+// waitValue is a time that is not negative.
+type waitValue time.Duration
+
+func (w *waitValue) String() string { return time.Duration(*w).String() }
+func (w *waitValue) Type() string   { return "duration" }
+
+func (w *waitValue) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err == nil && d < 0 {
+		err = errors.New("it is negative")
+	}
+	*w = waitValue(d)
+	return err
 }
 
 // versionString returns what the build or, for `go run`, the module says.

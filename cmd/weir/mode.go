@@ -14,6 +14,7 @@ import (
 	"github.com/weirhq/weir/api"
 	"github.com/weirhq/weir/cli"
 	"github.com/weirhq/weir/client"
+	"github.com/weirhq/weir/internal/nearest"
 	"github.com/weirhq/weir/policyd"
 	"github.com/weirhq/weir/policyd/state"
 )
@@ -103,7 +104,7 @@ code is 6 if that takes longer than --wait, or the host is offline: then it goes
 	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.BoolVar(&yes, "yes", false, "do not ask")
-	f.DurationVar(&wait, "wait", 30*time.Second, "longest wait")
+	waitFlag(cmd, &wait, 30*time.Second, "longest wait; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -206,16 +207,45 @@ attached by its pool's mode: weir hosts mode shows what would be lost and does i
 			if err := c.Change(cmd.Context(), http.MethodPut, "/api/v1/pools/"+url.PathEscape(pool)+"/policy", r, nil); err != nil {
 				return err
 			}
+			out := outputOf(cmd, asJSON)
 			if asJSON {
-				return cli.WriteJSON(outputOf(cmd, true), r)
+				return cli.WriteJSON(out, r)
 			}
-			return nil
+			return tellPool(cmd.Context(), c, out, pool, "mode "+mode, "weir policy status shows how it goes")
 		},
 	}
 	apiFlags(cmd, &data)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	jsonFlag(cmd, &asJSON)
 	return cmd
+}
+
+// tellPool says what was set of a pool, and whom it concerns. Hosts may be added to a pool that has none yet; who mistyped its name sees it.
+func tellPool(ctx context.Context, c *client.API, out *cli.Output, pool, what, more string) error {
+	var list api.Hosts
+	if err := c.Get(ctx, "/api/v1/hosts", &list); err != nil {
+		return err
+	}
+	n := 0
+	var others []string
+	for i := range list.Hosts {
+		switch p := list.Hosts[i].Pool; {
+		case p == pool:
+			n++
+		case p != "":
+			others = append(others, p)
+		}
+	}
+	switch near := nearest.Word(pool, others); {
+	case n > 0:
+		more = "of " + cli.Counted(n, "host") + "; " + more
+	case near != "":
+		more = fmt.Sprintf("no host is in it; did you mean %s?", near)
+	default:
+		more = "no host is in it yet"
+	}
+	_, err := fmt.Fprintf(out.W, "pool %s: %s, %s\n", cli.Clean(pool), what, cli.Clean(more))
+	return err
 }
 
 // showPoolMode shows what another mode would change at the hosts of a pool that have none of their own, and asks.
@@ -278,10 +308,11 @@ func newPoolSampling() *cobra.Command {
 			if err := c.Change(cmd.Context(), http.MethodPut, "/api/v1/pools/"+url.PathEscape(args[0])+"/policy", r, nil); err != nil {
 				return err
 			}
+			out := outputOf(cmd, asJSON)
 			if asJSON {
-				return cli.WriteJSON(outputOf(cmd, true), r)
+				return cli.WriteJSON(out, r)
 			}
-			return nil
+			return tellPool(cmd.Context(), c, out, args[0], "sampling "+args[1], "weir hosts show tells of each")
 		},
 	}
 	apiFlags(cmd, &data)
@@ -341,7 +372,7 @@ func newBypassOn() *cobra.Command {
 	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.StringVar(&reason, "reason", "", "why; it is shown as long as policy is off")
-	f.DurationVar(&wait, "wait", 10*time.Second, "longest wait; 0s: none")
+	waitFlag(cmd, &wait, 10*time.Second, "longest wait; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -371,7 +402,7 @@ func newBypassOff() *cobra.Command {
 		},
 	}
 	apiFlags(cmd, &data)
-	cmd.Flags().DurationVar(&wait, "wait", 10*time.Second, "longest wait; 0s: none")
+	waitFlag(cmd, &wait, 10*time.Second, "longest wait; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

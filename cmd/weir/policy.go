@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -59,6 +60,10 @@ func readPolicy(cmd *cobra.Command, name string) (string, error) {
 	}
 	if len(text) > maxPolicyFile {
 		return "", fmt.Errorf("read policy %q: it is longer than %s", name, cli.Bytes(maxPolicyFile))
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		// A command that failed before a pipe, or a full disk, gives one: it would take all rules out of force.
+		return "", fmt.Errorf("read policy %q: it is empty; a policy without rules is written as: default: allow", name)
 	}
 	return string(text), nil
 }

@@ -152,6 +152,13 @@ func TestPolicy(t *testing.T) {
 	fails(t, exitNotFound, "none was applied yet", "policy", "get", "--data", r.data)
 	fails(t, exitUsage, `mode "enfrce": expected observe, enforce or inherit`, "hosts", "mode", "hv1", "enfrce", "--data", r.data)
 	r.says("right: 2 rules in force", "policy", "validate", file)
+	for _, word := range []string{"validate", "plan", "apply"} {
+		fails(t, exitFailed, "it is empty; a policy without rules is written as: default: allow", "policy", word, r.file(" \n"), "--data", r.data)
+	}
+	fails(t, exitNotFound, `find host "hv2": not found; did you mean "hv1"?`, "hosts", "show", "hv2", "--data", r.data)
+	r.says("pool nowhere: mode observe, no host is in it yet", "pool", "mode", "nowhere", "observe", "--yes")
+	r.says("pool nowhere: sampling inherit, no host is in it yet", "pool", "sampling", "nowhere", "inherit")
+	r.says("host hv1: exports inherit", "hosts", "export", "hv1", "inherit")
 
 	// While the host is observed, a policy touches nothing.
 	r.says("no host has mode enforce", "policy", "plan", file)

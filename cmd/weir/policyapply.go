@@ -235,7 +235,7 @@ func (f *applyFlags) add(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.StringVar(&f.reason, "reason", "", "why; kept with the revision")
 	s.DurationVar(&f.confirm, "confirm", 0, "undo it unless weir policy confirm says within this time that it stays, as 10m; 10s to 24h")
-	s.DurationVar(&f.wait, "wait", 30*time.Second, "longest wait until the hosts that are reached have it; 0s: none")
+	waitFlag(cmd, &f.wait, 30*time.Second, "longest wait until the hosts that are reached have it; 0s: none")
 }
 
 func (f *applyFlags) options(base *uint64) (policyd.ApplyOptions, error) {

@@ -276,6 +276,9 @@ func newDraftMove(word, short, done string) *cobra.Command {
 		Short: short,
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if edits < 1 {
+				return usagef("--edits %d: expected 1 or more", edits)
+			}
 			c, err := connect(cmd, data)
 			if err != nil {
 				return err

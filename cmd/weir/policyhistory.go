@@ -352,7 +352,7 @@ wait to be confirmed are undone by weir policy restore.`,
 	completes(cmd, &data, nil, false, lastRevisions)
 	f := cmd.Flags()
 	f.StringVar(&reason, "reason", "", "why; kept with the revision")
-	f.DurationVar(&wait, "wait", 30*time.Second, "longest wait until the hosts that are reached have it; 0s: none")
+	waitFlag(cmd, &wait, 30*time.Second, "longest wait until the hosts that are reached have it; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

@@ -50,6 +50,9 @@ sampled; they are asked every minute, and table rule_hits_1m keeps it by minute.
   weir policy hits no-ssh`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("limit") && r.Limit == 0 { // in a request it is the usual number
+				return usagef("limit: found 0: expected 1 to 10000")
+			}
 			now := time.Now()
 			if last == "" && from == "" && to == "" {
 				last = "1h"

@@ -54,7 +54,7 @@ cannot be quarantined; one of which policy is off (weir bypass) is not while tha
 	apiFlags(cmd, &data)
 	f := cmd.Flags()
 	f.StringVar(&reason, "reason", "", "why; it is shown as long as the VIF is quarantined")
-	f.DurationVar(&wait, "wait", 10*time.Second, "longest wait; 0s: none")
+	waitFlag(cmd, &wait, 10*time.Second, "longest wait; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }
@@ -101,7 +101,7 @@ quarantined for, and a setting asks for it, it is quarantined again.
 		},
 	}
 	apiFlags(cmd, &data)
-	cmd.Flags().DurationVar(&wait, "wait", 10*time.Second, "longest wait; 0s: none")
+	waitFlag(cmd, &wait, 10*time.Second, "longest wait; 0s: none")
 	jsonFlag(cmd, &asJSON)
 	return cmd
 }

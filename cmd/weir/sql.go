@@ -57,6 +57,7 @@ sends it. The query comes from the argument, or from standard input.`,
 	dataFlag(cmd, &data)
 	cmd.Flags().StringVar(&format, "format", "", "any output format of ClickHouse (default: a table on a terminal, else TSVWithNames)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a row; the same as --format JSONEachRow")
+	cmd.MarkFlagsMutuallyExclusive("format", "json")
 	return cmd
 }
 

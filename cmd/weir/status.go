@@ -301,7 +301,7 @@ func addRetention(add addRow, r *store.RetentionStats, now time.Time) {
 		if !table.Oldest.IsZero() {
 			since = ", since " + table.Oldest.UTC().Format("2006-01-02 15:04")
 		}
-		add("table "+table.Table, cli.Plain, "%d rows, %s in %d partitions%s, kept %s", table.Rows, size(table.Bytes), table.Partitions, since, kept)
+		add("table "+table.Table, cli.Plain, "%d rows, %s in %s%s, kept %s", table.Rows, size(table.Bytes), cli.Counted(table.Partitions, "partition"), since, kept)
 	}
 	if r.MaxBytes > 0 {
 		add("all tables", cli.Plain, "%s of %s", size(r.Bytes), size(r.MaxBytes))

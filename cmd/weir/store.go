@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -140,24 +141,30 @@ func migrate(ctx context.Context, c *store.Client, log *slog.Logger, dryRun bool
 		Version int    `json:"version"`
 		Name    string `json:"name"`
 		State   string `json:"state"`
+
+		AppliedAt time.Time `json:"applied_at,omitzero"`
 	}
 	rows := []row{}
 	for _, m := range plan.Applied {
-		rows = append(rows, row{m.Version, m.Name, "was applied " + m.AppliedAt.UTC().Format("2006-01-02 15:04:05")})
+		rows = append(rows, row{m.Version, m.Name, "was applied", m.AppliedAt.UTC()})
 	}
 	state := "applied now"
 	if dryRun {
 		state = "to be applied"
 	}
 	for _, m := range plan.Pending {
-		rows = append(rows, row{m.Version, m.Name, state})
+		rows = append(rows, row{m.Version, m.Name, state, time.Time{}})
 	}
 	if out.JSON {
 		return cli.WriteJSON(out, rows)
 	}
 	t := &cli.Table{Columns: []cli.Column{{Name: "VERSION", Right: true}, {Name: "NAME"}, {Name: "STATE"}}}
 	for _, r := range rows {
-		t.Add(cell(r.Version), cell(r.Name), cell(r.State))
+		text := r.State
+		if !r.AppliedAt.IsZero() {
+			text += " " + r.AppliedAt.Format(time.DateTime)
+		}
+		t.Add(cell(r.Version), cell(r.Name), cell(text))
 	}
 	return t.Write(out)
 }

@@ -41,6 +41,9 @@ loopback only.`,
   weir up --data /var/lib/weir --listen :2055,:4739`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("demo-rate") && !o.demo {
+				return usagef("--demo-rate %v: expected --demo with it", o.rate)
+			}
 			return up(cmd.Context(), everything, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -48,7 +51,7 @@ loopback only.`,
 	f.StringVar(&o.data, "data", "", "data directory (default: with --demo ./data/demo, else /var/lib/weir)")
 	configFlag(cmd, &o.config)
 	f.BoolVar(&o.demo, "demo", false, "simulate an estate and its traffic")
-	f.Float64Var(&o.rate, "demo-rate", 300, "flows a second that the simulated estate sends, in the mean over a day")
+	f.Float64Var(&o.rate, "demo-rate", 300, "with --demo: flows a second that the simulated estate sends, in the mean over a day")
 	f.StringSliceVar(&o.listen, "listen", nil, "host:port to receive flows on, instead of the configured ones; port 0 is any free one")
 	f.StringVar(&o.store, "store-listen", "", "host:port of the embedded store's HTTP interface, instead of the configured one")
 	f.StringVar(&o.api, "api-listen", "", "host:port of status page and API, instead of the configured one")
