@@ -14,10 +14,13 @@ import (
 
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/ovs/ovsdb"
 	"github.com/weirhq/weir/ovs/ovsdb/ovsdbtest"
 	"github.com/weirhq/weir/policyd/attach"
 	"github.com/weirhq/weir/policyd/compile"
 	"github.com/weirhq/weir/policyd/export"
+	"github.com/weirhq/weir/policyd/mirror"
+	"github.com/weirhq/weir/policyd/policy"
 )
 
 // database starts one with bridges br0 and br1, and something of others in their external_ids.
@@ -147,6 +150,49 @@ func TestWhoMeansItIsYieldedTo(t *testing.T) {
 	}
 	if n := len(w.events.of(event.ExportWiped)); n != 4 {
 		t.Errorf("%d events of wiping, want 4", n)
+	}
+}
+
+// While Weir yields, what is told of copies is what the switch makes: they go on when others undo only what keeps them apart, and end when others remove
+// the row.
+func TestCopiesThatGoOnAreNotToldToEnd(t *testing.T) {
+	s := database(t, nil)
+	s.VSCtl("--no-wait", "add-port", "br0", "vif1.0")
+	port := ovsdb.UUID(strings.TrimSpace(s.VSCtl("--no-wait", "get", "port", "vif1.0", "_uuid")))
+	w, _ := startEnforcing(t, s.Socket(), settings(nil), map[string]export.Enforced{"br0": {Mirrors: mirror.Order{
+		Copies: []mirror.Copy{{VIF: "web/0", Ports: []ovsdb.UUID{port}, In: true, Out: true, To: policy.MirrorTarget{Name: "wire", VLAN: 900}}}, Guests: []ovsdb.UUID{port},
+	}}}, attach.Settings{})
+	stands := func(want mirror.State) {
+		t.Helper()
+		ovsdbtest.Until(t, "the mirror is "+string(want), func() bool {
+			for _, b := range w.status() {
+				if b.Name == "br0" && len(b.Mirrors) == 1 {
+					return b.Mirrors[0].State == want
+				}
+			}
+			return false
+		})
+	}
+	told := func(what string, started, stopped int) {
+		t.Helper()
+		ovsdbtest.Until(t, what, func() bool {
+			return len(w.events.of(event.MirrorStarted)) >= started && len(w.events.of(event.MirrorStopped)) >= stopped
+		})
+		if a, b := len(w.events.of(event.MirrorStarted)), len(w.events.of(event.MirrorStopped)); a != started || b != stopped {
+			t.Errorf("%s: it was told that copies began %d times and ended %d times, want %d and %d", what, a, b, started, stopped)
+		}
+	}
+	for n := range 4 {
+		stands(mirror.StateActive)
+		s.VSCtl("--no-wait", "clear", "bridge", "br0", "flood_vlans")
+		ovsdbtest.Until(t, "it is told that others undid it", func() bool { return len(w.events.of(event.MirrorWiped)) == n+1 })
+	}
+	stands(mirror.StateYielded)
+	told("others have addresses be learned", 1, 0)
+	s.VSCtl("--no-wait", "clear", "bridge", "br0", "mirrors")
+	told("others remove the row, and Weir comes back", 2, 1)
+	if last := w.events.of(event.MirrorStopped)[0]; last.Text != `bridge "br0": no more copies of the traffic of web/0 go to vlan 900 (mirror target wire)` {
+		t.Errorf("event says %q", last.Text)
 	}
 }
 

@@ -57,15 +57,13 @@ func (k *keeper) mirrored(h *Host, a *answer, now time.Time) {
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(is), inOrder) {
 		c := is[at]
-		vifs, why := []string(nil), ""
+		vifs, why := c.last.Copied, ""
 		switch c.state {
-		case mirror.StateActive:
-			vifs = c.last.VIFs
 		case mirror.StateSetting:
 			continue // as it was, until it is
 		case mirror.StateFailed, mirror.StateLeftOut:
 			why = c.last.Why
-		case mirror.StateWaiting, mirror.StateYielded:
+		case mirror.StateActive, mirror.StateWaiting, mirror.StateYielded:
 		}
 		before := c.vifs
 		if was == nil && c.state == mirror.StateActive {

@@ -82,6 +82,7 @@ type group struct {
 	vifs     []string
 	sinks    []string
 	src, dst []ovsdb.UUID // present ports
+	copies   []*Copy      // but those of sinks
 	why      string
 	Mirror
 
@@ -110,14 +111,8 @@ func (d *deciding) group() {
 			g.sinks = append(g.sinks, c.VIF)
 			continue
 		}
-		vif := c.VIF
-		switch {
-		case !c.In:
-			vif += " out"
-		case !c.Out:
-			vif += " in"
-		}
-		g.vifs = append(g.vifs, vif)
+		g.copies = append(g.copies, c)
+		g.vifs = append(g.vifs, c.words(c.In, c.Out))
 		if g.why == "" {
 			g.why = c.Why
 		}
@@ -147,6 +142,17 @@ func (d *deciding) group() {
 		}
 	}
 	slices.SortFunc(d.groups, func(a, b *group) int { return strings.Compare(a.names[0], b.names[0]) })
+}
+
+// words says of which directions of a VIF copies are made.
+func (c *Copy) words(in, out bool) string {
+	switch {
+	case !in:
+		return c.VIF + " out"
+	case !out:
+		return c.VIF + " in"
+	}
+	return c.VIF
 }
 
 func set(list []ovsdb.UUID) []ovsdb.UUID { return slices.Compact(slices.Sorted(slices.Values(list))) }
@@ -277,9 +283,17 @@ func (d *deciding) yield() bool {
 	}
 	d.Held = true // VLANs at least
 	for _, m := range d.ours {
-		if g := rows[m.Name]; g == nil || !d.narrow(g, m) {
+		g := rows[m.Name]
+		if g == nil || !d.narrow(g, m) {
 			d.Changes = true
 			d.tx.RemoveMirror(d.Bridge, m)
+			continue
+		}
+		if len(g.Copied) == 0 { // else another row of that name makes copies
+			g.Copied = d.copied(g, m)
+		}
+		if slices.Equal(g.Copied, g.VIFs) {
+			g.Why = "somebody else undoes something of the mirrors of this bridge again and again; these copies are made"
 		}
 	}
 	for _, p := range d.tunnels {
@@ -293,10 +307,7 @@ func (d *deciding) yield() bool {
 
 // narrow takes ports out of a row of Weir's that are not wanted in it, and says whether it may stay: not if it copies something of others, or leads elsewhere.
 func (d *deciding) narrow(g *group, m *ovsdb.Mirror) bool {
-	output := g.output
-	if p := d.ports[g.Port]; g.tunnelled() && p != nil && slices.Contains(d.tunnels, p) {
-		output = p.UUID
-	}
+	output := d.output(g)
 	if m.SelectAll || m.OutputPort != "" && m.OutputPort != output || m.OutputVLAN != nil && *m.OutputVLAN != int64(g.to.VLAN) {
 		return false
 	}
@@ -315,8 +326,56 @@ func (d *deciding) narrow(g *group, m *ovsdb.Mirror) bool {
 	return true
 }
 
+// output returns the port by which copies leave, "" if there is none.
+func (d *deciding) output(g *group) ovsdb.UUID {
+	if p := d.ports[g.Port]; g.tunnelled() && p != nil && slices.Contains(d.tunnels, p) {
+		return p.UUID
+	}
+	return g.output
+}
+
+// copied returns of which VIFs of a group a row makes copies that get there, in the directions in which it does. A row for some VLANs makes those of
+// ports that are in one of these.
+func (d *deciding) copied(g *group, m *ovsdb.Mirror) (vifs []string) {
+	if g.to.VLAN != 0 && (m.OutputVLAN == nil || *m.OutputVLAN != int64(g.to.VLAN)) || g.to.VLAN == 0 && (m.OutputPort == "" || m.OutputPort != d.output(g)) {
+		return nil
+	}
+	if i := d.of(d.ports[g.Port]); g.tunnelled() && (i == nil || d.broken(g) || i.OFPort == 0 || !leads(i, d.options(g))) {
+		return nil
+	}
+	all := func(c *Copy, selected []ovsdb.UUID) bool {
+		some := false
+		for _, id := range c.Ports {
+			p := d.inBridge[id]
+			if p == nil || g.to.Port == p.Name {
+				continue
+			}
+			vlan := int64(untagged)
+			if p.Tag != nil {
+				vlan = *p.Tag
+			}
+			if !slices.Contains(selected, id) || len(m.SelectVLANs) > 0 && !slices.Contains(m.SelectVLANs, vlan) {
+				return false
+			}
+			some = true
+		}
+		return some
+	}
+	for _, c := range g.copies {
+		in, out := c.In && all(c, m.SelectDstPorts), c.Out && all(c, m.SelectSrcPorts)
+		if in || out {
+			vifs = append(vifs, c.words(in, out))
+		}
+	}
+	slices.Sort(vifs)
+	return slices.Compact(vifs)
+}
+
 func (d *deciding) finish() {
 	for _, g := range d.groups {
+		if g.State == StateActive {
+			g.Copied = g.VIFs
+		}
 		d.Mirrors = append(d.Mirrors, g.Mirror)
 		d.Changes = d.Changes || g.State == StateSetting
 		d.Held = d.Held || g.State == StateActive || g.State == StateSetting || d.broken(g)
@@ -386,7 +445,7 @@ func (d *deciding) check(g *group, p *ovsdb.Port, want ovsdb.Values) {
 		d.undo("others changed a port by which copies leave")
 		d.tx.RemovePort(d.Bridge, p)
 		g.State = StateSetting
-	case i.Type != want["type"] || !maps.Equal(i.Options, want["options"].(map[string]string)) || !slices.Equal(p.Trunks, []int64{noVLAN}) || p.Tag != nil || p.VLANMode != "":
+	case !leads(i, want) || !slices.Equal(p.Trunks, []int64{noVLAN}) || p.Tag != nil || p.VLANMode != "":
 		d.undo("others changed a port by which copies leave")
 		d.tx.WritePort(p, ovsdb.Values{"trunks": []int64{noVLAN}, "tag": nil, "vlan_mode": nil}, want)
 		g.State = StateSetting
@@ -405,6 +464,11 @@ func (d *deciding) check(g *group, p *ovsdb.Port, want ovsdb.Values) {
 	case i.OFPort == 0:
 		g.State, g.Why = StateSetting, "waiting for ovs-vswitchd"
 	}
+}
+
+// leads says whether an interface has the type and options of a tunnel.
+func leads(i *ovsdb.Interface, options ovsdb.Values) bool {
+	return i.Type == options["type"] && maps.Equal(i.Options, options["options"].(map[string]string))
 }
 
 // options returns type and options of the interface of a tunnel.

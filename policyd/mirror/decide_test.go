@@ -277,7 +277,8 @@ func TestOneRowForADestination(t *testing.T) {
 	}
 	a := h.settle(o, works)
 	ours, _ := own.Mirrors(h.s.Rows(), h.bridge())
-	want := []mirror.Mirror{{Target: "also, ids", To: "gre 192.0.2.7 key 5", State: mirror.StateActive, VIFs: []string{"a in", "b out", "c"}, Row: "weir-also", Port: a.Mirrors[0].Port}}
+	vifs := []string{"a in", "b out", "c"}
+	want := []mirror.Mirror{{Target: "also, ids", To: "gre 192.0.2.7 key 5", State: mirror.StateActive, VIFs: vifs, Row: "weir-also", Port: a.Mirrors[0].Port, Copied: vifs}}
 	if diff := cmp.Diff(want, a.Mirrors); diff != "" {
 		t.Errorf("mirrors (-want +got):\n%s", diff)
 	}
@@ -528,21 +529,34 @@ func TestYieldedGetsNarrower(t *testing.T) {
 		was, is []copies
 		others  []string // what they do meanwhile
 		want    string   // the row; "": it is gone
+		copied  string   // of what copies are made then
 	}{
-		"one direction less": {was: []copies{{"vif1.0", "both", gre}}, is: []copies{{"vif1.0", "in", gre}}, want: "src [] dst [vif1.0]"},
-		"one VIF less":       {was: []copies{{"vif1.0", "both", gre}, {"vif1.1", "out", gre}}, is: []copies{{"vif1.0", "both", gre}}, want: "src [vif1.0] dst [vif1.0]"},
-		"one less, one more": {was: []copies{{"vif1.0", "both", gre}, {"vif1.1", "out", gre}}, is: []copies{{"vif1.0", "out", gre}, {"vif1.2", "both", gre}}, want: "src [vif1.0] dst []"},
+		"one direction less": {was: []copies{{"vif1.0", "both", gre}}, is: []copies{{"vif1.0", "in", gre}}, want: "src [] dst [vif1.0]", copied: "vif1.0 in"},
+		"one VIF less":       {was: []copies{{"vif1.0", "both", gre}, {"vif1.1", "out", gre}}, is: []copies{{"vif1.0", "both", gre}}, want: "src [vif1.0] dst [vif1.0]", copied: "vif1.0"},
+		"one less, one more": {was: []copies{{"vif1.0", "both", gre}, {"vif1.1", "out", gre}}, is: []copies{{"vif1.0", "out", gre}, {"vif1.2", "both", gre}}, want: "src [vif1.0] dst []", copied: "vif1.0 out"},
 		"others instead":     {was: []copies{{"vif1.0", "both", gre}}, is: []copies{{"vif1.1", "both", gre}}},
-		"one more":           {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "both", gre}, {"vif1.1", "in", gre}}, want: untouched},
-		"the same":           {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, want: untouched},
+		"one more":           {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "both", gre}, {"vif1.1", "in", gre}}, want: untouched, copied: "vif1.0 in"},
+		"the same":           {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, want: untouched, copied: "vif1.0 in"},
 		"another address":    {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", other}}},
 		"another VLAN":       {was: []copies{{"vif1.0", "in", wire(900)}}, is: []copies{{"vif1.0", "in", wire(901)}}},
 		"a port":             {was: []copies{{"vif1.0", "in", wire(900)}}, is: []copies{{"vif1.0", "in", span}}},
 		"a tunnel":           {was: []copies{{"vif1.0", "in", span}}, is: []copies{{"vif1.0", "in", gre}}},
-		"the same port":      {was: []copies{{"vif1.0", "both", span}}, is: []copies{{"vif1.0", "out", span}}, want: "src [vif1.0] dst []"},
+		"the same port":      {was: []copies{{"vif1.0", "both", span}}, is: []copies{{"vif1.0", "out", span}}, want: "src [vif1.0] dst []", copied: "vif1.0 out"},
 		"others copy all":    {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"set", "mirror", "weir-ids", "select_all=true"}},
 		"others lead it elsewhere": {
 			was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"--id=@p", "get", "port", "eth1", "--", "set", "mirror", "weir-ids", "output_port=@p"},
+		},
+		"others lead the tunnel elsewhere": {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"set", "interface", "TUNNEL", "options:remote_ip=192.0.2.77"}, want: untouched},
+		"others copy another VLAN only":    {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"set", "mirror", "weir-ids", "select_vlan=7"}, want: untouched},
+		"others copy its VLAN only": {
+			was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"set", "mirror", "weir-ids", "select_vlan=0,7"}, want: untouched, copied: "vif1.0 in",
+		},
+		"others copy less": {
+			was: []copies{{"vif1.0", "both", gre}, {"vif1.1", "both", gre}}, is: []copies{{"vif1.0", "both", gre}, {"vif1.1", "both", gre}},
+			others: []string{"--id=@p", "get", "port", "vif1.1", "--", "remove", "mirror", "weir-ids", "select_src_port", "@p"}, want: untouched, copied: "vif1.0, vif1.1 in",
+		},
+		"others have addresses be learned": {
+			was: []copies{{"vif1.0", "in", wire(900)}}, is: []copies{{"vif1.0", "in", wire(900)}}, others: []string{"clear", "bridge", "br0", "flood_vlans"}, want: untouched, copied: "vif1.0 in",
 		},
 		"others lead it nowhere": {was: []copies{{"vif1.0", "in", gre}}, is: []copies{{"vif1.0", "in", gre}}, others: []string{"clear", "mirror", "weir-ids", "output_port"}, want: untouched},
 	} {
@@ -559,7 +573,14 @@ func TestYieldedGetsNarrower(t *testing.T) {
 			h.settle(order(c.was), works)
 			rows := h.s.Rows()
 			if c.others != nil {
-				h.server.VSCtl(append([]string{"--no-wait"}, c.others...)...)
+				args := []string{"--no-wait"}
+				for _, arg := range c.others {
+					if tunnels, _ := own.Ports(h.s.Rows(), h.bridge()); arg == "TUNNEL" {
+						arg = tunnels[0].Name
+					}
+					args = append(args, arg)
+				}
+				h.server.VSCtl(args...)
 				ovsdbtest.Until(t, "it is known", func() bool { return h.s.Rows() != rows })
 			}
 			settled := h.state()
@@ -571,8 +592,14 @@ func TestYieldedGetsNarrower(t *testing.T) {
 			if tx.Operations() != nil {
 				h.transact(tx)
 			}
-			if again, tx := h.decide(order(c.is), yields); tx.Operations() != nil || again.Changes {
+			again, tx := h.decide(order(c.is), yields)
+			if tx.Operations() != nil || again.Changes {
 				t.Errorf("%+v, want nothing left to be done", again)
+			}
+			for what, a := range map[string]mirror.Answer{"when it is decided": answer, "afterwards": again} {
+				if got := strings.Join(a.Mirrors[0].Copied, ", "); got != c.copied {
+					t.Errorf("%s copies are made of %q, want %q", what, got, c.copied)
+				}
 			}
 			if c.want == untouched {
 				h.same(settled, "while Weir yields")

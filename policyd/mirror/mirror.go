@@ -38,7 +38,7 @@ const (
 	StateWaiting State = "waiting"  // none of its VIFs is plugged in at present
 	StateFailed  State = "failed"   // it cannot be as things are at the host
 	StateLeftOut State = "left_out" // the bridge has as many mirrors as it can
-	StateYielded State = "yielded"  // somebody undoes it again and again: Weir waits before it tries again
+	StateYielded State = "yielded"  // somebody undoes it, or what belongs to it, again and again: Weir waits before it tries again
 )
 
 // States lists the values of State.
@@ -55,4 +55,6 @@ type Mirror struct {
 	Row    string    `json:"row,omitempty" doc:"Name of the row in table Mirror."`
 	Port   string    `json:"port,omitempty" doc:"By which copies leave; absent of a VLAN."`
 	Since  time.Time `json:"since,omitzero" doc:"Of state."`
+
+	Copied []string `json:"-"` // of VIFs, those of which the row as it is in the host's database makes copies; not said while State is StateSetting
 }
