@@ -180,11 +180,11 @@ type absence struct {
 	told  bool
 }
 
-// absent notes which bridges are without Weir, and returns those that have been so for longer than they wait, and those that have Weir again, which
-// were not told of yet; and when the next one is due. g.mu is held.
-func (g *governor) absent(subjects []*subject, now time.Time) (entered, left []reconcile.Bridge, next time.Time) {
+// absent notes which bridges are without Weir, by how all stand, and returns those that have been so for as long as they wait, and those that have Weir
+// again, which were not told of yet; and when the next one is due. g.mu is held.
+func (g *governor) absent(subjects []*subject, all []reconcile.BridgeStatus, now time.Time) (entered, left []reconcile.Bridge, next time.Time) {
 	statuses := map[reconcile.Key]reconcile.BridgeStatus{}
-	for _, st := range g.s.reconciler.Status() {
+	for _, st := range all {
 		statuses[reconcile.Key{Host: st.HostUUID, Bridge: st.Bridge}] = st
 	}
 	there := map[reconcile.Key]*absence{}

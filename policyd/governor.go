@@ -529,7 +529,7 @@ func (g *governor) look(now time.Time) time.Duration {
 	}
 	bridges := g.wanted(among)
 	changed := g.enforce(subjects)
-	entered, left, due := g.absent(subjects, now)
+	entered, left, due := g.absent(subjects, g.s.reconciler.Status(), now)
 	next = earlier(next, due)
 	var groups *estate.Model
 	if settled {
