@@ -28,10 +28,10 @@ type PolicyService interface {
 	PlanMode(ctx context.Context, host string, mode state.Mode) (policyd.ModePlan, error)
 	SetMode(ctx context.Context, by audit.Actor, host string, mode state.Mode) error
 	SetPool(ctx context.Context, by audit.Actor, pool string, r policyd.PoolRequest) error
-	Bypass(ctx context.Context, by audit.Actor, r policyd.BypassRequest) (policyd.BypassStatus, error)
-	EndBypass(ctx context.Context, by audit.Actor, target string) error
-	Quarantine(ctx context.Context, by audit.Actor, r policyd.QuarantineRequest) (policyd.QuarantineStatus, error)
-	Release(ctx context.Context, by audit.Actor, vif string) error
+	Bypass(ctx context.Context, by audit.Actor, r policyd.BypassRequest) (policyd.BypassChange, error)
+	EndBypass(ctx context.Context, by audit.Actor, target string) (policyd.BypassChange, error)
+	Quarantine(ctx context.Context, by audit.Actor, r policyd.QuarantineRequest) (policyd.QuarantineChange, error)
+	Release(ctx context.Context, by audit.Actor, vif string) (policyd.Concern, error)
 }
 
 // maxPolicy bounds the body of a request with a policy, bytes.
@@ -253,31 +253,31 @@ func (s *Server) policyAdminRoutes(api huma.API) {
 		Summary: "Switch policy off, for a VIF, a host, a pool or all", Errors: []int{http.StatusNotFound},
 	}, func(_ context.Context, q *bypassInput) (subject, error) {
 		return subject{object: q.Body.Target, reason: q.Body.Reason}, nil
-	}, func(ctx context.Context, q *bypassInput) (*body[policyd.BypassStatus], error) {
-		return answer(s, func() (policyd.BypassStatus, error) { return p.Bypass(ctx, who(ctx), q.Body) })
+	}, func(ctx context.Context, q *bypassInput) (*body[policyd.BypassChange], error) {
+		return answer(s, func() (policyd.BypassChange, error) { return p.Bypass(ctx, who(ctx), q.Body) })
 	})
 	change(s, api, huma.Operation{
 		OperationID: "end-bypass", Method: http.MethodDelete, Path: "/api/v1/policy/bypass", Tags: []string{"policy"},
-		Summary: "Switch policy on again where it is off", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound},
+		Summary: "Switch policy on again where it is off", Errors: []int{http.StatusNotFound},
 	}, func(_ context.Context, q *endBypassInput) (subject, error) {
 		return subject{object: q.Target}, nil
-	}, func(ctx context.Context, q *endBypassInput) (*struct{}, error) {
-		return nil, s.refusal(p.EndBypass(ctx, who(ctx), q.Target))
+	}, func(ctx context.Context, q *endBypassInput) (*body[policyd.BypassChange], error) {
+		return answer(s, func() (policyd.BypassChange, error) { return p.EndBypass(ctx, who(ctx), q.Target) })
 	})
 	change(s, api, huma.Operation{
 		OperationID: "quarantine-vif", Method: http.MethodPost, Path: "/api/v1/policy/quarantine", Tags: []string{"policy"},
 		Summary: "Have a VIF send and receive nothing, until it is released", Errors: []int{http.StatusNotFound},
 	}, func(_ context.Context, q *quarantineInput) (subject, error) {
 		return subject{object: q.Body.VIF, reason: q.Body.Reason}, nil
-	}, func(ctx context.Context, q *quarantineInput) (*body[policyd.QuarantineStatus], error) {
-		return answer(s, func() (policyd.QuarantineStatus, error) { return p.Quarantine(ctx, who(ctx), q.Body) })
+	}, func(ctx context.Context, q *quarantineInput) (*body[policyd.QuarantineChange], error) {
+		return answer(s, func() (policyd.QuarantineChange, error) { return p.Quarantine(ctx, who(ctx), q.Body) })
 	})
 	change(s, api, huma.Operation{
 		OperationID: "release-vif", Method: http.MethodDelete, Path: "/api/v1/policy/quarantine", Tags: []string{"policy"},
-		Summary: "Release a VIF that is quarantined", DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound},
+		Summary: "Release a VIF that is quarantined", Errors: []int{http.StatusNotFound},
 	}, func(_ context.Context, q *releaseInput) (subject, error) {
 		return subject{object: q.VIF}, nil
-	}, func(ctx context.Context, q *releaseInput) (*struct{}, error) {
-		return nil, s.refusal(p.Release(ctx, who(ctx), q.VIF))
+	}, func(ctx context.Context, q *releaseInput) (*body[policyd.Concern], error) {
+		return answer(s, func() (policyd.Concern, error) { return p.Release(ctx, who(ctx), q.VIF) })
 	})
 }

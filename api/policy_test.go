@@ -88,24 +88,24 @@ func (p *policies) SetPool(_ context.Context, by audit.Actor, pool string, r pol
 	return p.answer(pool)
 }
 
-func (p *policies) Bypass(_ context.Context, by audit.Actor, r policyd.BypassRequest) (policyd.BypassStatus, error) {
+func (p *policies) Bypass(_ context.Context, by audit.Actor, r policyd.BypassRequest) (policyd.BypassChange, error) {
 	p.note("bypass %s: %s by %s", r.Target, r.Reason, by.User)
-	return policyd.BypassStatus{Target: r.Target}, p.answer(strings.TrimPrefix(r.Target, "host:"))
+	return policyd.BypassChange{BypassStatus: policyd.BypassStatus{Target: r.Target}}, p.answer(strings.TrimPrefix(r.Target, "host:"))
 }
 
-func (p *policies) EndBypass(_ context.Context, by audit.Actor, target string) error {
+func (p *policies) EndBypass(_ context.Context, by audit.Actor, target string) (policyd.BypassChange, error) {
 	p.note("restore %s by %s", target, by.User)
-	return p.answer(strings.TrimPrefix(target, "host:"))
+	return policyd.BypassChange{}, p.answer(strings.TrimPrefix(target, "host:"))
 }
 
-func (p *policies) Quarantine(_ context.Context, by audit.Actor, r policyd.QuarantineRequest) (policyd.QuarantineStatus, error) {
+func (p *policies) Quarantine(_ context.Context, by audit.Actor, r policyd.QuarantineRequest) (policyd.QuarantineChange, error) {
 	p.note("quarantine %s: %s by %s", r.VIF, r.Reason, by.User)
-	return policyd.QuarantineStatus{VIF: r.VIF}, p.answer(r.VIF)
+	return policyd.QuarantineChange{QuarantineStatus: policyd.QuarantineStatus{VIF: r.VIF}}, p.answer(r.VIF)
 }
 
-func (p *policies) Release(_ context.Context, by audit.Actor, vif string) error {
+func (p *policies) Release(_ context.Context, by audit.Actor, vif string) (policyd.Concern, error) {
 	p.note("release %s by %s", vif, by.User)
-	return p.answer(vif)
+	return policyd.Concern{}, p.answer(vif)
 }
 
 // policyChanges are the calls of policy that change something or may take long, for a policy, host or pool of that name.

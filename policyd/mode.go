@@ -271,14 +271,14 @@ func (s *Service) findVIF(name string) (vif, error) {
 }
 
 // Bypass switches policy off. It is so at hosts that are reached within a moment, and lasts until EndBypass.
-func (s *Service) Bypass(ctx context.Context, by audit.Actor, r BypassRequest) (BypassStatus, error) {
+func (s *Service) Bypass(ctx context.Context, by audit.Actor, r BypassRequest) (BypassChange, error) {
 	b, err := s.parseBypass(ctx, r.Target)
 	if err != nil {
-		return BypassStatus{}, err
+		return BypassChange{}, err
 	}
 	by.Reason = cmp.Or(r.Reason, by.Reason)
 	if b, err = s.deps.State.SetBypass(ctx, by.Does(audit.PolicyBypass), b); err != nil {
-		return BypassStatus{}, err
+		return BypassChange{}, err
 	}
 	s.bypassed(ctx)
 	st := BypassStatus{bypassTarget(b), b.Since, b.By, b.Reason}
@@ -287,7 +287,7 @@ func (s *Service) Bypass(ctx context.Context, by audit.Actor, r BypassRequest) (
 		Time: b.Since, Kind: event.PolicyBypassed, Subject: st.Target, Text: fmt.Sprintf("policy switched off for %s by %s%s", st.Target, by.User, after(": ", by.Reason)),
 		Attributes: map[string]string{"target": st.Target, "by": by.User, "reason": by.Reason},
 	})
-	return st, nil
+	return BypassChange{st, s.concernOf(b)}, nil
 }
 
 // bypassed has the governor know of a bypass, at the latest when the state's subscribers are told.
@@ -297,18 +297,18 @@ func (s *Service) bypassed(ctx context.Context) {
 	}
 }
 
-// EndBypass switches policy on again. An error for which errors.Is(err, state.ErrNotFound): it was not off there.
-func (s *Service) EndBypass(ctx context.Context, by audit.Actor, target string) error {
+// EndBypass switches policy on again, and says what for, as it was switched off. An error for which errors.Is(err, state.ErrNotFound): it was not off there.
+func (s *Service) EndBypass(ctx context.Context, by audit.Actor, target string) (BypassChange, error) {
 	i, err := s.deps.State.Intent(ctx)
 	if err != nil {
-		return err
+		return BypassChange{}, err
 	}
 	for _, b := range i.Bypasses {
 		if bypassTarget(b) != target && target != string(b.Kind)+":"+b.Target {
 			continue
 		}
 		if err := s.deps.State.EndBypass(ctx, by.Does(audit.PolicyBypassEnd), b.Kind, b.Target); err != nil {
-			return err
+			return BypassChange{}, err
 		}
 		s.bypassed(ctx)
 		s.log.Info("policy switched on again", "target", target, "by", by.User)
@@ -316,9 +316,9 @@ func (s *Service) EndBypass(ctx context.Context, by audit.Actor, target string) 
 			Time: time.Now(), Kind: event.PolicyRestored, Subject: target, Text: fmt.Sprintf("policy switched on again for %s by %s", target, by.User),
 			Attributes: map[string]string{"target": target, "by": by.User},
 		})
-		return nil
+		return BypassChange{BypassStatus{bypassTarget(b), b.Since, b.By, b.Reason}, s.concernOf(b)}, nil
 	}
-	return fmt.Errorf("end bypass of %q: %w: weir bypass list shows what there is", target, state.ErrNotFound)
+	return BypassChange{}, fmt.Errorf("end bypass of %q: %w: weir bypass list shows what there is", target, state.ErrNotFound)
 }
 
 // poolsByName returns what was said of pools.

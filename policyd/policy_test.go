@@ -477,7 +477,7 @@ func TestBypassWhileHostsAreAwaited(t *testing.T) {
 		return bridges["hv1"], bridges["hv2"]
 	}
 	r.until("hv1 is told, hv2 waits", func() bool { one, two := told(); return one == 1 && two == 0 })
-	if err := r.EndBypass(t.Context(), alice, "host:hv1"); err != nil {
+	if _, err := r.EndBypass(t.Context(), alice, "host:hv1"); err != nil {
 		t.Fatal(err)
 	}
 	r.until("hv2 is told", func() bool {
@@ -489,12 +489,19 @@ func TestBypassWhileHostsAreAwaited(t *testing.T) {
 	})
 }
 
+// Policy is switched off by all that targets are called, and on again; what it concerns are the hosts of the target, whether they are reached or not.
 func TestBypassTargets(t *testing.T) {
-	r := startWith(t, t.TempDir(), listen(t))
+	dir := t.TempDir()
+	r := startWith(t, dir, listen(t))
 	r.host("hv1", 1)
+	r.add(policyd.AddRequest{Name: "away", Pool: "lab", Target: target(t, "unix:"+filepath.Join(dir, "nobody"))})
+	r.add(policyd.AddRequest{Name: "odd", Target: target(t, "unix:"+filepath.Join(dir, "nobody else"))})
 	r.until("the VIF is in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 1 })
 	const name = "22222222-0000-4000-8000-000000000001"
-	for _, target := range []string{"estate", "pool:lab", "host:hv1", "vif:" + name + "/0", "vif:11111111-0000-4000-8000-000000000001"} {
+	concerned := map[string][]string{
+		"estate": {"away", "hv1", "odd"}, "pool:lab": {"away", "hv1"}, "host:hv1": {"hv1"}, "vif:" + name + "/0": {"hv1"}, "vif:11111111-0000-4000-8000-000000000001": {"hv1"},
+	}
+	for target := range concerned {
 		b, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: target, Reason: "x"})
 		if err != nil {
 			t.Fatal(err)
@@ -502,8 +509,14 @@ func TestBypassTargets(t *testing.T) {
 		if s := r.PolicySummary(); s.Bypasses != 1 || len(s.Problems) == 0 || !strings.Contains(s.Problems[0], "POLICY IS OFF for "+b.Target) {
 			t.Errorf("%s: %+v", target, s)
 		}
-		if err := r.EndBypass(t.Context(), alice, b.Target); err != nil {
-			t.Error(err)
+		e, err := r.EndBypass(t.Context(), alice, b.Target)
+		if err != nil || e.Target != b.Target {
+			t.Errorf("%s: %+v, %v", target, e, err)
+		}
+		for _, c := range []policyd.Concern{b.Concern, e.Concern} {
+			if !slices.Equal(c.Concerned, concerned[target]) {
+				t.Errorf("%s concerns %v, want %v", target, c.Concerned, concerned[target])
+			}
 		}
 	}
 	for _, target := range []string{"pool:none", "host:none", "vif:none/0"} {
@@ -526,7 +539,7 @@ func TestBypassTargets(t *testing.T) {
 		_, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: target})
 		isMistake(t, err, "want estate")
 	}
-	if err := r.EndBypass(t.Context(), alice, "estate"); !errors.Is(err, state.ErrNotFound) {
+	if _, err := r.EndBypass(t.Context(), alice, "estate"); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("ended what is not: %v", err)
 	}
 }
@@ -553,14 +566,14 @@ func TestNamesOfTwoPools(t *testing.T) {
 	if err != nil || q.VIF != "south/web/0" {
 		t.Fatalf("%+v, %v", q, err)
 	}
-	if err := r.Release(t.Context(), alice, q.VIF); err != nil {
+	if _, err := r.Release(t.Context(), alice, q.VIF); err != nil {
 		t.Error(err)
 	}
 	b, err := r.Bypass(t.Context(), alice, policyd.BypassRequest{Target: "vif:north/web/0"})
 	if err != nil || b.Target != "vif:north/web/0" {
 		t.Fatalf("%+v, %v", b, err)
 	}
-	if err := r.EndBypass(t.Context(), alice, b.Target); err != nil {
+	if _, err := r.EndBypass(t.Context(), alice, b.Target); err != nil {
 		t.Error(err)
 	}
 }
@@ -570,6 +583,7 @@ func TestQuarantine(t *testing.T) {
 	dir := t.TempDir()
 	r := startWith(t, dir, listen(t))
 	r.host("hv1", 1)
+	r.add(policyd.AddRequest{Name: "hv2", Pool: "lab", Target: target(t, "unix:"+filepath.Join(dir, "nobody"))})
 	r.until("the VIF is in the estate", func() bool { return r.estate.Load().Count(flow.KindVIF) == 1 })
 	r.apply("default: allow")
 	const name = "22222222-0000-4000-8000-000000000001"
@@ -582,10 +596,10 @@ func TestQuarantine(t *testing.T) {
 		if s := r.PolicySummary(); s.Quarantined != 1 || len(s.Problems) == 0 || !strings.Contains(s.Problems[0], q.VIF+" IS QUARANTINED") {
 			t.Errorf("%s: %+v", called, s)
 		}
-		if err := r.Release(t.Context(), alice, called); err != nil {
-			t.Error(err)
+		if c, err := r.Release(t.Context(), alice, called); err != nil || !slices.Equal(c.Concerned, []string{"hv1"}) || !slices.Equal(q.Concerned, c.Concerned) {
+			t.Errorf("%s: %v concerned, %v then, %v", called, q.Concerned, c.Concerned, err)
 		}
-		if err := r.Release(t.Context(), alice, called); !errors.Is(err, state.ErrNotFound) {
+		if _, err := r.Release(t.Context(), alice, called); !errors.Is(err, state.ErrNotFound) {
 			t.Errorf("%s is released twice: %v", called, err)
 		}
 	}
@@ -606,7 +620,7 @@ func TestQuarantine(t *testing.T) {
 	if s, err := r.PolicyStatus(t.Context()); err != nil || len(s.Quarantined) != 1 || s.Quarantined[0].ID != q.ID {
 		t.Errorf("%+v, %v", s.Quarantined, err)
 	}
-	if err := r.Release(t.Context(), alice, strconv.FormatUint(uint64(q.ID), 10)); err != nil {
+	if _, err := r.Release(t.Context(), alice, strconv.FormatUint(uint64(q.ID), 10)); err != nil {
 		t.Errorf("by id: %v", err)
 	}
 }

@@ -32,16 +32,17 @@ type QuarantineStatus struct {
 
 // Quarantine has a VIF send and receive nothing, from within a moment at hosts that are reached until Release. One that is quarantined stays so, for the
 // new reason.
-func (s *Service) Quarantine(ctx context.Context, by audit.Actor, r QuarantineRequest) (QuarantineStatus, error) {
+func (s *Service) Quarantine(ctx context.Context, by audit.Actor, r QuarantineRequest) (QuarantineChange, error) {
 	v, err := s.findVIF(r.VIF)
 	if err != nil {
-		return QuarantineStatus{}, err
+		return QuarantineChange{}, err
 	}
 	if s.isWeirs(v.id) {
-		return QuarantineStatus{}, mistake("VIF %s is Weir's own: it is never quarantined", v.name)
+		return QuarantineChange{}, mistake("VIF %s is Weir's own: it is never quarantined", v.name)
 	}
 	by.Reason = cmp.Or(r.Reason, by.Reason)
-	return s.quarantine(ctx, by, v)
+	q, err := s.quarantine(ctx, by, v)
+	return QuarantineChange{q, s.concernOfVIF(v.id)}, err
 }
 
 func (s *Service) quarantine(ctx context.Context, by audit.Actor, v vif) (QuarantineStatus, error) {
@@ -66,11 +67,11 @@ func (s *Service) tellQuarantine(kind event.Kind, q state.Quarantine, text, by s
 	s.emit(e)
 }
 
-// Release ends the quarantine of a VIF, which need not exist any more. An error for which errors.Is(err, state.ErrNotFound): it was not quarantined.
-func (s *Service) Release(ctx context.Context, by audit.Actor, name string) error {
+// Release ends the quarantine of a VIF, which need not exist any more, and says where something changes. An error for which errors.Is(err, state.ErrNotFound): it was not quarantined.
+func (s *Service) Release(ctx context.Context, by audit.Actor, name string) (Concern, error) {
 	i, err := s.deps.State.Intent(ctx)
 	if err != nil {
-		return err
+		return Concern{}, err
 	}
 	var found []state.Quarantine
 	v, unknown := s.findVIF(name)
@@ -86,19 +87,19 @@ func (s *Service) Release(ctx context.Context, by audit.Actor, name string) erro
 	}
 	switch len(found) {
 	case 0:
-		return fmt.Errorf("release VIF %q: %w: weir policy quarantined shows what there is", name, state.ErrNotFound)
+		return Concern{}, fmt.Errorf("release VIF %q: %w: weir policy quarantined shows what there is", name, state.ErrNotFound)
 	case 1:
 	default:
-		return mistake("VIF %q is the name of %d that are quarantined: write its id, as weir policy quarantined --json shows it", name, len(found))
+		return Concern{}, mistake("VIF %q is the name of %d that are quarantined: write its id, as weir policy quarantined --json shows it", name, len(found))
 	}
 	q := found[0]
 	if err := s.deps.State.EndQuarantine(ctx, by.Does(audit.VIFRelease), q.VIF); err != nil {
-		return err
+		return Concern{}, err
 	}
 	s.bypassed(ctx)
 	s.log.Info("VIF released", "vif", q.Name, "by", by.User)
 	s.tellQuarantine(event.VIFReleased, q, fmt.Sprintf("%s was released by %s", q.Name, by.User), by.User)
-	return nil
+	return s.concernOfVIF(q.VIF), nil
 }
 
 // isWeirs reports whether a VIF is that of the machine that Weir runs on.

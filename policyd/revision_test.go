@@ -381,7 +381,7 @@ func TestAudit(t *testing.T) {
 	told.broken = false
 	told.mu.Unlock()
 	r = startWith(t, dir, with)
-	if err := r.EndBypass(ctx, bob, "estate"); err != nil {
+	if _, err := r.EndBypass(ctx, bob, "estate"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.applyWith(denyRule, policyd.ApplyOptions{Reason: "safe"}); err != nil {

@@ -15,10 +15,11 @@ import (
 
 // outcome is what a command tells of a change that hosts have to carry out.
 type outcome struct {
-	What    string         // the change, in a word: what an error is about
-	Text    string         // what is so now
-	Warning string         // what is amiss though it is so; "": nothing
-	JSON    func(late) any // the same for --json, with the hosts where it is not so yet
+	What      string         // the change, in a word: what an error is about
+	Text      string         // what is so now
+	Warning   string         // what is amiss though it is so; "": nothing
+	Concerned []string       // the hosts that have to carry it out; nil: it was not said which, so all
+	JSON      func(late) any // the same for --json, with the hosts where it is not so yet
 }
 
 // late is at which hosts a change is not in force yet.
@@ -27,10 +28,12 @@ type late struct {
 	Offline []string `json:"offline"` // they get it when they are back
 }
 
-// finish ends a command whose change was made: it waits until the hosts that are reached have it, and tells what is so. The exit code is that
-// of what is done in part if some do not have it after a wait that is not 0.
+// finish ends a command whose change was made: it waits until the hosts that are concerned and reached have it, and tells what is so. The exit code is
+// that of what is done in part if some that are concerned do not have it after a wait that is not 0.
 func finish(cmd *cobra.Command, c *client.API, wait time.Duration, asJSON bool, o *outcome) error {
-	hosts, behind, err := inForce(cmd.Context(), c, wait, progressOf(cmd, asJSON), func(*policyd.HostPolicy) bool { return true })
+	hosts, behind, err := inForce(cmd.Context(), c, wait, progressOf(cmd, asJSON), func(h *policyd.HostPolicy) bool {
+		return o.Concerned == nil || slices.Contains(o.Concerned, h.Host)
+	})
 	if err != nil {
 		return err
 	}

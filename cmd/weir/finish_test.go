@@ -17,7 +17,7 @@ import (
 )
 
 // A change that hosts carry out ends alike whatever it is: what is so is told, in text and in JSON, where it is not so yet, too, and the exit code says
-// whether it is everywhere; who does not wait is not told that it is not.
+// whether it is everywhere that it concerns; who does not wait is not told that it is not.
 func TestFinish(t *testing.T) {
 	var status policyd.PolicyStatus
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -47,19 +47,23 @@ func TestFinish(t *testing.T) {
 		return policyd.HostPolicy{Host: name, State: state}
 	}
 	for _, x := range []struct {
-		name    string
-		hosts   []policyd.HostPolicy
-		wait    time.Duration
-		partial string // "" if it is done everywhere
-		offline string
-		list    string
+		name      string
+		hosts     []policyd.HostPolicy
+		concerned []string
+		wait      time.Duration
+		partial   string // "" if it is done everywhere
+		offline   string
+		list      string
 	}{
-		{"everywhere", []policyd.HostPolicy{host("a", policyd.HostEnforced), host("b", policyd.HostObserving)}, time.Nanosecond, "", "", `"behind":[],"offline":[]`},
-		{"behind", []policyd.HostPolicy{host("a", policyd.HostEnforced), host("b", policyd.HostBehind)}, time.Nanosecond, "bypass: not yet so at b", "", `"behind":["b"],"offline":[]`},
-		{"offline, and behind", []policyd.HostPolicy{host("a", policyd.HostOffline), host("b", policyd.HostFailed)}, time.Nanosecond, "bypass: not yet so at b, a", "until they are back: a", `"behind":["b"],"offline":["a"]`},
-		{"not waited for", []policyd.HostPolicy{host("a", policyd.HostOffline), host("b", policyd.HostBehind)}, 0, "", "until they are back: a", `"behind":["b"],"offline":["a"]`},
+		{"everywhere", []policyd.HostPolicy{host("a", policyd.HostEnforced), host("b", policyd.HostObserving)}, nil, time.Nanosecond, "", "", `"behind":[],"offline":[]`},
+		{"behind", []policyd.HostPolicy{host("a", policyd.HostEnforced), host("b", policyd.HostBehind)}, nil, time.Nanosecond, "bypass: not yet so at b", "", `"behind":["b"],"offline":[]`},
+		{"offline, and behind", []policyd.HostPolicy{host("a", policyd.HostOffline), host("b", policyd.HostFailed)}, nil, time.Nanosecond, "bypass: not yet so at b, a", "until they are back: a", `"behind":["b"],"offline":["a"]`},
+		{"not waited for", []policyd.HostPolicy{host("a", policyd.HostOffline), host("b", policyd.HostBehind)}, nil, 0, "", "until they are back: a", `"behind":["b"],"offline":["a"]`},
+		{"others are offline, and behind", []policyd.HostPolicy{host("a", policyd.HostEnforced), host("b", policyd.HostOffline), host("c", policyd.HostBehind)}, []string{"a"}, time.Nanosecond, "", "", `"behind":[],"offline":[]`},
+		{"one that is concerned is offline", []policyd.HostPolicy{host("a", policyd.HostEnforced), host("b", policyd.HostOffline), host("c", policyd.HostOffline)}, []string{"a", "c"}, time.Nanosecond, "bypass: not yet so at c:", "until they are back: c\n", `"behind":[],"offline":["c"]`},
+		{"nobody is concerned", []policyd.HostPolicy{host("a", policyd.HostOffline)}, []string{}, time.Nanosecond, "", "", `"behind":[],"offline":[]`},
 	} {
-		status = policyd.PolicyStatus{Hosts: x.hosts}
+		status, o.Concerned = policyd.PolicyStatus{Hosts: x.hosts}, x.concerned
 		for _, asJSON := range []bool{false, true} {
 			out, err := run(x.wait, asJSON)
 			var partial partialError

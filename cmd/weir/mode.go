@@ -339,7 +339,7 @@ const bypassTargets = `TARGET is estate, pool:NAME, host:NAME or vif:VM/DEVICE.`
 
 // bypassJSON is what --json says of a bypass that begins or ends.
 type bypassJSON struct {
-	policyd.BypassStatus
+	policyd.BypassChange
 	late
 }
 
@@ -351,7 +351,9 @@ func newBypassOn() *cobra.Command {
 		Use:   "on TARGET",
 		Short: "Switch policy off: everything is allowed there",
 		Long: `Switches policy off, and waits until the hosts that are concerned and reached were found to let everything pass.
-` + bypassTargets,
+` + bypassTargets + `
+
+` + concernedByVIF,
 		Example: `  weir bypass on estate --reason "shop is down"
   weir bypass on vif:web-01/0 --reason "looking for the cause"`,
 		Args: cobra.ExactArgs(1),
@@ -360,11 +362,11 @@ func newBypassOn() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var b policyd.BypassStatus
+			var b policyd.BypassChange
 			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/bypass", policyd.BypassRequest{Target: args[0], Reason: reason}, &b); err != nil {
 				return err
 			}
-			return finish(cmd, c, wait, asJSON, &outcome{What: "bypass", Text: "policy is off for " + b.Target, JSON: func(l late) any {
+			return finish(cmd, c, wait, asJSON, &outcome{What: "bypass", Text: "policy is off for " + b.Target, Concerned: b.Concerned, JSON: func(l late) any {
 				return bypassJSON{b, l}
 			}})
 		},
@@ -385,7 +387,9 @@ func newBypassOff() *cobra.Command {
 		Use:   "off TARGET",
 		Short: "Switch policy on again where it was switched off",
 		Long: `Ends a bypass, and waits until the hosts that are concerned and reached have policy in force again.
-` + bypassTargets,
+` + bypassTargets + `
+
+` + concernedByVIF,
 		Example: `  weir bypass off estate`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -393,11 +397,12 @@ func newBypassOff() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.Change(cmd.Context(), http.MethodDelete, "/api/v1/policy/bypass?target="+url.QueryEscape(args[0]), nil, nil); err != nil {
+			b := policyd.BypassChange{BypassStatus: policyd.BypassStatus{Target: args[0]}} // what servers that say nothing leave
+			if err := c.Change(cmd.Context(), http.MethodDelete, "/api/v1/policy/bypass?target="+url.QueryEscape(args[0]), nil, &b); err != nil {
 				return err
 			}
-			return finish(cmd, c, wait, asJSON, &outcome{What: "bypass", Text: "policy is on again for " + args[0], JSON: func(l late) any {
-				return bypassJSON{policyd.BypassStatus{Target: args[0]}, l}
+			return finish(cmd, c, wait, asJSON, &outcome{What: "bypass", Text: "policy is on again for " + b.Target, Concerned: b.Concerned, JSON: func(l late) any {
+				return bypassJSON{b, l}
 			}})
 		},
 	}

@@ -227,6 +227,7 @@ func TestPolicy(t *testing.T) {
 	r.passes("refused", 81, false)
 
 	r.bypass()
+	r.away()
 	r.leave(before)
 }
 
@@ -365,6 +366,39 @@ func (r *policyRun) bypass() {
 		}
 		return nil
 	})
+}
+
+// away does things to a VIF while another host is not reached: they wait for that only if it is concerned.
+func (r *policyRun) away() {
+	r.weir("hosts", "add", "hv2", "unix:"+filepath.Join(r.data, "nobody"), "--pool", "lab")
+	r.weir("hosts", "mode", "hv2", "enforce", "--yes", "--wait", "0s")
+	for _, c := range [][]string{
+		{"bypass", "on", "vif:db/0"},
+		{"bypass", "off", "vif:db/0"},
+		{"bypass", "on", "host:hv1"},
+		{"bypass", "off", "host:hv1"},
+		{"policy", "quarantine", "db/0"},
+		{"policy", "release", "db/0"},
+	} {
+		if out := r.weir(c...); strings.Contains(out, "hv2") || strings.Contains(out, "offline") {
+			r.Errorf("weir %s tells of a host that is not concerned: %s", strings.Join(c, " "), out)
+		}
+	}
+	done := parse[struct{ Concerned, Behind, Offline []string }](r.T, r.weir("policy", "quarantine", "db/0", "--json"))
+	if !slices.Equal(done.Concerned, []string{"hv1"}) || len(done.Behind)+len(done.Offline) > 0 {
+		r.Errorf("quarantine as JSON: %+v", done)
+	}
+	r.weir("policy", "release", "db/0")
+	for _, target := range []string{"estate", "pool:lab"} {
+		for _, to := range []string{"on", "off"} {
+			a := weir(r.T, "bypass", to, target, "--data", r.data)
+			if a.code != exitPartial || !strings.Contains(a.stdout, "until they are back: hv2\n") || !strings.Contains(a.err, "not yet so at hv2") {
+				r.Errorf("weir bypass %s %s: %+v", to, target, a)
+			}
+		}
+	}
+	r.weir("hosts", "remove", "hv2", "--force")
+	r.passes("as before", 81, false)
 }
 
 // leave takes policy off the host, by its mode and by detaching it.

@@ -15,6 +15,11 @@ import (
 // quarantineVIF is which VIFs weir policy quarantine takes.
 const quarantineVIF = `VIF is VM/DEVICE, pool/VM/DEVICE, a UUID, or the name of a VM that has one VIF.`
 
+// concernedByVIF is which hosts are waited for when something is done to a VIF.
+const concernedByVIF = `Of a VIF those hosts are concerned where it is plugged, or was when the host was reached last, and where its VM runs; if that is not known, the
+hosts of its pool and those without one; else all. Others are not waited for. The exit code is 6 if one that is concerned is offline, or takes
+longer than --wait: it gets it when it is back.`
+
 func newPolicyQuarantine() *cobra.Command {
 	var data, reason string
 	var wait time.Duration
@@ -27,6 +32,8 @@ hosts that are reached and enforce policy, nowhere else; it stays over restarts 
 and weir policy status until weir policy release ends it. Weir itself does it where the setting quarantine asks for it. Weir's own VIF
 cannot be quarantined; one of which policy is off (weir bypass) is not while that lasts.
 
+` + concernedByVIF + `
+
 ` + quarantineVIF,
 		Example: `  weir policy quarantine web-01/0 --reason "scans the network"`,
 		Args:    cobra.ExactArgs(1),
@@ -35,13 +42,13 @@ cannot be quarantined; one of which policy is off (weir bypass) is not while tha
 			if err != nil {
 				return err
 			}
-			var q policyd.QuarantineStatus
+			var q policyd.QuarantineChange
 			if err := c.Change(cmd.Context(), http.MethodPost, "/api/v1/policy/quarantine", policyd.QuarantineRequest{VIF: args[0], Reason: reason}, &q); err != nil {
 				return err
 			}
-			o := outcome{What: "quarantine", Text: q.VIF + " is quarantined", JSON: func(l late) any {
+			o := outcome{What: "quarantine", Text: q.VIF + " is quarantined", Concerned: q.Concerned, JSON: func(l late) any {
 				return struct {
-					policyd.QuarantineStatus
+					policyd.QuarantineChange
 					late
 				}{q, l}
 			}}
@@ -81,6 +88,8 @@ func newPolicyRelease() *cobra.Command {
 		Long: `Ends a quarantine, and waits until hosts that are concerned and reached let pass again what policy allows. If the VIF goes on with what it was
 quarantined for, and a setting asks for it, it is quarantined again.
 
+` + concernedByVIF + `
+
 ` + quarantineVIF + ` One that does not exist any more is named as weir policy quarantined shows it.`,
 		Example: `  weir policy release web-01/0`,
 		Args:    cobra.ExactArgs(1),
@@ -89,14 +98,16 @@ quarantined for, and a setting asks for it, it is quarantined again.
 			if err != nil {
 				return err
 			}
-			if err := c.Change(cmd.Context(), http.MethodDelete, "/api/v1/policy/quarantine?vif="+url.QueryEscape(args[0]), nil, nil); err != nil {
+			var where policyd.Concern
+			if err := c.Change(cmd.Context(), http.MethodDelete, "/api/v1/policy/quarantine?vif="+url.QueryEscape(args[0]), nil, &where); err != nil {
 				return err
 			}
-			return finish(cmd, c, wait, asJSON, &outcome{What: "release", Text: args[0] + " is released", JSON: func(l late) any {
+			return finish(cmd, c, wait, asJSON, &outcome{What: "release", Text: args[0] + " is released", Concerned: where.Concerned, JSON: func(l late) any {
 				return struct {
 					VIF string `json:"vif"`
+					policyd.Concern
 					late
-				}{args[0], l}
+				}{args[0], where, l}
 			}})
 		},
 	}

@@ -1042,6 +1042,16 @@ export interface PolicydBridgePlan {
   total: number;
 }
 
+export interface PolicydBypassChange {
+  by?: string;
+  /** Names of the hosts that have to carry it out. Of a VIF: where it is plugged, or was when the host was reached last, and where its VM runs; if that is not known, the hosts of its pool and those without one; else all. */
+  concerned: string[] | null;
+  reason?: string;
+  since?: string;
+  /** estate, or pool:, host: or vif: and its name. */
+  target: string;
+}
+
 export interface PolicydBypassRequest {
   /** Why; it is shown as long as policy is off. */
   reason?: string;
@@ -1082,6 +1092,11 @@ export interface PolicydComparison {
   /** In the order of the document: those of the new one, then those that are gone. */
   settings: PolicySettingDifference[] | null;
   to: PolicydVersion;
+}
+
+export interface PolicydConcern {
+  /** Names of the hosts that have to carry it out. Of a VIF: where it is plugged, or was when the host was reached last, and where its VM runs; if that is not known, the hosts of its pool and those without one; else all. */
+  concerned: string[] | null;
 }
 
 export interface PolicydDraft {
@@ -1458,6 +1473,21 @@ export interface PolicydPoolRequest {
   mode?: 'observe' | 'enforce';
   /** auto, full, new or off; empty: as configured. */
   sampling?: string;
+}
+
+export interface PolicydQuarantineChange {
+  /** weir, if guards dropped its packets and its setting quarantine says so. */
+  by: string;
+  /** Names of the hosts that have to carry it out. Of a VIF: where it is plugged, or was when the host was reached last, and where its VM runs; if that is not known, the hosts of its pool and those without one; else all. */
+  concerned: string[] | null;
+  /** Where it is plugged, and whether policy is in force there: it is quarantined nowhere else. */
+  hosts: PolicydEffectiveHost[] | null;
+  /** As in flows. */
+  id: number;
+  reason?: string;
+  since: string;
+  /** VM and device. */
+  vif: string;
 }
 
 export interface PolicydQuarantineRequest {
@@ -2332,9 +2362,9 @@ export class Client {
   }
 
   /** Switch policy off, for a VIF, a host, a pool or all. */
-  async bypassPolicy(q: { body: PolicydBypassRequest }, options?: CallOptions): Promise<PolicydBypassStatus> {
+  async bypassPolicy(q: { body: PolicydBypassRequest }, options?: CallOptions): Promise<PolicydBypassChange> {
     const answer = await this.call('POST', '/api/v1/policy/bypass', {}, {}, q.body, options);
-    return (await answer.json()) as PolicydBypassStatus;
+    return (await answer.json()) as PolicydBypassChange;
   }
 
   /** Change your own password. */
@@ -2390,8 +2420,9 @@ export class Client {
   }
 
   /** Switch policy on again where it is off. */
-  async endBypass(q: { target: string }, options?: CallOptions): Promise<void> {
-    await this.call('DELETE', '/api/v1/policy/bypass', { target: q.target }, {}, undefined, options);
+  async endBypass(q: { target: string }, options?: CallOptions): Promise<PolicydBypassChange> {
+    const answer = await this.call('DELETE', '/api/v1/policy/bypass', { target: q.target }, {}, undefined, options);
+    return (await answer.json()) as PolicydBypassChange;
   }
 
   /** End a session of a user. */
@@ -2639,9 +2670,9 @@ export class Client {
   }
 
   /** Have a VIF send and receive nothing, until it is released. */
-  async quarantineVif(q: { body: PolicydQuarantineRequest }, options?: CallOptions): Promise<PolicydQuarantineStatus> {
+  async quarantineVif(q: { body: PolicydQuarantineRequest }, options?: CallOptions): Promise<PolicydQuarantineChange> {
     const answer = await this.call('POST', '/api/v1/policy/quarantine', {}, {}, q.body, options);
-    return (await answer.json()) as PolicydQuarantineStatus;
+    return (await answer.json()) as PolicydQuarantineChange;
   }
 
   /** Ask about flows. */
@@ -2657,8 +2688,9 @@ export class Client {
   }
 
   /** Release a VIF that is quarantined. */
-  async releaseVif(q: { vif: string }, options?: CallOptions): Promise<void> {
-    await this.call('DELETE', '/api/v1/policy/quarantine', { vif: q.vif }, {}, undefined, options);
+  async releaseVif(q: { vif: string }, options?: CallOptions): Promise<PolicydConcern> {
+    const answer = await this.call('DELETE', '/api/v1/policy/quarantine', { vif: q.vif }, {}, undefined, options);
+    return (await answer.json()) as PolicydConcern;
   }
 
   /** Remove a group from a draft. */
