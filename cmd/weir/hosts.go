@@ -32,10 +32,11 @@ func newHosts() *cobra.Command {
 		Use:   "hosts",
 		Short: "Add Open vSwitch hosts, and look after the sessions with them",
 		Long: `Weir keeps one session with the configuration database (OVSDB) of each host that is added here. By it, VMs and their interfaces
-get into the estate by themselves, and bridges are made to export flows. It observes: no traffic is touched, and weir hosts detach puts
-everything back as it was. docs/howto/connect-hosts.md says what to do at hosts.
+get into the estate by themselves, and bridges are made to export flows. It observes, and touches no traffic, unless weir hosts
+mode has policy be in force; weir hosts detach puts everything back as it was. docs/howto/connect-hosts.md says what to do at hosts.
 
-Hosts are kept by a running instance, which these commands talk to over a socket in its data directory: run them as its user.`,
+Hosts are kept by a running instance, which these commands talk to over a socket in its data directory, as its user or root, or over its API
+(--server).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -27,8 +27,8 @@ func newPolicy() *cobra.Command {
 		Long: `A policy is a YAML file with rules in levels: of all VIFs, of a pool, of a network, of a VM, of a VIF. The first rule that matches a packet
 decides.
 
-What is applied is kept by a running instance, which these commands talk to over a socket in its data directory: run them as its user. It is
-in force at hosts with mode enforce (weir hosts mode), and nowhere else. weir bypass switches it off at once.`,
+What is applied is kept by a running instance, which these commands talk to over a socket in its data directory, as its user or root, or over
+its API (--server). It is in force at hosts with mode enforce (weir hosts mode), and nowhere else. weir bypass switches it off at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

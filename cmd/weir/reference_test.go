@@ -289,7 +289,7 @@ func cliPage(root *cobra.Command) string {
 		fmt.Fprintf(&out, "\n## `%s`\n\n%s.\n", cmd.CommandPath(), cmd.Short)
 		for paragraph := range strings.SplitSeq(cmd.Long, "\n\n") {
 			switch {
-			case paragraph == "":
+			case paragraph == "", paragraph == cmd.Short+".": // is said above
 			case strings.Contains(paragraph, "  "): // arranged
 				out.WriteString("\n```text\n" + paragraph + "\n```\n")
 			default:

@@ -311,7 +311,7 @@ func testRemoteUsers(r *remoteRun) {
 	t := r.t
 	r.home()
 	r.add("ute", "viewer")
-	if got := weir(t, "user", "add", "ute", "--data", r.a.Data); got.code != exitConflict {
+	if got := weir(t, "user", "add", "ute", "--data", r.a.Data); got.code != exitConflict || !strings.Contains(got.err, `add user "ute": it is there already`) {
 		t.Errorf("a user who is there already: %+v", got)
 	}
 	fails(t, exitNotFound, "nobody", "user", "role", "nobody", "viewer", "--data", r.a.Data)

@@ -234,7 +234,7 @@ for the tokens of programs.`,
 				Method: http.MethodPut, Path: userPath(args[0]), Body: api.UserWanted{Role: r, Comment: comment}, Into: &u, IfNoneMatch: "*",
 			})
 			if err != nil {
-				return err
+				return fmt.Errorf("add user %q: %w", args[0], err)
 			}
 			out := outputOf(cmd, asJSON)
 			if !noPassword {
