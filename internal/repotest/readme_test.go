@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,7 @@ func TestReadmeCommands(t *testing.T) {
 	for _, command := range commands {
 		switch {
 		case command == "make run":
-			background(ctx, t, dir, command)
+			ctx = background(ctx, t, dir, command)
 		case command == "make test", strings.HasPrefix(command, "git clone "), strings.HasPrefix(command, "cd "):
 			// This test is part of the first; the others led to the copy.
 		default:
@@ -99,8 +100,8 @@ func shell(ctx context.Context, dir, command string) *exec.Cmd {
 }
 
 // background runs a command beside the test. At the test's end it gets what Ctrl-C sends and must be gone, with all
-// that it started, in a moment.
-func background(ctx context.Context, t *testing.T, dir, command string) {
+// that it started, in a moment. The context that it returns ends with the command.
+func background(ctx context.Context, t *testing.T, dir, command string) context.Context {
 	t.Helper()
 	var output lockedBuffer
 	cmd := shell(context.WithoutCancel(ctx), dir, command)
@@ -108,8 +109,13 @@ func background(ctx context.Context, t *testing.T, dir, command string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	running, end := context.WithCancelCause(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		err := cmd.Wait()
+		end(fmt.Errorf("%s ended: %v", command, cmd.ProcessState))
+		ended <- err
+	}()
 	t.Cleanup(func() {
 		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 			t.Errorf("%s: ended before it was told to: %v", command, err)
@@ -129,6 +135,7 @@ func background(ctx context.Context, t *testing.T, dir, command string) {
 			t.Logf("%s printed:\n%s", command, output.String())
 		}
 	})
+	return running
 }
 
 // untilItAnswers repeats a command until it ends well and has printed something.
@@ -142,7 +149,7 @@ func untilItAnswers(ctx context.Context, t *testing.T, dir, command string) stri
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("%s: no answer in time; the last was %v\n%s", command, err, out)
+			t.Fatalf("%s: no answer: %v; the last was %v\n%s", command, context.Cause(ctx), err, out)
 		case <-time.After(interval):
 		}
 	}
