@@ -178,10 +178,13 @@ type RetentionStats struct {
 	DiskTotal uint64    `json:"disk_total_bytes"` // 0 if not known
 	WarnFree  uint64    `json:"warn_free_bytes"`
 	MinFree   uint64    `json:"min_free_bytes"`
-	Bytes     uint64    `json:"bytes"`     // of all tables
-	MaxBytes  uint64    `json:"max_bytes"` // 0: no limit
-	Low       bool      `json:"low"`       // less than WarnFree is free
-	Full      bool      `json:"full"`      // less than MinFree is free, or Bytes are above MaxBytes, and there is nothing to drop
+	DiskAt    time.Time `json:"disk_at,omitzero"` // when what is said of the disk was measured; zero if it never was
+	Bytes     uint64    `json:"bytes"`            // of all tables
+	MaxBytes  uint64    `json:"max_bytes"`        // 0: no limit
+	Low       bool      `json:"low"`              // less than WarnFree is free
+	Full      bool      `json:"full"`             // less than MinFree is free, or Bytes are above MaxBytes, and there is nothing to drop
+
+	TablesAt time.Time `json:"tables_at,omitzero"` // when Bytes and what is said of tables was measured; zero if it never was
 
 	Tables  []TableSize              `json:"tables"`
 	Dropped map[string]DroppedAmount `json:"dropped"` // by reason, since the start; every reason is there
@@ -360,7 +363,7 @@ func (r *Retention) disk(ctx context.Context) (free, total uint64, err error) {
 func (r *Retention) measured(free, total uint64) {
 	r.mu.Lock()
 	before := r.stats.Low
-	r.stats.DiskFree, r.stats.DiskTotal = free, total
+	r.stats.DiskFree, r.stats.DiskTotal, r.stats.DiskAt = free, total, time.Now()
 	enough := uint64(r.cfg.WarnFree)
 	if before {
 		enough += enough / 20 // so that the alarm does not come and go
@@ -442,7 +445,7 @@ func (r *Retention) looked(partitions []partition, size uint64, full bool) {
 	r.mu.Lock()
 	before := r.stats.Full
 	r.stats.Full = full
-	r.stats.Bytes, r.stats.Tables = size, tables
+	r.stats.Bytes, r.stats.Tables, r.stats.TablesAt = size, tables, time.Now()
 	free := r.stats.DiskFree
 	r.mu.Unlock()
 	switch {

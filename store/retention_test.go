@@ -133,7 +133,11 @@ func TestRetentionDropsAboveMaxSize(t *testing.T) {
 	c := migrated(t)
 	noon := noonToday()
 	insertDays(t, c, noon, 2000, 0, 1, 2, 3, 4)
+	begin := time.Now()
 	all := retain(t, c, nil)
+	if all.DiskAt.Before(begin) || all.TablesAt.Before(all.DiskAt) || all.Checked.Before(all.TablesAt) {
+		t.Errorf("looked at from %v on: disk measured at %v, tables at %v, done at %v", begin, all.DiskAt, all.TablesAt, all.Checked)
+	}
 	if all.Full || all.Low && all.DiskFree > all.WarnFree || all.Tables[0].Partitions != 5 || all.Tables[0].Rows != 10_000 {
 		t.Fatalf("before: %+v", all)
 	}

@@ -295,15 +295,16 @@ func testStatus(t *testing.T, a *apptest.App) {
 			Datagrams, Decoded, Flows uint64
 		}
 		Retention struct {
-			Disk_free_bytes uint64
-			Tables          []struct{ Table string }
+			Disk_free_bytes    uint64
+			Disk_at, Tables_at time.Time
+			Tables             []struct{ Table string }
 		}
 		Alarms []string
 	}
 	s := parse[status](t, good(t, "status", "--json", "--data", a.Data))
 	if s.Data_directory != a.Data || !slices.Equal(s.Listen, a.Listen) || s.Store.Mode != "embedded" || s.Store.PID != a.StorePID || s.Estate.VMs != 24 ||
 		s.Collector.Flows == 0 || s.Collector.Datagrams != s.Collector.Decoded ||
-		s.Retention.Disk_free_bytes == 0 || len(s.Retention.Tables) == 0 || len(s.Alarms) != 0 {
+		s.Retention.Disk_free_bytes == 0 || s.Retention.Disk_at.IsZero() || s.Retention.Tables_at.IsZero() || len(s.Retention.Tables) == 0 || len(s.Alarms) != 0 {
 		t.Errorf("%+v", s)
 	}
 }

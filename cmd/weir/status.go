@@ -26,8 +26,8 @@ func newStatus() *cobra.Command {
 		Short: "Show how a running instance does, from socket to store",
 		Long: `Shows what is wrong now (alarm), how much of the estate is active, how each process of this instance does (CPU, memory, disk and
 what waits, of the latest minute that is over; how long ago that was), what came in, the ledger of the flows on their way to the store,
-the write-ahead log, and the store with its disk, the sizes of its tables and what was dropped for want of space. Counters are since the
-start.
+the write-ahead log, and the store with its disk, the sizes of its tables and what was dropped for want of space. Disk and tables are as they
+were when the store was looked at last (store.retention.interval); how long ago that was is said. Counters are since the start.
 
 --json prints all of it, as GET /api/v1/status of the API answers it; the list "alarms" is empty if nothing is wrong.`,
 		Args: cobra.NoArgs,
@@ -281,7 +281,15 @@ func addLog(add addRow, w *wal.Stats, now time.Time) {
 	}
 }
 
-// addRetention shows the store's disk and tables.
+// asOf begins a line with how old it is; a server that does not say when it measured leaves it out.
+func asOf(at, now time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("as of %s ago: ", cli.Span(now.Sub(at)))
+}
+
+// addRetention shows the store's disk and tables, as they were when retention looked last, which is a while ago.
 func addRetention(add addRow, r *store.RetentionStats, now time.Time) {
 	size := func(n uint64) string { return cli.Bytes(float64(n)) }
 	if r.DiskTotal > 0 {
@@ -289,8 +297,9 @@ func addRetention(add addRow, r *store.RetentionStats, now time.Time) {
 		if r.Low {
 			style = cli.Bad
 		}
-		add("disk of the store", style, "%s of %s free, alarm below %s, oldest flows dropped below %s", size(r.DiskFree), size(r.DiskTotal), size(r.WarnFree), size(r.MinFree))
+		add("disk of the store", style, "%s%s of %s free, alarm below %s, oldest flows dropped below %s", asOf(r.DiskAt, now), size(r.DiskFree), size(r.DiskTotal), size(r.WarnFree), size(r.MinFree))
 	}
+	measured := asOf(r.TablesAt, now)
 	for i := range r.Tables {
 		table := &r.Tables[i]
 		kept := "for ever"
@@ -301,10 +310,10 @@ func addRetention(add addRow, r *store.RetentionStats, now time.Time) {
 		if !table.Oldest.IsZero() {
 			since = ", since " + table.Oldest.UTC().Format("2006-01-02 15:04")
 		}
-		add("table "+table.Table, cli.Plain, "%d rows, %s in %s%s, kept %s", table.Rows, size(table.Bytes), cli.Counted(table.Partitions, "partition"), since, kept)
+		add("table "+table.Table, cli.Plain, "%s%d rows, %s in %s%s, kept %s", measured, table.Rows, size(table.Bytes), cli.Counted(table.Partitions, "partition"), since, kept)
 	}
 	if r.MaxBytes > 0 {
-		add("all tables", cli.Plain, "%s of %s", size(r.Bytes), size(r.MaxBytes))
+		add("all tables", cli.Plain, "%s%s of %s", measured, size(r.Bytes), size(r.MaxBytes))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(r.Dropped)) {
 		if d := r.Dropped[reason]; d.Partitions > 0 {

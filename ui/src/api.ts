@@ -1967,6 +1967,7 @@ export interface StoreNetworkStats {
 export interface StoreRetentionStats {
   bytes: number;
   checked?: string;
+  disk_at?: string;
   disk_free_bytes: number;
   disk_total_bytes: number;
   dropped: Record<string, StoreDroppedAmount>;
@@ -1977,6 +1978,7 @@ export interface StoreRetentionStats {
   min_free_bytes: number;
   problem: string;
   tables: StoreTableSize[] | null;
+  tables_at?: string;
   warn_free_bytes: number;
 }
 
