@@ -30,7 +30,9 @@ func (s *State) Record(ctx context.Context, tx *sql.Tx, by audit.Act, object str
 	return s.keep(ctx, tx, e)
 }
 
-// keep keeps an entry until DropAudit.
+// keep keeps an entry until DropAudit, on disk and in the transaction of what it is about: a change that cannot be kept is not made. There is no bound, since
+// nothing of what was done may be lost: while nobody takes them, entries grow with what people change, and each by no more than its two values
+// (audit.MaxValue).
 func (s *State) keep(ctx context.Context, tx *sql.Tx, e audit.Entry) error {
 	id, err := take(ctx, tx, "audit", 1)
 	if err != nil {
@@ -48,15 +50,18 @@ func (s *State) keep(ctx context.Context, tx *sql.Tx, e audit.Entry) error {
 	return nil
 }
 
-// RecordRefusal keeps that something was asked for, and not done, and why. While maxRefusals entries wait to be told it does nothing: who asks for what he
-// may not cannot fill the disk.
+// RecordRefusal keeps that something was asked for, and not done, and why. While maxRefusals entries wait to be told it keeps nothing and says so: who asks
+// for what he may not cannot fill the disk.
 func (s *State) RecordRefusal(ctx context.Context, by audit.Act, object string, outcome audit.Outcome, why string) error {
 	const most = 1000 // bytes
 	e := audit.Entry{Act: by, Object: object[:min(len(object), most)], Outcome: outcome, Text: why[:min(len(why), most)]}
 	return s.update(ctx, func(tx *sql.Tx) error {
 		var waiting int
-		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM waiting_audit").Scan(&waiting); err != nil || waiting >= maxRefusals {
+		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM waiting_audit").Scan(&waiting); err != nil {
 			return err
+		}
+		if waiting >= maxRefusals {
+			return fmt.Errorf("record what was not done: %d entries wait to be told, no more than %d may: is the store away?", waiting, maxRefusals)
 		}
 		return s.keep(ctx, tx, e)
 	})
