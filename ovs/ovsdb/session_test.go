@@ -252,9 +252,7 @@ func TestServerIsRestarted(t *testing.T) {
 	server.Run()
 	server.VSCtl("--no-wait", "add-br", "br1")
 	until(t, s, "both bridges", func(r *ovsdb.Rows) bool { return bridge(r, "br0") != nil && bridge(r, "br1") != nil })
-	if st := s.Status(); st.Starts < 2 {
-		t.Errorf("status %+v", st)
-	}
+	says(t, s, "want a second start", func(st ovsdb.Status) bool { return st.State == ovsdb.StateConnected && st.Starts == 2 }) // rows are known first
 }
 
 func TestServerIsFrozen(t *testing.T) {
