@@ -883,7 +883,7 @@ A host that was detached is looked after again, unless this is off.`,
 			if pool != "" {
 				of = "pool " + pool
 			}
-			_, err = fmt.Fprintf(out.W, "%s: exports %s; weir hosts list shows how it goes\n", cli.Clean(of), args[len(args)-1])
+			_, err = fmt.Fprintf(out.W, "%s: exports %s: see weir hosts list\n", cli.Clean(of), args[len(args)-1])
 			return err
 		},
 	}

@@ -211,7 +211,7 @@ attached by its pool's mode: weir hosts mode shows what would be lost and does i
 			if asJSON {
 				return cli.WriteJSON(out, r)
 			}
-			return tellPool(cmd.Context(), c, out, pool, "mode "+mode, "weir policy status shows how it goes")
+			return tellPool(cmd.Context(), c, out, pool, "mode "+mode, "weir policy status")
 		},
 	}
 	apiFlags(cmd, &data)
@@ -221,7 +221,7 @@ attached by its pool's mode: weir hosts mode shows what would be lost and does i
 }
 
 // tellPool says what was set of a pool, and whom it concerns. Hosts may be added to a pool that has none yet; who mistyped its name sees it.
-func tellPool(ctx context.Context, c *client.API, out *cli.Output, pool, what, more string) error {
+func tellPool(ctx context.Context, c *client.API, out *cli.Output, pool, what, see string) error {
 	var list api.Hosts
 	if err := c.Get(ctx, "/api/v1/hosts", &list); err != nil {
 		return err
@@ -236,13 +236,12 @@ func tellPool(ctx context.Context, c *client.API, out *cli.Output, pool, what, m
 			others = append(others, p)
 		}
 	}
+	more := "no host is in it yet"
 	switch near := nearest.Word(pool, others); {
 	case n > 0:
-		more = "of " + cli.Counted(n, "host") + "; " + more
+		more = fmt.Sprintf("of %s: see %s", cli.Counted(n, "host"), see)
 	case near != "":
 		more = fmt.Sprintf("no host is in it; did you mean %s?", near)
-	default:
-		more = "no host is in it yet"
 	}
 	_, err := fmt.Fprintf(out.W, "pool %s: %s, %s\n", cli.Clean(pool), what, cli.Clean(more))
 	return err
@@ -312,7 +311,7 @@ func newPoolSampling() *cobra.Command {
 			if asJSON {
 				return cli.WriteJSON(out, r)
 			}
-			return tellPool(cmd.Context(), c, out, args[0], "sampling "+args[1], "weir hosts show tells of each")
+			return tellPool(cmd.Context(), c, out, args[0], "sampling "+args[1], "weir hosts show")
 		},
 	}
 	apiFlags(cmd, &data)

@@ -101,26 +101,8 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 			_ = f.Close() // what is used of it was duplicated
 		}
 	}()
-	if o.data == "" {
-		o.data = instance.DefaultDirs[1]
-		if o.demo {
-			o.data = instance.DefaultDirs[0]
-		}
-	}
-	if err := settleRestored(ctx, o.data); err != nil {
-		return err
-	}
-	env, err := prepare(o.data, o.config, stderr)
+	env, err := o.environment(ctx, r, stderr)
 	if err != nil {
-		return err
-	}
-	if err := o.apply(env); err != nil {
-		return usageError{err} // the configuration file by itself was right
-	}
-	if err := r.check(&env.config); err != nil {
-		return err
-	}
-	if err := env.makeData(); err != nil {
 		return err
 	}
 	unlock, err := instance.Lock(env.data)
@@ -192,6 +174,30 @@ func up(ctx context.Context, r role, o upOptions, stdout, stderr io.Writer) (err
 		}
 	})()
 	return n.run(ctx, storeFailed)
+}
+
+// environment returns the configuration by file and options, with a data directory that is there, and in which no restore is half done.
+func (o *upOptions) environment(ctx context.Context, r role, stderr io.Writer) (*env, error) {
+	if o.data == "" {
+		o.data = instance.DefaultDirs[1]
+		if o.demo {
+			o.data = instance.DefaultDirs[0]
+		}
+	}
+	if err := settleRestored(ctx, o.data); err != nil {
+		return nil, err
+	}
+	env, err := prepare(o.data, o.config, stderr)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.apply(env); err != nil {
+		return nil, usageError{err} // the configuration file by itself was right
+	}
+	if err := r.check(&env.config); err != nil {
+		return nil, err
+	}
+	return env, env.makeData()
 }
 
 // settleRestored finishes or undoes what an interrupted weir restore left in a data directory.
