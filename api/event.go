@@ -16,6 +16,7 @@ import (
 	"github.com/weirhq/weir/estate"
 	"github.com/weirhq/weir/event"
 	"github.com/weirhq/weir/flow"
+	"github.com/weirhq/weir/policyd/state"
 )
 
 // EventSource is the log of events, as event.Log has it.
@@ -83,10 +84,10 @@ func (f *EventFilter) query(s *estate.Snapshot) (q event.Query, err error) {
 		q.Kinds = append(q.Kinds, kind)
 	}
 	if q.Host, err = find(s, flow.KindHost, f.Host); err != nil {
-		return q, wrong("host", err)
+		return q, unfound("host", err)
 	}
 	if q.VM, err = find(s, flow.KindVM, f.VM); err != nil {
-		return q, wrong("vm", err)
+		return q, unfound("vm", err)
 	}
 	return q, nil
 }
@@ -94,6 +95,14 @@ func (f *EventFilter) query(s *estate.Snapshot) (q event.Query, err error) {
 // wrong is the answer to a parameter that is wrong.
 func wrong(parameter string, err error) error {
 	return huma.Error422UnprocessableEntity(parameter+": "+err.Error(), &huma.ErrorDetail{Location: "query." + parameter, Message: err.Error()})
+}
+
+// unfound is the answer to a parameter that names what find did not find.
+func unfound(parameter string, err error) error {
+	if errors.Is(err, state.ErrNotFound) {
+		return huma.Error404NotFound(parameter+": "+err.Error(), &huma.ErrorDetail{Location: "query." + parameter, Message: err.Error()})
+	}
+	return wrong(parameter, err)
 }
 
 func kindList() string {
@@ -104,7 +113,19 @@ func kindList() string {
 	return strings.Join(names, ", ")
 }
 
-// find returns the id of the entity that a user means; 0 if nothing is meant.
+// noEntity says that there is nothing of that name; it is state.ErrNotFound.
+type noEntity struct {
+	text string
+	kind flow.Kind
+}
+
+func (e *noEntity) Error() string {
+	return fmt.Sprintf("%q is no %s; of one that is no more, give the id", e.text, e.kind)
+}
+
+func (e *noEntity) Is(err error) bool { return err == state.ErrNotFound }
+
+// find returns the id of the entity that a user means; 0 if nothing is meant. Its error is state.ErrNotFound where there is none of that name.
 func find(s *estate.Snapshot, kind flow.Kind, text string) (flow.ID, error) {
 	if text == "" {
 		return 0, nil
@@ -125,7 +146,7 @@ func find(s *estate.Snapshot, kind flow.Kind, text string) (flow.ID, error) {
 	}
 	switch len(found) {
 	case 0:
-		return 0, fmt.Errorf("%q is no %s; of one that is no more, give the id", text, kind)
+		return 0, &noEntity{text, kind}
 	case 1:
 		return found[0], nil
 	default:
@@ -168,7 +189,7 @@ const (
 func (s *Server) eventRoutes(api huma.API) {
 	read(api, huma.Operation{
 		OperationID: "list-events", Method: http.MethodGet, Path: "/api/v1/events", Tags: []string{"events"},
-		Summary: "What happened in the estate",
+		Summary: "What happened in the estate", Errors: []int{http.StatusNotFound},
 	}, func(ctx context.Context, p *EventsQuery) (*body[eventsBody], error) {
 		snapshot := s.deps.Estate()
 		q, err := p.query(snapshot)
@@ -203,7 +224,7 @@ func (s *Server) eventRoutes(api huma.API) {
 	})
 	read(api, huma.Operation{
 		OperationID: "stream-events", Method: http.MethodGet, Path: "/api/v1/events/stream", Tags: []string{"events"},
-		Summary:     "What happens in the estate, as it happens",
+		Summary: "What happens in the estate, as it happens", Errors: []int{http.StatusNotFound},
 		Description: "Server-sent events: id is the event's, event its kind, data the event as JSON. A client that comes back with Last-Event-ID misses none.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "Events without end.", Content: map[string]*huma.MediaType{eventsNormal: {Schema: &huma.Schema{Type: huma.TypeString}}},

@@ -203,11 +203,15 @@ func TestListEvents(t *testing.T) {
 		t.Error(diff, note)
 	}
 	for query, want := range map[string]string{
-		"?kind=host_eaten": `found \"host_eaten\", want one of host_connected, `, "?host=xcp1": `is the name of 2: write pool/name`, "?host=xcp9": `is no host`,
-		"?vm=kvm1": `is no vm`, "?limit=0": "limit", "?limit=100000": "limit", "?knid=host_lost": "knid",
+		"?kind=host_eaten": `found \"host_eaten\", want one of host_connected, `, "?host=xcp1": `is the name of 2: write pool/name`, "?limit=0": "limit", "?limit=100000": "limit", "?knid=host_lost": "knid",
 		"?cursor=x": "want the next of an answer",
 	} {
 		if a := r.get("/api/v1/events" + query); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %d %s, want %q", query, a.status, a.body, want)
+		}
+	}
+	for query, want := range map[string]string{"?host=xcp9": `is no host`, "?vm=kvm1": `is no vm`, "/stream?vm=kvm1": `is no vm`} {
+		if a := r.get("/api/v1/events" + query); a.status != http.StatusNotFound || !strings.Contains(a.body, want) {
 			t.Errorf("%s: %d %s, want %q", query, a.status, a.body, want)
 		}
 	}
@@ -289,7 +293,7 @@ func TestStreamEvents(t *testing.T) {
 			t.Errorf("%v, want event 10", m)
 		}
 	}
-	for _, bad := range []string{"?after=x", "?kind=x", "?host=x"} {
+	for _, bad := range []string{"?after=x", "?kind=x"} {
 		if a := r.get("/api/v1/events/stream" + bad); a.status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d %s", bad, a.status, a.body)
 		}

@@ -47,12 +47,12 @@ func entityOf(e *estate.Entity) Entity {
 func (s *Server) inventoryRoutes(api huma.API) {
 	read(api, huma.Operation{
 		OperationID: "list-entities", Method: http.MethodGet, Path: "/api/v1/estate/{kind}", Tags: []string{"estate"},
-		Summary: "Pools, hosts, networks, VMs, VIFs or groups, in pages",
+		Summary: "Pools, hosts, networks, VMs, VIFs or groups, in pages", Errors: []int{http.StatusNotFound},
 	}, func(_ context.Context, q *entitiesQuery) (*body[entitiesBody], error) {
 		snapshot, kind := s.deps.Estate(), flow.Kind(q.Kind)
 		pool, err := find(snapshot, flow.KindPool, q.Pool)
 		if err != nil {
-			return nil, wrong("pool", err)
+			return nil, unfound("pool", err)
 		}
 		parent := uint64(0)
 		if q.Parent != "" {
@@ -62,7 +62,7 @@ func (s *Server) inventoryRoutes(api huma.API) {
 		}
 		group, err := find(snapshot, flow.KindVMGroup, q.Group)
 		if err != nil {
-			return nil, wrong("vm_group", err)
+			return nil, unfound("vm_group", err)
 		}
 		var members map[flow.ID]bool
 		if group != 0 {

@@ -137,7 +137,8 @@ events: {syslog: {address: %q, transport: tcp, facility: local3}}
 	}
 	fails(t, exitUsage, "expected one of host_connected", "events", "--kind", "host_eaten", "--data", data)
 	fails(t, exitUsage, "--to", "events", "-f", "--from", "now-1h", "--to", "now", "--data", data)
-	fails(t, exitFailed, "is no host", "events", "--host", "nobody", "--data", data)
+	fails(t, exitNotFound, "is no host", "events", "--host", "nobody", "--data", data)
+	fails(t, exitNotFound, "is no vm", "events", "-f", "--vm", "nobody", "--data", data)
 }
 
 // receive reads messages with octet counting (RFC 6587) until the listener is closed.
