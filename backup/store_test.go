@@ -114,6 +114,21 @@ func TestServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "x")
+	ctx, cancel := context.WithCancel(t.Context())
+	interrupt := func(what string, _, _ uint64) {
+		if strings.HasPrefix(what, "copying") {
+			cancel()
+		}
+	}
+	_, err = Write(ctx, file, Options{}, Deps{Client: from, Data: data, Watch: interrupt})
+	if want := fmt.Sprintf("back up to %q: interrupted, nothing of it is left", file); err == nil || err.Error() != want {
+		t.Errorf("an interrupted backup: %v, want %s", err, want)
+	}
+	if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) > 0 {
+		t.Errorf("an interrupted backup leaves %v, %v", left, err)
+	}
+	wants(t, from, "clones that an interrupted backup leaves", "0", "SELECT toString(count()) FROM system.tables WHERE database = currentDatabase() AND startsWith(name, '"+ClonePrefix+"')")
+
 	m, err := Write(t.Context(), file, Options{}, Deps{Client: from, Data: data, Files: []string{"fold.json", "nothing"}})
 	if err != nil {
 		t.Fatal(err)

@@ -44,10 +44,25 @@ type Deps struct {
 // Write writes a backup to file, which does not exist: all of it, or none, readable for its owner only. The instance may run.
 func Write(ctx context.Context, file string, o Options, d Deps) (*Manifest, error) {
 	m, err := write(ctx, file, o, d)
-	if err != nil {
+	switch {
+	case err == nil:
+		return m, nil
+	case ctx.Err() != nil && !errors.Is(err, errLeft): // what was under way then does not matter
+		return nil, fmt.Errorf("back up to %q: interrupted, nothing of it is left", file)
+	default:
 		return nil, fmt.Errorf("back up to %q: %w", file, err)
 	}
-	return m, nil
+}
+
+// errLeft is of a backup that failed, and left something behind.
+var errLeft = errors.New("something is left")
+
+// leaves is the error of taking away what a backup made for itself.
+func leaves(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errLeft, err)
 }
 
 func write(ctx context.Context, file string, o Options, d Deps) (m *Manifest, err error) {
@@ -64,7 +79,7 @@ func write(ctx context.Context, file string, o Options, d Deps) (m *Manifest, er
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+			err = errors.Join(err, leaves(os.Remove(f.Name())))
 		}
 	}()
 	m, err = fill(ctx, f, o, d)
@@ -188,7 +203,7 @@ func fill(ctx context.Context, w io.Writer, o Options, d Deps) (_ *Manifest, err
 	}
 	d.Watch("cloning tables", 0, 0)
 	k, err := cloneAll(ctx, d.Client, name, tables, agreeWithin)
-	defer func() { err = errors.Join(err, k.drop(context.WithoutCancel(ctx))) }()
+	defer func() { err = errors.Join(err, leaves(k.drop(context.WithoutCancel(ctx)))) }()
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +252,7 @@ func copyState(ctx context.Context, d Deps) (file string, remove func(), err err
 	}
 	file = filepath.Join(dir, stateMember)
 	if err := d.State(ctx, file); err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
+		return "", nil, errors.Join(err, leaves(os.RemoveAll(dir)))
 	}
 	return file, func() { _ = os.RemoveAll(dir) }, nil
 }
