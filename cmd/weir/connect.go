@@ -114,7 +114,7 @@ func readProfiles() (*client.Profiles, error) {
 // onMachine refuses --server for commands that work on the machine only.
 func onMachine(cmd *cobra.Command, _ []string) error {
 	f := cmd.Flag(serverFlag)
-	if f == nil || !f.Changed || cmd.Annotations[asksAPI] != "" || !cmd.Runnable() || cmd.HasSubCommands() {
+	if f == nil || !f.Changed || cmd.Annotations[asksAPI] != "" || !cmd.Runnable() || cmd.HasSubCommands() && cmd.Flag("data") == nil {
 		return nil
 	}
 	return usagef("found --%s: %s works on the machine itself only, with its files, its store or its ports", serverFlag, cmd.CommandPath())

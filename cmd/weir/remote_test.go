@@ -110,6 +110,7 @@ func testRemoteTrust(r *remoteRun) {
 	fails(t, exitFailed, "not believed", "status", "--server", r.server)
 	fails(t, exitNotFound, `no profile "nobody"`, "status", "--server", "nobody")
 	fails(t, exitUsage, "works on the machine itself only", "sql", "SELECT 1", "--server", r.server)
+	fails(t, exitUsage, "works on the machine itself only", "store", "--server", r.server)
 	fails(t, exitUsage, "expected one of them", "status", "--server", r.server, "--data", r.a.Data)
 
 	// A weak password changes nothing; the password for one time stays one.
