@@ -88,7 +88,8 @@ func SimilarNames(n Name) Statement {
 		"\nGROUP BY name\nORDER BY "+distance+", name\nLIMIT 3", p)
 }
 
-// Unknown is the error for a name that is missing; similar are the names of the answer to [SimilarNames].
+// Unknown is the error for a name that is missing; similar are the names of the answer to [SimilarNames]. Of a built-in rule, which is no
+// entity, it tells the number.
 func (n Name) Unknown(similar []string) error {
 	kind := strings.ReplaceAll(string(n.Kinds[0]), "_", " ")
 	if len(n.Kinds) > 1 {
@@ -97,6 +98,13 @@ func (n Name) Unknown(similar []string) error {
 	hint := ""
 	if len(similar) > 0 {
 		hint = "did you mean " + strings.Join(similar, " or ") + "?"
+	}
+	if slices.Contains(n.Kinds, flow.KindRule) {
+		for _, r := range flow.SystemRules {
+			if strings.EqualFold(r.Name, n.Text) {
+				hint = "it is a built-in rule, which filters know by its number: rule_instance = " + strconv.FormatUint(uint64(r.Instance), 10)
+			}
+		}
 	}
 	return wrong(n.Pos, "unknown "+kind+" "+strconv.Quote(n.Text), hint)
 }

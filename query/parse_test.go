@@ -14,6 +14,23 @@ import (
 	"github.com/weirhq/weir/query"
 )
 
+// A built-in rule is no entity: who asks for it by its name is told its number.
+func TestUnknownBuiltInRule(t *testing.T) {
+	f := func(n query.Name, similar []string, want string) {
+		t.Helper()
+		if got := n.Unknown(similar).Error(); got != want {
+			t.Errorf("%+v.Unknown(%q) = %s, want %s", n, similar, got, want)
+		}
+	}
+	rule, vm := []flow.Kind{flow.KindRule}, []flow.Kind{flow.KindVM}
+	f(query.Name{Field: "rule", Kinds: rule, Text: "quarantine", Pos: 8}, nil,
+		`filter: unknown rule "quarantine" at 8: it is a built-in rule, which filters know by its number: rule_instance = 16`)
+	f(query.Name{Field: "rule", Kinds: rule, Text: "Spoofed MAC", Pos: 8}, []string{"spoofed"},
+		`filter: unknown rule "Spoofed MAC" at 8: it is a built-in rule, which filters know by its number: rule_instance = 1`)
+	f(query.Name{Field: "rule", Kinds: rule, Text: "quarantin", Pos: 8}, nil, `filter: unknown rule "quarantin" at 8`)
+	f(query.Name{Field: "vm", Kinds: vm, Text: "quarantine", Pos: 6}, nil, `filter: unknown vm "quarantine" at 6`)
+}
+
 func TestParse(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
