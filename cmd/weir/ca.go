@@ -45,7 +45,7 @@ func newCAInit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make the authority",
-		Long:  "Makes the authority, which is good for ten years. `weir up` makes one itself where there is none.",
+		Long:  "Makes the authority, which is good for ten years. `weir up` makes one itself, if there is none, when it first speaks TLS.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			algorithm := pki.ECDSA
