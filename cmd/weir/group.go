@@ -320,7 +320,7 @@ func vmsIn(ctx context.Context, c *client.API, name string) (*[]string, error) {
 		}
 		return page.Next
 	})
-	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnprocessableEntity {
+	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
 		return nil, nil
 	}
 	return &names, err
