@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +37,9 @@ var used atomic.Bool // a binary was built
 
 var build = sync.OnceValues(func() (string, error) {
 	used.Store(true)
+	if err := lookAtSources(); err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp("", "weir-apptest-")
 	if err != nil {
 		return "", err
@@ -47,6 +52,34 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	return bin, nil
 })
+
+// lookAtSources opens each directory of the module that may have sources. go test remembers the result of a package for as long as what its test is made
+// of and the files that it opened are the same; of what another go build reads it knows nothing, and would tell of a binary of yesterday.
+func lookAtSources() error {
+	root, err := filepath.Abs(".")
+	if err != nil {
+		return err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			return errors.New("find the module: no go.mod above the test's directory")
+		}
+		root = filepath.Dir(root)
+	}
+	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() || path == root {
+			return err
+		}
+		switch name := e.Name(); {
+		case strings.HasPrefix(name, "."), slices.Contains([]string{"bin", "data", "dist", "docs", "node_modules", "testdata"}, name):
+			return fs.SkipDir
+		}
+		return nil
+	})
+}
 
 // Binary returns the path of the weir binary, built from this checkout once per test process; Main removes it.
 func Binary(t testing.TB) string {
